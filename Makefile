@@ -1,0 +1,33 @@
+# Stead: `make` lists what there is.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench soak fuzz
+
+# Cases for each property test under `make fuzz`.
+CASES ?= 20000
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## build, and run the guestbook under a node in ./run (PORT=3000, LISTEN=127.0.0.1:8080)
+	@PORT='$(PORT)' LISTEN='$(LISTEN)' NODE_HOME='$(NODE_HOME)' scripts/run
+
+test: ## everything that must be green: format, lints, all tests
+	@scripts/need cc:build-essential curl:curl sqlite3:sqlite3 python3:python3
+	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || rustup component add rustfmt clippy
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --features base/sim --locked -- -D warnings
+	cargo test --workspace --features base/sim --locked
+	@echo "make test: all green"
+
+bench: ## the figures, with Stead against without, in one run
+	@scripts/need cc:build-essential
+	cargo bench -p stead --bench bench -- $(ARGS)
+
+soak: ## load, checkpoints, restores and kill -9 for as long as ARGS say
+	@scripts/need cc:build-essential sqlite3:sqlite3 python3:python3
+	cargo bench -p stead --bench soak -- $(ARGS)
+
+fuzz: ## the property tests with many cases (CASES=20000)
+	@scripts/need cc:build-essential
+	PROPTEST_CASES=$(CASES) cargo test --release -p base -p ltx -p database -p node --features base/sim --lib

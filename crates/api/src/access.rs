@@ -1,0 +1,249 @@
+//! Who may do what: decided here from what a request carries and where it came from, and nowhere else.
+//!
+//! | door | reading | contents of databases, and changing |
+//! |---|---|---|
+//! | the home's socket | its owner and root | its owner and root |
+//! | loopback, no token | everyone | the node's user and root |
+//! | loopback, token | everyone | the token |
+//! | elsewhere | the token; health is free | the token |
+//!
+//! Whatever the door, a request that a web page from elsewhere could have caused changes nothing.
+
+use crate::error::ApiError;
+use crate::peer::{Peer, may_act_as_node, uid_of};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use node::config::Secret;
+use std::net::{IpAddr, SocketAddr};
+
+/// What the server knows about its doors.
+#[derive(Debug)]
+pub struct Doors {
+    /// The TCP address it listens on.
+    pub listen: SocketAddr,
+    /// The machine's name.
+    pub hostname: String,
+}
+
+impl Doors {
+    /// The doors of this machine.
+    pub fn new(listen: SocketAddr) -> Doors {
+        let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Doors { listen, hostname }
+    }
+
+    /// Whether a request may pass.
+    pub fn check(
+        &self,
+        (method, uri, headers): (&Method, &Uri, &HeaderMap),
+        peer: Peer,
+        token: Option<&Secret>,
+    ) -> Result<(), ApiError> {
+        let guarded = !method.is_safe() || reads_contents(uri);
+        if guarded {
+            self.refuse_foreign(headers, peer)?;
+        }
+        match peer {
+            Peer::Unix { uid } if may_act_as_node(uid) => Ok(()),
+            Peer::Unix { .. } => Err(forbidden("only the node's own user and root may use this socket")),
+            Peer::Tcp { peer, local } => {
+                let near = self.listen.ip().to_canonical().is_loopback();
+                if !guarded && (near || is_health(uri.path())) {
+                    return Ok(());
+                }
+                match token {
+                    Some(token) => check_token(headers, token),
+                    None if near && may_act_as_node(uid_of(peer, local)) => Ok(()),
+                    None if near => Err(forbidden("only the node's own user and root may do this")
+                        .hint("configure a `token` and send it, or act as the node's user")),
+                    None => Err(no_token(headers)),
+                }
+            }
+        }
+    }
+
+    fn refuse_foreign(&self, headers: &HeaderMap, peer: Peer) -> Result<(), ApiError> {
+        let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("\u{fffd}"));
+        let host = text(HOST.as_str());
+        if let Some(site @ "cross-site") = text("sec-fetch-site") {
+            return Err(forbidden(format!("a {site} request of a browser may not do this")));
+        }
+        if let Some(origin) = text(ORIGIN.as_str()) {
+            let named = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+            if named.is_none() || named != host {
+                return Err(forbidden(format!("a page from {origin} may not do this")));
+            }
+        }
+        match (host, peer) {
+            (Some(host), Peer::Tcp { local, .. }) if !self.is_mine(host, local) => {
+                Err(forbidden(format!("`{host}` is not a name of this machine"))
+                    .hint("use the machine's own name or address in the URL"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a `Host` names this machine.
+    fn is_mine(&self, host: &str, local: SocketAddr) -> bool {
+        let name = without_port(host);
+        if let Ok(address) = name.trim_matches(['[', ']']).parse::<IpAddr>() {
+            let address = address.to_canonical();
+            return address.is_loopback()
+                || address == local.ip().to_canonical()
+                || (address == self.listen.ip().to_canonical() && !address.is_unspecified());
+        }
+        let short = self.hostname.split('.').next().unwrap_or("");
+        name.eq_ignore_ascii_case("localhost")
+            || (!short.is_empty() && name.eq_ignore_ascii_case(short))
+            || (!short.is_empty() && name.eq_ignore_ascii_case(&self.hostname))
+    }
+}
+
+/// A host without its port; brackets of IPv6 stay.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.ends_with(':') => {
+            if name.contains(':') && !name.ends_with(']') { host } else { name }
+        }
+        _ => host,
+    }
+}
+
+/// A database's image is what its file's mode protects: reading it is like changing something.
+fn reads_contents(uri: &Uri) -> bool {
+    uri.path().starts_with("/databases/")
+        && uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("view=")))
+}
+
+/// What a load balancer asks.
+fn is_health(path: &str) -> bool {
+    path.starts_with("/api/health/") || matches!(path, "/primary" | "/replica")
+}
+
+fn check_token(headers: &HeaderMap, token: &Secret) -> Result<(), ApiError> {
+    match bearer(headers) {
+        None => Err(ApiError::new(StatusCode::UNAUTHORIZED, "token_required", "this needs the node's token")
+            .hint("send `Authorization: Bearer TOKEN`, or set STEAD_TOKEN for the command line")),
+        Some(given) if token.matches(given) => Ok(()),
+        Some(_) => Err(forbidden("the token is not the node's")),
+    }
+}
+
+fn no_token(headers: &HeaderMap) -> ApiError {
+    let hint = "configure a `token`, or use the socket .stead/api.sock in the node's home";
+    match bearer(headers) {
+        None => ApiError::new(
+            StatusCode::UNAUTHORIZED,
+            "token_required",
+            "beyond this machine a token is needed, and the node has none",
+        ),
+        Some(_) => forbidden("the node has no token to compare with"),
+    }
+    .hint(hint)
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn forbidden(message: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::FORBIDDEN, "forbidden", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+    use axum::response::IntoResponse;
+
+    const NEAR: &str = "127.0.0.1:8080";
+    const FAR: &str = "10.0.0.5:8080";
+
+    /// A request over TCP from a peer whose uid nobody can tell.
+    fn ask(listen: &str, token: Option<&str>, method: &str, uri: &str, headers: &[(&'static str, &str)]) -> u16 {
+        let doors = Doors { listen: listen.parse().unwrap(), hostname: "box.lan".to_owned() };
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, HeaderValue::from_str(value).unwrap());
+        }
+        let peer = Peer::Tcp { peer: "127.0.0.1:1".parse().unwrap(), local: listen.parse().unwrap() };
+        let (method, uri) = (method.parse().unwrap(), uri.parse().unwrap());
+        let token = token.map(Secret::new);
+        match doors.check((&method, &uri, &map), peer, token.as_ref()) {
+            Ok(()) => 200,
+            Err(error) => error.into_response().status().as_u16(),
+        }
+    }
+
+    #[test]
+    fn the_table_of_doors_holds() {
+        let (right, wrong) = (("authorization", "Bearer s"), ("authorization", "Bearer x"));
+        let table: &[(&str, Option<&str>, &str, &str, &[(&'static str, &str)], u16)] = &[
+            (NEAR, None, "GET", "/", &[], 200),
+            (NEAR, None, "POST", "/checkpoint", &[], 403),
+            (NEAR, None, "GET", "/databases/data/a.db?view=image", &[], 403),
+            (NEAR, None, "GET", "/databases/data/a.db", &[], 200),
+            (NEAR, Some("s"), "GET", "/config", &[], 200),
+            (NEAR, Some("s"), "POST", "/checkpoint", &[], 401),
+            (NEAR, Some("s"), "POST", "/checkpoint", &[wrong], 403),
+            (NEAR, Some("s"), "POST", "/checkpoint", &[right], 200),
+            (NEAR, Some("s"), "POST", "/checkpoint", &[("authorization", "Basic s")], 401),
+            (NEAR, Some("s"), "GET", "/databases/data/a.db?view=image", &[right], 200),
+            (FAR, None, "GET", "/", &[], 401),
+            (FAR, None, "GET", "/", &[right], 403),
+            (FAR, None, "GET", "/api/health/live", &[], 200),
+            (FAR, None, "GET", "/primary", &[], 200),
+            (FAR, Some("s"), "GET", "/", &[], 401),
+            (FAR, Some("s"), "GET", "/", &[wrong], 403),
+            (FAR, Some("s"), "GET", "/", &[right], 200),
+            (FAR, Some("s"), "DELETE", "/config", &[right], 200),
+        ];
+        for (listen, token, method, uri, headers, status) in table {
+            assert_eq!(
+                ask(listen, *token, method, uri, headers),
+                *status,
+                "{listen} {token:?} {method} {uri} {headers:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_page_from_elsewhere_changes_nothing_even_with_the_token() {
+        let right = ("authorization", "Bearer s");
+        for (headers, status) in [
+            (vec![("sec-fetch-site", "cross-site")], 403),
+            (vec![("sec-fetch-site", "same-origin")], 200),
+            (vec![("origin", "https://evil.example"), ("host", NEAR)], 403),
+            (vec![("origin", "null"), ("host", NEAR)], 403),
+            (vec![("origin", "http://127.0.0.1:9999"), ("host", NEAR)], 403),
+            (vec![("origin", "http://127.0.0.1:8080"), ("host", NEAR)], 200),
+            (vec![("host", "evil.example")], 403),
+            (vec![("host", "evil.example:8080")], 403),
+            (vec![("host", "192.0.2.7:8080")], 403),
+            (vec![("host", "localhost:8080")], 200),
+            (vec![("host", "[::1]:8080")], 200),
+            (vec![("host", "BOX:8080")], 200),
+            (vec![("host", "box.lan")], 200),
+        ] {
+            let mut all = headers.clone();
+            all.push(right);
+            assert_eq!(ask(NEAR, Some("s"), "POST", "/restore", &all), status, "{headers:?}");
+            assert_eq!(ask(NEAR, Some("s"), "GET", "/", &all), 200, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn the_socket_belongs_to_the_nodes_user() {
+        let doors = Doors::new(NEAR.parse().unwrap());
+        let check = |uid| {
+            let uri = "/restore".parse().unwrap();
+            doors.check((&Method::POST, &uri, &HeaderMap::new()), Peer::Unix { uid }, None).is_ok()
+        };
+        assert!(check(Some(0)));
+        assert!(check(Some(rustix::process::geteuid().as_raw())));
+        assert!(!check(Some(54_321)));
+        assert!(!check(None));
+    }
+}

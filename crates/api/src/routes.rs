@@ -1,0 +1,118 @@
+//! The routes. Each handler decodes a request, asks the node on a thread that may block, and encodes the answer.
+
+use crate::access::Doors;
+use crate::error::ApiError;
+use crate::peer::Peer;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use node::config::Secret;
+use node::control::Control;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, watch};
+
+mod checkpoint;
+mod config;
+mod database;
+mod events;
+mod state;
+
+/// What every handler needs.
+#[derive(Clone)]
+pub struct Shared {
+    /// The node.
+    pub control: Arc<dyn Control>,
+    /// The token while no configuration names one.
+    pub token: Option<Secret>,
+    /// Who may come in.
+    pub doors: Arc<Doors>,
+    /// Readers of events.
+    pub event_readers: Arc<Semaphore>,
+    /// True once the node stops.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// All routes.
+pub fn router(shared: Shared) -> Router {
+    Router::new()
+        .route("/", get(state::overview))
+        .route("/status", get(state::status))
+        .route("/config", get(config::show).post(config::configure).put(config::change).delete(config::forget))
+        .route("/checkpoint", get(checkpoint::list).post(checkpoint::create))
+        .route("/checkpoint/{id}", get(checkpoint::show).delete(checkpoint::remove))
+        .route("/restore", post(checkpoint::restore))
+        .route("/release-lease", post(state::release_lease))
+        .route("/promote", post(state::promote))
+        .route("/app", post(state::app))
+        .route("/databases", get(database::list))
+        .route("/databases/{*path}", get(database::show).post(database::act))
+        .route("/history", get(state::history))
+        .route("/logs", get(state::logs))
+        .route("/events", get(events::stream))
+        .route("/api/health/live", get(state::live))
+        .route("/api/health/ready", get(state::ready))
+        .route("/primary", get(state::primary))
+        .route("/replica", get(state::replica))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(shared.clone(), guard))
+        .with_state(shared)
+}
+
+/// Lets a request pass or not, and marks every answer as not to be kept or guessed at.
+async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let allowed = match request.extensions().get::<Peer>().copied() {
+        Some(peer) => {
+            let (method, uri, headers) =
+                (request.method().clone(), request.uri().clone(), request.headers().clone());
+            blocking(move || {
+                let configured = shared.control.config().and_then(|config| config.token);
+                let token = configured.or(shared.token);
+                shared.doors.check((&method, &uri, &headers), peer, token.as_ref())
+            })
+            .await
+            .and_then(|allowed| allowed)
+        }
+        None => Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", "the peer is not known")),
+    };
+    let mut response = match allowed {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn unknown_route(uri: Uri) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "no_such_route", format!("there is no route {}", uri.path()))
+        .hint("GET / shows the node's status")
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "wrong_method",
+        format!("{method} is not for {}", uri.path()),
+    )
+    .hint("the header Allow lists what is")
+}
+
+/// Runs a call that may block where it may.
+pub async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(call).await.map_err(|error| {
+        tracing::error!(%error, "a request ended in a panic");
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "bug", "the node failed in an unforeseen way")
+            .hint("its log says where; please report it")
+    })
+}
+
+/// A query that is not as expected.
+fn bad_query(rejection: &axum::extract::rejection::QueryRejection) -> ApiError {
+    ApiError::malformed(rejection.body_text())
+}

@@ -1,0 +1,128 @@
+//! `/databases`: what there is, its history, and its contents as they were.
+
+use super::checkpoint::parse_time;
+use super::{Shared, bad_query, blocking};
+use crate::body;
+use crate::error::{ApiError, no_database};
+use crate::limits::{IMAGE_CHUNK_BYTES, IMAGE_CHUNKS_WAITING_MAX};
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use base::{DatabasePath, Disk, DiskFile, LocalDisk, Open, Txid};
+use node::control::{DatabaseError, Moment, Verified};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::io;
+use tokio_stream::wrappers::ReceiverStream;
+
+/// A path parameter, or why it is none.
+type Name = Result<Path<String>, PathRejection>;
+
+fn parse_path(name: Name) -> Result<DatabasePath, ApiError> {
+    let Path(text) = name.map_err(|rejection| ApiError::malformed(rejection.body_text()))?;
+    DatabasePath::parse(&text).map_err(|bad| ApiError::malformed(bad.to_string()))
+}
+
+pub async fn list(State(shared): State<Shared>) -> Result<Json<Value>, ApiError> {
+    let databases = blocking(move || shared.control.status().databases).await?;
+    Ok(Json(json!({ "databases": databases })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct View {
+    view: Option<String>,
+    txid: Option<u64>,
+    time: Option<String>,
+}
+
+pub async fn show(
+    State(shared): State<Shared>,
+    name: Name,
+    query: Result<Query<View>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let path = parse_path(name)?;
+    let Query(View { view, txid, time }) = query.map_err(|rejection| bad_query(&rejection))?;
+    let moment = match (txid, time) {
+        (None, None) => Moment::Now,
+        (Some(txid), None) => Moment::Txid(Txid(txid)),
+        (None, Some(time)) => Moment::Time(parse_time(&time)?),
+        _ => return Err(ApiError::malformed("say one of `txid` and `time`")),
+    };
+    match (view.as_deref(), moment) {
+        (None, Moment::Now) => one(shared, path).await,
+        (Some("log"), Moment::Now) => {
+            let shown = path.clone();
+            let files = blocking(move || shared.control.history(&path)).await??;
+            Ok(Json(json!({ "path": shown, "files": files })).into_response())
+        }
+        (Some("image"), moment) => image(shared, path, moment).await,
+        (Some("log") | None, _) => Err(ApiError::malformed("`txid` and `time` go with `view=image`")),
+        (Some(other), _) => Err(ApiError::malformed(format!("`{other}` is no view: use log or image"))),
+    }
+}
+
+async fn one(shared: Shared, path: DatabasePath) -> Result<Response, ApiError> {
+    let status = blocking(move || shared.control.status()).await?;
+    if !status.configured {
+        return Err(DatabaseError::Unconfigured.into());
+    }
+    let found = status.databases.into_iter().find(|database| database.path == path);
+    let found = found.ok_or_else(|| no_database(DatabaseError::NotFound(path.to_string()).to_string()))?;
+    Ok(Json(found).into_response())
+}
+
+async fn image(shared: Shared, path: DatabasePath, moment: Moment) -> Result<Response, ApiError> {
+    let (file, len) = blocking(move || {
+        let exported = shared.control.export(&path, moment)?;
+        let opened = LocalDisk.open(&exported, Open::Read).and_then(|file| Ok((file.len()?, file)));
+        // The open file stays readable; its name must not outlive this request, whatever becomes of it.
+        if let Err(error) = LocalDisk.remove_file(&exported) {
+            tracing::warn!(%error, path = %exported.display(), "an exported database could not be removed");
+        }
+        let (len, file) = opened.map_err(|error| DatabaseError::Failed(format!("the image cannot be read: {error}")))?;
+        Ok::<_, ApiError>((file, len))
+    })
+    .await??;
+    let (sender, receiver) = tokio::sync::mpsc::channel(IMAGE_CHUNKS_WAITING_MAX);
+    tokio::task::spawn_blocking(move || send_chunks(file.as_ref(), len, &sender));
+    let headers = [(CONTENT_TYPE, "application/octet-stream".to_owned()), (CONTENT_LENGTH, len.to_string())];
+    Ok((StatusCode::OK, headers, Body::from_stream(ReceiverStream::new(receiver))).into_response())
+}
+
+fn send_chunks(file: &dyn DiskFile, len: u64, sender: &tokio::sync::mpsc::Sender<io::Result<Bytes>>) {
+    let mut offset = 0;
+    while offset < len {
+        let rest = usize::try_from(len - offset).unwrap_or(usize::MAX);
+        let mut chunk = vec![0; IMAGE_CHUNK_BYTES.min(rest)];
+        let read = file.read_exact_at(&mut chunk, offset);
+        offset += chunk.len() as u64;
+        let failed = read.is_err();
+        if sender.blocking_send(read.map(|()| Bytes::from(chunk))).is_err() || failed {
+            return;
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Act {
+    action: Action,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Action {
+    Verify,
+}
+
+pub async fn act(State(shared): State<Shared>, name: Name, body: Body) -> Result<Json<Verified>, ApiError> {
+    let path = parse_path(name)?;
+    let Act { action: Action::Verify } = body::json(body).await?;
+    let verified = blocking(move || shared.control.verify(&path)).await??;
+    Ok(Json(verified))
+}

@@ -1,0 +1,133 @@
+//! Ending the app: asked, killed, everything, confirmed.
+
+use crate::stage::{Stage, Test, lives, took, until};
+use rustix::process::Signal;
+use serde_json::json;
+use std::time::Duration;
+
+pub const TESTS: &[Test] = &[
+    ("a_stop_is_asked_for_and_waits_for_the_app", a_stop_is_asked_for_and_waits_for_the_app),
+    ("who_ignores_the_stop_signal_is_killed", who_ignores_the_stop_signal_is_killed),
+    ("who_escapes_group_and_session_is_found", who_escapes_group_and_session_is_found),
+    ("who_drops_its_environment_is_found_by_descent", who_drops_its_environment_is_found_by_descent),
+    ("a_frozen_app_is_woken_to_stop", a_frozen_app_is_woken_to_stop),
+    ("a_forking_app_is_outrun", a_forking_app_is_outrun),
+    ("another_stop_signal_is_used", another_stop_signal_is_used),
+    ("an_app_without_authority_is_ended_and_the_node_lives_on", an_app_without_authority_is_ended),
+    ("stopping_an_app_that_is_not_there_is_done_at_once", stopping_an_app_that_is_not_there),
+];
+
+fn a_stop_is_asked_for_and_waits_for_the_app() {
+    let stage = Stage::begin();
+    stage.start(
+        "trap 'sleep 0.3; echo done > stopped; exit 7' TERM; echo $$ > pid; while :; do sleep 0.05; done",
+    );
+    let pid = stage.pid_in("pid");
+    assert_eq!(stage.ask(json!({ "do": "stop" })), json!({}));
+    assert_eq!(stage.read("stopped"), "done\n");
+    assert!(!lives(pid));
+    let status = stage.status();
+    assert_eq!((&status["state"], &status["code"]), (&json!("stopped"), &json!(7)));
+    assert_eq!(stage.app_processes(), []);
+}
+
+fn who_ignores_the_stop_signal_is_killed() {
+    let stage = Stage::begin();
+    stage.start("trap '' TERM; echo $$ > pid; while :; do sleep 0.05; done");
+    stage.pid_in("pid");
+    let took = took(|| assert_eq!(stage.ask(json!({ "do": "stop" })), json!({})));
+    assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(4), "{took:?}");
+    assert_eq!(stage.status()["signal"], json!(9));
+    assert_eq!(stage.app_processes(), []);
+}
+
+fn who_escapes_group_and_session_is_found() {
+    let stage = Stage::begin();
+    let escape = "setsid sh -c 'trap \"\" TERM HUP; echo $$ > escaped; while :; do sleep 0.05; done' &";
+    stage.start(&format!("({escape}); echo $$ > pid; sleep 60"));
+    let (pid, escaped) = (stage.pid_in("pid"), stage.pid_in("escaped"));
+    let seen = stage.ask(json!({ "do": "pids" }));
+    assert!(
+        seen.as_array().unwrap().contains(&json!(pid)) && seen.as_array().unwrap().contains(&json!(escaped))
+    );
+    assert_eq!(stage.ask(json!({ "do": "stop" })), json!({}));
+    assert!(!lives(escaped) && !lives(pid));
+    assert_eq!(stage.app_processes(), []);
+}
+
+fn who_drops_its_environment_is_found_by_descent() {
+    let stage = Stage::begin();
+    stage.start("(setsid env -i /bin/sh -c 'echo $$ > escaped; while :; do sleep 0.05; done' &); sleep 60");
+    let escaped = stage.pid_in("escaped");
+    assert!(stage.ask(json!({ "do": "pids" })).as_array().unwrap().contains(&json!(escaped)));
+    assert_eq!(stage.ask(json!({ "do": "stop" })), json!({}));
+    assert!(!lives(escaped));
+}
+
+fn a_frozen_app_is_woken_to_stop() {
+    let stage = Stage::begin();
+    let pid =
+        stage.start("trap 'echo done > stopped; exit 0' TERM; echo $$ > pid; while :; do sleep 0.05; done");
+    stage.pid_in("pid");
+    crate::stage::send(pid, Signal::STOP);
+    let took = took(|| assert_eq!(stage.ask(json!({ "do": "stop" })), json!({})));
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert_eq!(stage.read("stopped"), "done\n");
+}
+
+fn a_forking_app_is_outrun() {
+    let stage = Stage::begin();
+    let fork = "#!/bin/sh\ntrap '' TERM\nsleep 0.05\nsetsid ./fork &\nsetsid ./fork2 &\n";
+    for name in ["fork", "fork2"] {
+        // Each leaves one successor in a session of its own, for ever.
+        let script = if name == "fork" {
+            fork.replace("setsid ./fork2 &\n", "")
+        } else {
+            fork.replace("setsid ./fork &\n", "")
+        };
+        std::fs::write(stage.path(name), script).unwrap();
+        std::process::Command::new("chmod").arg("+x").arg(stage.path(name)).status().unwrap();
+    }
+    stage.start("./fork & ./fork2 & ./fork & ./fork2 & echo $$ > pid; sleep 60");
+    stage.pid_in("pid");
+    until("they fork", || stage.app_processes().len() > 4);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(stage.ask(json!({ "do": "stop" })), json!({}));
+    assert_eq!(stage.app_processes(), []);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(stage.app_processes(), []);
+}
+
+fn another_stop_signal_is_used() {
+    let stage = Stage::begin();
+    let mut spec = stage.script(
+        "trap 'echo int > stopped; exit 0' INT; trap '' TERM; echo $$ > pid; while :; do sleep 0.05; done",
+    );
+    spec["stop_signal"] = json!(2);
+    stage.ask(json!({ "do": "start", "spec": spec }));
+    stage.pid_in("pid");
+    assert_eq!(stage.ask(json!({ "do": "stop" })), json!({}));
+    assert_eq!(stage.read("stopped"), "int\n");
+}
+
+fn an_app_without_authority_is_ended() {
+    let stage = Stage::begin();
+    let pid = stage.start("sleep 60");
+    let node = stage.node();
+    stage.ask(json!({ "do": "authority", "ms": null }));
+    until("the app is ended", || !lives(pid));
+    let error =
+        stage.status_where("the reason is known", |status| !status["error"].is_null())["error"].clone();
+    assert!(error.as_str().unwrap().contains("did not say in time"), "{error}");
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(stage.app_processes(), [], "no start without authority");
+    stage.ask(json!({ "do": "authority", "ms": 60_000 }));
+    assert_ne!(stage.running(), pid);
+    assert_eq!(stage.node(), node, "the node was not at fault");
+}
+
+fn stopping_an_app_that_is_not_there() {
+    let stage = Stage::begin();
+    assert_eq!(stage.ask(json!({ "do": "stop" })), json!({}));
+    assert_eq!(stage.status()["state"], json!("none"));
+}

@@ -1,0 +1,174 @@
+//! The machine's own file system.
+
+use super::{Disk, DiskFile, Entry, Metadata, Open};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// The machine's own file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LocalDisk;
+
+#[allow(clippy::disallowed_methods, reason = "the one place that opens files")]
+impl Disk for LocalDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        match how {
+            Open::Read => {}
+            Open::Write => {
+                options.write(true);
+            }
+            Open::Create { private } => {
+                options.write(true).create(true).truncate(true).mode(if private { 0o600 } else { 0o644 });
+            }
+            Open::CreateNew => {
+                options.write(true).create_new(true).mode(0o644);
+            }
+        }
+        Ok(Box::new(LocalFile(options.open(path)?)))
+    }
+
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        let found = std::fs::metadata(path)?;
+        Ok(Metadata {
+            len: found.len(),
+            is_dir: found.is_dir(),
+            inode: found.ino(),
+            modified_ns: i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()),
+            changed_ns: i128::from(found.ctime()) * 1_000_000_000 + i128::from(found.ctime_nsec()),
+        })
+    }
+
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in std::fs::read_dir(path)? {
+            let entry = entry?;
+            if let Ok(name) = entry.file_name().into_string() {
+                entries.push(Entry { name, is_dir: entry.file_type()?.is_dir() });
+            }
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(()),
+            // Network file systems know no such flag, but a second link to a taken name fails everywhere.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                std::fs::hard_link(from, to)?;
+                std::fs::remove_file(from)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_dir(path)
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+#[derive(Debug)]
+struct LocalFile(File);
+
+impl DiskFile for LocalFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.0.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn set_modified(&self, unix_ms: i64) -> io::Result<()> {
+        let since = Duration::from_millis(u64::try_from(unix_ms).unwrap_or(0));
+        self.0.set_modified(SystemTime::UNIX_EPOCH + since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{read, remove_dir_all, write_atomic};
+    use super::*;
+
+    #[test]
+    fn an_atomic_write_replaces_and_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        write_atomic(&LocalDisk, &path, b"one", true).unwrap();
+        write_atomic(&LocalDisk, &path, b"two", true).unwrap();
+        assert_eq!(read(&LocalDisk, &path, 100).unwrap(), b"two");
+        assert_eq!(LocalDisk.read_dir(dir.path()).unwrap().len(), 1);
+        assert_eq!(read(&LocalDisk, &path, 2).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn a_taken_name_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two, free) = (dir.path().join("one"), dir.path().join("two"), dir.path().join("free"));
+        for path in [&one, &two] {
+            LocalDisk.open(path, Open::CreateNew).unwrap();
+        }
+        assert_eq!(LocalDisk.rename_new(&one, &two).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        LocalDisk.rename_new(&one, &free).unwrap();
+        assert!(LocalDisk.metadata(&one).is_err());
+    }
+
+    #[test]
+    fn a_tree_is_removed_whole_and_a_missing_one_is_fine() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("a");
+        LocalDisk.create_dir_all(&top.join("b/c")).unwrap();
+        LocalDisk.open(&top.join("b/f"), Open::CreateNew).unwrap();
+        remove_dir_all(&LocalDisk, &top).unwrap();
+        remove_dir_all(&LocalDisk, &top).unwrap();
+        assert!(LocalDisk.metadata(&top).is_err());
+    }
+}

@@ -1,0 +1,294 @@
+//! The command line's grammar: every command, flag and environment variable.
+
+use clap::{Args, Parser, Subcommand};
+use node::config::Overrides;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Keeps an application's SQLite databases, their whole history, and the application running on them.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "stead", version, propagate_version = true, max_term_width = 100, subcommand_required = true)]
+#[command(after_help = "Examples:
+  stead run -- ./server --port 3000      run an application on the state in this directory
+  stead checkpoint create before-upgrade
+  stead restore before-upgrade
+  stead status --watch
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 69 a needed service is unavailable, 70 a bug, 71 a path,
+permission or other system problem, 75 try again later, 78 configuration.")]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for every command.
+#[derive(Args, Clone, Debug)]
+pub struct Global {
+    /// The node's home: where its data lies and its socket is.
+    #[arg(long, global = true, env = "STEAD_HOME", value_name = "DIR", default_value = ".")]
+    pub home: PathBuf,
+    /// The node to talk to, http://HOST:PORT; else the home's socket, then http://127.0.0.1:8080.
+    #[arg(long, global = true, env = "STEAD_NODE", value_name = "URL")]
+    pub node: Option<String>,
+    /// What the node needs to let requests through.
+    #[arg(long = "token", global = true, env = "STEAD_TOKEN", hide = true, hide_env_values = true)]
+    pub token: Option<String>,
+    /// Print JSON instead of tables.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Start a node in the foreground, and the application with it.
+    #[command(after_help = "Examples:
+  stead run -- ./server --port 3000
+  stead run --config stead.yaml
+  stead run --home /srv/notes --store file:///backups/notes -- ./server
+
+Without a configuration the node starts and waits for `stead config apply FILE` or POST /config.")]
+    Run(RunArgs),
+    /// The node's own process; `run` starts it.
+    #[command(hide = true)]
+    Node(RunArgs),
+    /// Show everything about the node on one screen.
+    #[command(after_help = "Exit codes: 0 well, 1 degraded, 2 no primary, 3 contradiction, 4 could not ask.")]
+    Status {
+        /// Show it again every second, until interrupted.
+        #[arg(long, short)]
+        watch: bool,
+    },
+    /// Make, list and remove checkpoints.
+    #[command(subcommand)]
+    Checkpoint(Checkpoint),
+    /// Turn the whole volume back, in place, to a checkpoint or a time.
+    #[command(after_help = "Examples:
+  stead restore before-upgrade
+  stead restore --time 10m --dry-run     what would change
+  stead restore --undo                   back to before the last restore
+
+The app is stopped, every database turned back, and the app started again.")]
+    Restore(Restore),
+    /// Look at, verify and copy databases.
+    #[command(subcommand)]
+    Db(Db),
+    /// Start, stop and restart the application.
+    #[command(subcommand)]
+    App(App),
+    /// Check and apply configurations.
+    #[command(subcommand)]
+    Config(Config),
+    /// Show the application's last output.
+    Logs {
+        /// How many lines.
+        #[arg(short = 'n', long, default_value_t = 20, value_name = "LINES")]
+        lines: usize,
+        /// Only what it wrote to stderr.
+        #[arg(long)]
+        stderr: bool,
+        /// Go on showing what comes.
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Give the right to write away and stop the app.
+    ReleaseLease,
+    /// Take the right to write.
+    Promote,
+    /// Print a shell's completions.
+    #[command(after_help = "Example:\n  stead completions bash > /etc/bash_completion.d/stead")]
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page of stead, or of one of its commands.
+    #[command(after_help = "Example:\n  stead man | man -l -")]
+    Man {
+        /// Of which command.
+        command: Vec<String>,
+    },
+}
+
+/// How a node starts.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RunArgs {
+    /// The configuration, YAML or JSON; else tmp/config.json of the home.
+    #[arg(long, env = "STEAD_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the API listens; overrides `listen` [default: 127.0.0.1:8080].
+    #[arg(long, env = "STEAD_LISTEN", value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Where the history goes too, file:///DIR; overrides `storage.url`.
+    #[arg(long, env = "STEAD_STORE", value_name = "URL")]
+    pub store: Option<String>,
+    /// The application; overrides `app.command`.
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
+    /// The home, from the flag that all commands share.
+    #[arg(skip)]
+    pub home: PathBuf,
+}
+
+impl RunArgs {
+    /// What lies over the configuration's keys.
+    pub fn overrides(&self) -> Overrides {
+        Overrides { listen: self.listen.clone(), store: self.store.clone(), command: self.command.clone() }
+    }
+
+    /// The same, as arguments of the node's own process.
+    pub fn to_arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["--home".into(), self.home.clone().into()];
+        let flags = [
+            ("--config", self.config.clone().map(OsString::from)),
+            ("--listen", self.listen.clone().map(OsString::from)),
+            ("--store", self.store.clone().map(OsString::from)),
+        ];
+        for (flag, value) in flags {
+            if let Some(value) = value {
+                arguments.extend([flag.into(), value]);
+            }
+        }
+        if !self.command.is_empty() {
+            arguments.push("--".into());
+            arguments.extend(self.command.iter().map(OsString::from));
+        }
+        arguments
+    }
+}
+
+/// `stead checkpoint …`
+#[derive(Clone, Debug, Subcommand)]
+pub enum Checkpoint {
+    /// Make a checkpoint of everything, now.
+    Create {
+        /// Its name; made from the time where none is given.
+        id: Option<String>,
+        /// Why it was made.
+        #[arg(long, short = 'm', value_name = "TEXT")]
+        comment: Option<String>,
+    },
+    /// List them, newest first.
+    List,
+    /// Show one, with the position of every database.
+    Show {
+        /// Which.
+        id: String,
+    },
+    /// Remove one from the catalogue; history that only it held may be thinned then.
+    Remove {
+        /// Which.
+        id: String,
+    },
+    /// Write the databases as they were into a directory, as DIR/data/….
+    Export {
+        /// Which.
+        id: String,
+        /// The directory; it must not exist, or be empty.
+        dir: PathBuf,
+    },
+}
+
+/// `stead restore …`
+#[derive(Args, Clone, Debug)]
+#[command(group(clap::ArgGroup::new("target").required(true).args(["checkpoint", "time", "undo"])))]
+pub struct Restore {
+    /// The checkpoint.
+    pub checkpoint: Option<String>,
+    /// A time: RFC 3339, `2026-11-21 10:00`, or an age such as 10m.
+    #[arg(long, value_name = "T")]
+    pub time: Option<String>,
+    /// The state before the last restore.
+    #[arg(long)]
+    pub undo: bool,
+    /// Only list what would change.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Which moment of a database.
+#[derive(Args, Clone, Debug, Default)]
+#[group(multiple = false)]
+pub struct MomentArgs {
+    /// As it was then: RFC 3339, `2026-11-21 10:00`, or an age such as 10m.
+    #[arg(long, value_name = "T")]
+    pub time: Option<String>,
+    /// As it was after that seal.
+    #[arg(long, value_name = "N")]
+    pub txid: Option<u64>,
+}
+
+/// `stead db …`
+#[derive(Clone, Debug, Subcommand)]
+pub enum Db {
+    /// List the databases with their positions.
+    List,
+    /// Hold databases and their whole history against their checksums.
+    Verify {
+        /// Which; all where none is given.
+        path: Option<String>,
+    },
+    /// List the files of a database's history.
+    Log {
+        /// Which, as `db list` names it.
+        path: String,
+    },
+    /// Write a database of the node into a file, now or as it was.
+    Export {
+        /// Which, as `db list` names it.
+        path: String,
+        /// The new file.
+        file: PathBuf,
+        /// When.
+        #[command(flatten)]
+        moment: MomentArgs,
+    },
+    /// Write a database from its history into a file, without a node.
+    #[command(after_help = "Examples:
+  stead db restore data/database.sqlite -o copy.sqlite
+  stead db restore file:///backups/notes/data/database.sqlite -o copy.sqlite --time 10m")]
+    Restore {
+        /// A database's path, its history's directory, or its URL in a store.
+        source: String,
+        /// The new file.
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// When.
+        #[command(flatten)]
+        moment: MomentArgs,
+    },
+}
+
+/// `stead app …`
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum App {
+    /// Start it, also after a stop.
+    Start,
+    /// Stop it; it stays stopped until `start`.
+    Stop,
+    /// Stop it and start it.
+    Restart,
+}
+
+/// `stead config …`
+#[derive(Clone, Debug, Subcommand)]
+pub enum Config {
+    /// Find everything that is wrong with a configuration file.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Give a configuration file to the node: its first, or a change.
+    #[command(after_help = "Variables such as ${TOKEN} are replaced here, from this environment.")]
+    Apply {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Print the JSON Schema of configurations.
+    Schema,
+    /// Print a complete example, every key explained.
+    Example,
+}

@@ -1,0 +1,134 @@
+//! Output for people: tables, ages, sizes, and colour only where a terminal wants it.
+
+use base::{Clock, SystemClock, Timestamp};
+use comfy_table::{ContentArrangement, Table};
+use serde_json::Value;
+use std::io::Write;
+
+/// Prints a line.
+pub fn line(text: impl AsRef<str>) {
+    // Whoever reads may have gone; that ends the output, not the work.
+    let _ = writeln!(anstream::stdout(), "{}", text.as_ref());
+}
+
+/// Prints JSON for machines.
+pub fn json(value: &Value) {
+    line(serde_json::to_string_pretty(value).unwrap_or_default());
+}
+
+/// A table without lines, as wide as the terminal at most.
+pub fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_preset(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(head);
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
+/// A text in a field, or a dash.
+pub fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// How long ago a field's time was: `3m`.
+pub fn age(value: &Value) -> String {
+    time(value).map_or_else(|| "-".to_owned(), |time| age_between(time, SystemClock.now()))
+}
+
+/// A field's time: milliseconds since 1970, or RFC 3339.
+pub fn time(value: &Value) -> Option<Timestamp> {
+    match value {
+        Value::Number(ms) => ms.as_i64().map(Timestamp),
+        Value::String(text) => text.parse::<jiff::Timestamp>().ok().map(|time| Timestamp(time.as_millisecond())),
+        _ => None,
+    }
+}
+
+fn age_between(then: Timestamp, now: Timestamp) -> String {
+    span(now.0.saturating_sub(then.0).max(0).unsigned_abs())
+}
+
+/// Milliseconds as people say them: the two largest units at most.
+pub fn span(ms: u64) -> String {
+    let s = ms / 1000;
+    match s {
+        0 => format!("{ms}ms"),
+        1..60 => format!("{s}s"),
+        60..3600 => format!("{}m{}s", s / 60, s % 60),
+        3600..86_400 => format!("{}h{}m", s / 3600, s % 3600 / 60),
+        _ => format!("{}d{}h", s / 86_400, s % 86_400 / 3600),
+    }
+}
+
+/// Bytes as people say them.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// What a word is worth, as colour.
+#[derive(Clone, Copy, Debug)]
+pub enum Tone {
+    /// Well.
+    Good,
+    /// To be looked at.
+    Warning,
+    /// Wrong.
+    Bad,
+    /// A heading.
+    Strong,
+}
+
+/// Colours a text; where it is printed, colours are taken out unless a terminal wants them.
+pub fn tone(tone: Tone, text: &str) -> String {
+    let code = match tone {
+        Tone::Good => "32",
+        Tone::Warning => "33",
+        Tone::Bad => "31",
+        Tone::Strong => "1",
+    };
+    format!("\u{1b}[{code}m{text}\u{1b}[0m")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_and_sizes_read_easily() {
+        for (ms, shown) in
+            [(5, "5ms"), (999, "999ms"), (59_999, "59s"), (61_000, "1m1s"), (7_260_000, "2h1m"), (90_000_000, "1d1h")]
+        {
+            assert_eq!(span(ms), shown);
+        }
+        for (count, shown) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (10 << 30, "10.0 GiB")] {
+            assert_eq!(bytes(count), shown);
+        }
+        assert_eq!(age_between(Timestamp(1000), Timestamp(500)), "0ms");
+    }
+
+    #[test]
+    fn a_table_has_no_trailing_blanks() {
+        let shown = table(["ID", "AGE"], [["a".to_owned(), "3m".to_owned()], ["longer".to_owned(), "1s".to_owned()]]);
+        assert_eq!(shown, "ID      AGE\na       3m\nlonger  1s");
+    }
+}

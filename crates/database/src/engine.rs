@@ -1,0 +1,461 @@
+//! All databases of a volume, followed by a fixed number of threads.
+//!
+//! ```text
+//! inotify thread ──▶ schedule ──▶ workers: Look (one database) · Tick (seal to one cut, note the vector)
+//!                       ▲                   Discover (files that came and went) · Keep (ship, merge, thin)
+//!                       └── when to look again
+//! ```
+//!
+//! A slot's lock is held while something acts on that database; whoever needs several takes them in name order.
+//! `show` is separate, so that a status never waits for a seal.
+
+mod check;
+mod cut;
+mod discover;
+mod keep;
+mod place;
+mod schedule;
+mod slot;
+mod turn;
+mod watch;
+
+pub use check::{Check, CheckError};
+pub use cut::{Cut, CutError};
+pub use slot::{DatabaseInfo, Trouble};
+pub use turn::{Change, ChangeKind, HistoryProblem, TurnError};
+
+use crate::history::History;
+pub use crate::history::Retention;
+use crate::ledger::Ledger;
+use crate::live::{Limits, Live, SealError, Wake};
+use crate::machine::Machine;
+use base::{Clock, DatabasePath, Epoch, Position, disk};
+use schedule::{Next, Schedule, Task};
+use slot::{Slot, State};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use watch::{Noticed, Watch};
+
+/// Threads that look, seal, merge and ship. One may be busy with a page diff, one with history: the rest go on.
+const WORKERS: usize = 4;
+/// How long a directory must be quiet before it is looked at.
+const SETTLE: Duration = Duration::from_millis(20);
+/// Vectors are noted at most this often, however eager the seals are.
+const VECTOR_EVERY: Duration = Duration::from_secs(1);
+/// How soon a database that could not be looked at is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What a volume consists of and how it is kept.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The node's home; database paths are relative to it.
+    pub home: PathBuf,
+    /// Which files are databases.
+    pub entries: Vec<Entry>,
+    /// The most time a commit may wait for its seal.
+    pub sync_interval: Duration,
+    /// How long and how much history is kept.
+    pub retention: Retention,
+    /// The root of a directory store.
+    pub store: Option<PathBuf>,
+    /// The right to write, recorded in each file.
+    pub epoch: Epoch,
+    /// The log of a writer that never pauses is let go under a lock when it is longer than this.
+    pub wal_limit_bytes: u64,
+    /// What all of it runs on.
+    pub machine: Machine,
+}
+
+/// Which files are databases.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// This one; created when it is missing.
+    File {
+        /// Its name.
+        path: DatabasePath,
+        /// SQL that is run when the file is created.
+        schema: Option<PathBuf>,
+    },
+    /// All below a directory whose names match.
+    Pattern {
+        /// Relative to the home.
+        dir: PathBuf,
+        /// A glob over the path below `dir`.
+        pattern: String,
+    },
+}
+
+/// Something worth telling.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// A database was joined, lost, came back or changed behind Stead's back.
+    Database {
+        /// Which.
+        path: DatabasePath,
+        /// What happened, in a word: `joined`, `deleted`, `replaced`, `returned`, `rolled_forward`, `failed`.
+        what: &'static str,
+        /// In a sentence.
+        message: String,
+    },
+}
+
+/// Tells the node what happened; must not call back into the engine.
+pub type Notify = Arc<dyn Fn(Notice) + Send + Sync>;
+
+/// Why the engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A pattern is no glob: mend the configuration.
+    #[error("the pattern `{pattern}` is no glob: {reason}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A directory or file could not be read or made: mend the path or its permissions.
+    #[error("{path}: {source}")]
+    Path {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The ledger failed.
+    #[error("ledger: {0}")]
+    Ledger(#[from] crate::ledger::LedgerError),
+    /// A restore that a crash interrupted could be neither finished nor rolled back.
+    #[error("the interrupted restore `{name}` could not be finished ({finish}) nor rolled back ({back})")]
+    Unfinished {
+        /// What it aimed at.
+        name: String,
+        /// Why it was not finished.
+        finish: String,
+        /// Why it was not rolled back.
+        back: String,
+    },
+}
+
+/// The engine. Dropping it stops the threads without a clean end; [`Engine::stop`] is the clean one.
+#[derive(Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    settings: Settings,
+    patterns: Vec<(PathBuf, globset::GlobMatcher)>,
+    ledger: Arc<Ledger>,
+    notify: Notify,
+    slots: RwLock<BTreeMap<DatabasePath, Arc<Slot>>>,
+    schedule: Mutex<Schedule>,
+    wake: Condvar,
+    watch: Watch,
+    last_vector: Mutex<BTreeMap<DatabasePath, Position>>,
+    turning: Mutex<()>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Brings missing databases back, creates the configured ones, joins them, finishes a restore that a crash
+    /// interrupted, and starts to follow.
+    pub fn start(settings: Settings, ledger: Arc<Ledger>, notify: Notify) -> Result<Engine, StartError> {
+        let mut engine = Engine::stepped(settings, ledger, notify)?;
+        engine.spawn("stead-watch", Shared::watch_files)?;
+        for _ in 0..WORKERS {
+            engine.spawn("stead-worker", Shared::work)?;
+        }
+        Ok(engine)
+    }
+
+    /// Like [`Engine::start`], but without threads: whoever holds it calls [`Engine::step`]. One seed can so replay a
+    /// whole machine.
+    pub fn stepped(settings: Settings, ledger: Arc<Ledger>, notify: Notify) -> Result<Engine, StartError> {
+        let shared = Arc::new(Shared::new(settings, ledger, notify)?);
+        shared.prepare()?;
+        shared.finish_interrupted()?;
+        shared.ask(Task::Discover, Duration::ZERO);
+        shared.ask(Task::Keep, Duration::ZERO);
+        Ok(Engine { shared, threads: Vec::new() })
+    }
+
+    /// Does the next thing that is due. `Err`: nothing is; how long until something will be.
+    pub fn step(&self) -> Result<(), Option<Duration>> {
+        let now = self.shared.now();
+        let next = self.shared.queue().next(now);
+        match next {
+            Next::Run(task) => {
+                let again = self.shared.run(&task);
+                self.shared.queue().done(&task, again);
+                Ok(())
+            }
+            Next::Wait(time) => Err(time),
+            Next::Stop => Err(None),
+        }
+    }
+
+    fn spawn(&mut self, name: &str, body: fn(&Shared)) -> Result<(), StartError> {
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || body(&shared))
+            .map_err(|source| StartError::Path { path: PathBuf::from(name), source })?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    /// What is known of every database.
+    pub fn databases(&self) -> Vec<DatabaseInfo> {
+        self.shared.slots().into_iter().map(|slot| slot.info()).collect()
+    }
+
+    /// Whether a file is one of the volume's databases.
+    pub fn covers(&self, file: &Path) -> bool {
+        self.shared.name_of(file).is_some()
+    }
+
+    /// A database's history.
+    pub fn history(&self, path: &DatabasePath) -> Option<Arc<History>> {
+        self.shared.slot(path)?.history()
+    }
+
+    /// Boot time now, for ages of what [`DatabaseInfo`] shows.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.shared.settings.machine.clock
+    }
+
+    /// A clean stop: everything captured and sealed, the connections closed, the store given what it lacks.
+    pub fn stop(mut self) {
+        self.shared.end_threads();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so; the others' databases still deserve a clean end.
+            let _ = thread.join();
+        }
+        for slot in self.shared.slots() {
+            let mut state = slot.lock();
+            if let State::Live(live) = std::mem::replace(&mut *state, State::Waiting)
+                && let Err(error) = live.leave()
+            {
+                tracing::error!(event = "unclean stop", path = %slot.path, %error, "the next start compares pages");
+            }
+        }
+        self.shared.ship_all();
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.shared.end_threads();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn new(settings: Settings, ledger: Arc<Ledger>, notify: Notify) -> Result<Shared, StartError> {
+        let mut patterns = Vec::new();
+        for entry in &settings.entries {
+            if let Entry::Pattern { dir, pattern } = entry {
+                let glob =
+                    globset::GlobBuilder::new(pattern).literal_separator(true).build().map_err(|error| {
+                        StartError::Pattern { pattern: pattern.clone(), reason: error.to_string() }
+                    })?;
+                patterns.push((dir.clone(), glob.compile_matcher()));
+            }
+        }
+        let watch =
+            Watch::new().map_err(|source| StartError::Path { path: PathBuf::from("inotify"), source })?;
+        Ok(Shared {
+            settings,
+            patterns,
+            ledger,
+            notify,
+            slots: RwLock::default(),
+            schedule: Mutex::default(),
+            wake: Condvar::new(),
+            watch,
+            last_vector: Mutex::default(),
+            turning: Mutex::default(),
+        })
+    }
+
+    fn slots(&self) -> Vec<Arc<Slot>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    fn slot(&self, path: &DatabasePath) -> Option<Arc<Slot>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            sync_interval: self.settings.sync_interval,
+            wal_limit_bytes: self.settings.wal_limit_bytes,
+            epoch: self.settings.epoch,
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.settings.machine.clock.boottime()
+    }
+
+    fn tell(&self, path: &DatabasePath, what: &'static str, message: String) {
+        tracing::info!(event = "database", path = %path, what, message);
+        (self.notify)(Notice::Database { path: path.clone(), what, message });
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Schedule> {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask(&self, task: Task, at: Duration) {
+        if self.queue().ask(task, at) {
+            self.wake.notify_one();
+        }
+    }
+
+    fn end_threads(&self) {
+        self.queue().stopping = true;
+        self.wake.notify_all();
+        self.watch.stop();
+    }
+
+    fn watch_files(&self) {
+        let result = self.watch.run(|noticed| {
+            match noticed {
+                Noticed::Log(path) => self.ask(Task::Look(path), Duration::ZERO),
+                Noticed::Directory(_) => self.ask(Task::Discover, self.now() + SETTLE),
+                Noticed::Lost => {
+                    self.ask(Task::Discover, Duration::ZERO);
+                    for slot in self.slots() {
+                        self.ask(Task::Look(slot.path.clone()), Duration::ZERO);
+                    }
+                }
+            }
+        });
+        if let Err(error) = result {
+            tracing::error!(event = "watch failed", %error, "files that come and go are not noticed");
+        }
+    }
+
+    fn work(&self) {
+        let mut queue = self.queue();
+        loop {
+            match queue.next(self.now()) {
+                Next::Stop => return,
+                Next::Wait(None) => queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Next::Wait(Some(time)) => {
+                    queue = self.wake.wait_timeout(queue, time).unwrap_or_else(PoisonError::into_inner).0;
+                }
+                Next::Run(task) => {
+                    // Another thread takes over the waiting.
+                    self.wake.notify_one();
+                    drop(queue);
+                    let again = self.run(&task);
+                    queue = self.queue();
+                    queue.done(&task, again);
+                }
+            }
+        }
+    }
+
+    fn run(&self, task: &Task) -> Option<Duration> {
+        match task {
+            Task::Look(path) => self.look(&*self.slot(path)?),
+            Task::Tick => {
+                self.tick();
+                None
+            }
+            Task::Discover => self.discover(),
+            Task::Keep => self.keep(),
+        }
+    }
+
+    fn look(&self, slot: &Slot) -> Option<Duration> {
+        let mut state = slot.lock();
+        let State::Live(live) = &mut *state else { return None };
+        let before = live.position().txid;
+        let result = live.service();
+        let again = match self.after_service(slot, live, result) {
+            Some(Wake::At(at)) => Some(at),
+            Some(Wake::OnChange) => self.arm(slot, live),
+            None => Some(self.now() + RETRY_AFTER),
+        };
+        slot.show_live(live);
+        let interval = self.settings.sync_interval;
+        if live.dirty_since().is_some() || live.position().txid != before {
+            let wait = if interval.is_zero() { VECTOR_EVERY } else { interval };
+            self.ask(Task::Tick, self.now() + wait);
+        }
+        if live.position().txid != before {
+            self.ask(Task::Keep, self.now());
+        }
+        again
+    }
+
+    /// Keeps what is shown of a database's trouble true; `None`: it failed.
+    fn after_service(&self, slot: &Slot, live: &Live, result: Result<Wake, SealError>) -> Option<Wake> {
+        match result {
+            Ok(wake) => {
+                if live.difference_due().is_none() {
+                    slot.show(|info| info.trouble = None);
+                }
+                Some(wake)
+            }
+            Err(error) => {
+                let trouble = seal_trouble(&error);
+                let mut known = false;
+                slot.show(|info| {
+                    known = info.trouble.as_ref().is_some_and(|was| was.code == trouble.code);
+                    info.trouble = Some(trouble);
+                });
+                if !known {
+                    tracing::error!(event = "seal failed", path = %slot.path, %error, "tried again each second");
+                }
+                if matches!(error, SealError::PageSize { .. }) {
+                    self.ask(Task::Discover, Duration::ZERO);
+                }
+                None
+            }
+        }
+    }
+
+    /// Watches the log, then looks once more: a commit between the last look and the watch must not be missed.
+    fn arm(&self, slot: &Slot, live: &mut Live) -> Option<Duration> {
+        let log = disk::sibling(&slot.file, "-wal");
+        if let Err(error) = self.watch.log_once(&slot.path, &log) {
+            tracing::debug!(path = %slot.path, %error, "no watch on the log; it is looked at each second");
+            return Some(self.now() + RETRY_AFTER);
+        }
+        match live.index() {
+            Some(index) if index.end == live.captured() => None,
+            _ => Some(self.now()),
+        }
+    }
+}
+
+fn seal_trouble(error: &SealError) -> Trouble {
+    if error.disk_full() {
+        return Trouble {
+            code: "disk_full",
+            message: format!("the disk is full: {error}"),
+            hint: "free space on the disk that holds the home; sealing goes on by itself".into(),
+        };
+    }
+    Trouble {
+        code: "seal_failed",
+        message: error.to_string(),
+        hint: "what is committed stays in the database; sealing is tried again each second".into(),
+    }
+}

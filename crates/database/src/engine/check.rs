@@ -1,0 +1,82 @@
+//! Verification: the live database against its checksums, and its whole history against itself.
+
+use super::slot::State;
+use super::{Engine, Shared};
+use crate::history::FileInfo;
+use crate::live::{scan, sealed_reader};
+use base::{DatabasePath, Disk, Open, Position};
+
+/// What a verification found.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// The position that was verified.
+    pub position: Position,
+    /// Pages compared.
+    pub pages: u64,
+    /// History files read to the end.
+    pub files: u64,
+    /// What does not add up.
+    pub problems: Vec<String>,
+}
+
+/// Why nothing was verified.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// It is not followed: see its status.
+    #[error("{0} is not followed now")]
+    NotFollowed(DatabasePath),
+    /// It could not be read.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Engine {
+    /// Compares a database with its checksums, page by page, and reads every file of its history to the end.
+    pub fn verify(&self, path: &DatabasePath) -> Result<Check, CheckError> {
+        self.shared.verify(path)
+    }
+}
+
+impl Shared {
+    fn verify(&self, path: &DatabasePath) -> Result<Check, CheckError> {
+        let not_followed = || CheckError::NotFollowed(path.clone());
+        let slot = self.slot(path).ok_or_else(not_followed)?;
+        let text = |error: &dyn std::fmt::Display| CheckError::Failed(error.to_string());
+        let (reader, sums, position, history) = {
+            let mut state = slot.lock();
+            let State::Live(live) = &mut *state else { return Err(not_followed()) };
+            let reader = sealed_reader(live).map_err(|error| text(&error))?;
+            slot.show_live(live);
+            (reader, live.sums().clone(), live.position(), live.history().clone())
+        };
+        let found = scan(&reader, &sums).map_err(|error| text(&error))?;
+        let mut problems: Vec<String> = found
+            .differing
+            .iter()
+            .take(20)
+            .map(|pgno| {
+                format!("page {pgno} of the database is not as it was sealed at txid {}", position.txid)
+            })
+            .collect();
+        if found.sums.rolling() != position.checksum && problems.is_empty() {
+            problems.push(format!("the pages add up to {}, not {}", found.sums.rolling(), position.checksum));
+        }
+        let files = history.files();
+        let disk = &*self.settings.machine.disk;
+        problems.extend(files.iter().filter_map(|file| damage(disk, file)));
+        Ok(Check { position, pages: u64::from(found.sums.pages()), files: files.len() as u64, problems })
+    }
+}
+
+/// What is wrong with a file of a history, read to its end.
+fn damage(disk: &dyn Disk, file: &FileInfo) -> Option<String> {
+    let read = || -> Result<(), String> {
+        let source = disk.open(&file.path, Open::Read).map_err(|error| error.to_string())?;
+        let sequential = ltx::Sequential::new(source).map_err(|error| error.to_string())?;
+        let mut decoder = ltx::Decoder::new(sequential).map_err(|error| error.to_string())?;
+        let mut page = vec![0; decoder.header().page_size as usize];
+        while decoder.next_page(&mut page).map_err(|error| error.to_string())?.is_some() {}
+        decoder.finish().map(|_| ()).map_err(|error| error.to_string())
+    };
+    read().err().map(|reason| format!("{}: {reason}", file.path.display()))
+}

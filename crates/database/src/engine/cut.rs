@@ -1,0 +1,246 @@
+//! One cut over all databases, without a lock: every log's index is read, then who writes, then every index again.
+//!
+//! Unchanged means that there was a moment at which all of them stood so. Only one thing can be half done at such a
+//! moment: a commit over attached databases, in which one process holds the write lock of two. An open, uncommitted
+//! transaction does not matter.
+
+use super::schedule::Task;
+use super::slot::{Slot, State};
+use super::{Engine, Shared};
+use crate::ledger::Vector;
+use crate::live::{Live, SealError};
+use crate::sqlite::WalIndex;
+use base::{DatabasePath, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long a look at all indexes is repeated before locks are tried.
+const OPTIMISTIC_FOR: Duration = Duration::from_millis(20);
+/// How long all write locks may be held together, at most.
+const LOCKED_FOR: Duration = Duration::from_millis(1);
+
+/// All databases at one moment, sealed.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    /// When.
+    pub at: Timestamp,
+    /// Where each stands.
+    pub vector: Vector,
+}
+
+/// Why there is no cut.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{path}: {reason}")]
+pub struct CutError {
+    /// The database in the way.
+    pub path: DatabasePath,
+    /// The process in the way.
+    pub pid: Option<u32>,
+    /// What it does, or what failed.
+    pub reason: String,
+    /// The disk is full.
+    pub disk_full: bool,
+}
+
+type Held<'a> = Vec<(&'a Arc<Slot>, MutexGuard<'a, State>)>;
+
+impl Engine {
+    /// Seals all databases at one moment. It is on disk when this returns.
+    ///
+    /// A database whose file has just come is joined first, if that takes no longer than the limit.
+    pub fn cut(&self, limit: Duration) -> Result<Cut, CutError> {
+        let shared = &self.shared;
+        let until = shared.now() + limit;
+        while shared.discover().is_some() && shared.now() < until {
+            shared.settings.machine.clock.sleep(OPTIMISTIC_FOR);
+        }
+        shared.cut(limit)
+    }
+
+    /// Seals what is open, each database by itself if there is no common moment.
+    pub fn sync(&self) {
+        self.shared.tick();
+    }
+}
+
+impl Shared {
+    /// Seals everything to one cut and notes the vector.
+    pub(super) fn tick(&self) {
+        match self.cut(OPTIMISTIC_FOR) {
+            Ok(cut) => self.note(&cut),
+            Err(error) => {
+                tracing::debug!(%error, "no common cut; each database is sealed by itself");
+                for slot in self.slots() {
+                    if let State::Live(live) = &mut *slot.lock() {
+                        self.seal_one(&slot, live);
+                    }
+                }
+            }
+        }
+    }
+
+    fn seal_one(&self, slot: &Slot, live: &mut Live) {
+        let sealed = match live.index() {
+            Some(index) => live.seal_to(index.end).map(|_| ()),
+            None => Ok(()),
+        };
+        // A failure is shown, and tried again at the database's next look.
+        if let Err(error) = sealed {
+            slot.show(|info| info.trouble = Some(super::seal_trouble(&error)));
+        }
+        slot.show_live(live);
+    }
+
+    pub(super) fn note(&self, cut: &Cut) {
+        let mut last = self.last_vector.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last == cut.vector {
+            return;
+        }
+        match self.ledger.note_vector(cut.at, &cut.vector) {
+            Ok(()) => *last = cut.vector.clone(),
+            Err(error) => {
+                tracing::error!(event = "vector not noted", %error, "this moment cannot be restored by time")
+            }
+        }
+    }
+
+    pub(super) fn cut(&self, limit: Duration) -> Result<Cut, CutError> {
+        let slots = self.slots();
+        let mut held: Held = slots.iter().map(|slot| (slot, slot.lock())).collect();
+        held.retain(|(_, state)| matches!(**state, State::Live(_)));
+        let ends = self.agree(&mut held, limit)?;
+        let at = self.settings.machine.clock.now();
+        let mut vector = BTreeMap::new();
+        for (slot, state) in &mut held {
+            let State::Live(live) = &mut **state else { continue };
+            let before = live.position().txid;
+            let sealed = match ends.get(&slot.path) {
+                Some(index) => live.seal_to(index.end),
+                None => Ok(true),
+            };
+            if let Err(error) = &sealed {
+                slot.show(|info| info.trouble = Some(super::seal_trouble(error)));
+            }
+            slot.show_live(live);
+            match sealed {
+                Ok(true) => {}
+                Ok(false) => {
+                    return Err(in_the_way(slot, None, "its write-ahead log broke; it is being compared"));
+                }
+                Err(error) => return Err(failed(slot, &error)),
+            }
+            if live.position().txid != before {
+                self.ask(Task::Look(slot.path.clone()), Duration::ZERO);
+                self.ask(Task::Keep, self.now());
+            }
+            vector.insert(slot.path.clone(), live.position());
+        }
+        Ok(Cut { at, vector })
+    }
+
+    /// A moment at which all logs ended as returned.
+    fn agree(&self, held: &mut Held, limit: Duration) -> Result<BTreeMap<DatabasePath, WalIndex>, CutError> {
+        for (slot, state) in held.iter_mut() {
+            if let State::Live(live) = &mut **state
+                && live.difference_due().is_some()
+            {
+                live.seal_difference().map_err(|error| failed(slot, &error))?;
+            }
+        }
+        let until = self.now() + limit.min(OPTIMISTIC_FOR);
+        let mut last;
+        loop {
+            match look_twice(held) {
+                Ok(ends) => return Ok(ends),
+                Err(error) => last = error,
+            }
+            if self.now() >= until {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        let until = self.now() + limit.saturating_sub(OPTIMISTIC_FOR);
+        while self.now() < until {
+            match self.look_locked(held) {
+                Ok(ends) => return Ok(ends),
+                Err(error) => last = error,
+            }
+            self.settings.machine.clock.sleep(LOCKED_FOR);
+        }
+        Err(last)
+    }
+
+    /// The fallback: every write lock in name order, each only if it is free, all given back within a millisecond.
+    fn look_locked(&self, held: &mut Held) -> Result<BTreeMap<DatabasePath, WalIndex>, CutError> {
+        let started = self.now();
+        let mut result = Ok(());
+        for (slot, state) in held.iter_mut() {
+            let State::Live(live) = &mut **state else { continue };
+            result = match live.lock() {
+                Ok(true) if self.now().saturating_sub(started) <= LOCKED_FOR => Ok(()),
+                Ok(true) => Err(in_the_way(slot, None, "taking all write locks took too long")),
+                Ok(false) => Err(in_the_way(slot, writer(live), "another process writes to it")),
+                Err(error) => Err(in_the_way(slot, None, &error.to_string())),
+            };
+            if result.is_err() {
+                break;
+            }
+        }
+        let ends = result.and_then(|()| indexes(held));
+        for (_, state) in held.iter_mut() {
+            if let State::Live(live) = &mut **state {
+                live.unlock();
+            }
+        }
+        ends
+    }
+}
+
+/// The optimistic look.
+fn look_twice(held: &mut Held) -> Result<BTreeMap<DatabasePath, WalIndex>, CutError> {
+    let first = indexes(held)?;
+    if held.len() < 2 {
+        return Ok(first);
+    }
+    let mut writers: BTreeMap<u32, &Arc<Slot>> = BTreeMap::new();
+    for (slot, state) in held.iter() {
+        let State::Live(live) = &**state else { continue };
+        if let Some(pid) = writer(live)
+            && writers.insert(pid, slot).is_some()
+        {
+            let pid = (pid != 0).then_some(pid);
+            return Err(in_the_way(slot, pid, "one process writes to two databases at once"));
+        }
+    }
+    let second = indexes(held)?;
+    for (slot, _) in held.iter() {
+        let same = |at: &WalIndex| (at.end, at.change);
+        if first.get(&slot.path).map(same) != second.get(&slot.path).map(same) {
+            return Err(in_the_way(slot, None, "it is being written to without a pause"));
+        }
+    }
+    Ok(second)
+}
+
+fn indexes(held: &mut Held) -> Result<BTreeMap<DatabasePath, WalIndex>, CutError> {
+    let mut ends = BTreeMap::new();
+    for (slot, state) in held.iter_mut() {
+        let State::Live(live) = &mut **state else { continue };
+        let index = live.index().ok_or_else(|| in_the_way(slot, None, "a commit is being written"))?;
+        ends.insert(slot.path.clone(), index);
+    }
+    Ok(ends)
+}
+
+fn writer(live: &Live) -> Option<u32> {
+    live.writer().map(|holder| holder.0)
+}
+
+fn in_the_way(slot: &Slot, pid: Option<u32>, reason: &str) -> CutError {
+    CutError { path: slot.path.clone(), pid, reason: reason.to_owned(), disk_full: false }
+}
+
+fn failed(slot: &Slot, error: &SealError) -> CutError {
+    CutError { path: slot.path.clone(), pid: None, reason: error.to_string(), disk_full: error.disk_full() }
+}

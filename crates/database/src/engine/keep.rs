@@ -1,0 +1,106 @@
+//! What is done beside following: copies for the store, merging and thinning, the ledger's own log.
+
+use super::Shared;
+use super::slot::{Slot, Trouble};
+use crate::history::History;
+use std::time::Duration;
+
+/// How often history is merged and thinned while databases change.
+const THIN_EVERY: Duration = Duration::from_secs(30);
+/// How soon a store that failed is tried again.
+const STORE_RETRY: Duration = Duration::from_secs(5);
+
+impl Shared {
+    /// Ships what the store lacks, merges and thins what is due. When to come back.
+    pub(super) fn keep(&self) -> Option<Duration> {
+        let mut again = None;
+        let mut soonest = |at: Duration| again = Some(again.map_or(at, |was: Duration| was.min(at)));
+        for slot in self.slots() {
+            let Some(history) = slot.history() else { continue };
+            if !self.ship(&slot, &history) {
+                soonest(self.now() + STORE_RETRY);
+            }
+            if self.thin(&slot, &history) {
+                soonest(self.now() + THIN_EVERY);
+            }
+        }
+        if let Err(error) = self.ledger.maintain() {
+            tracing::warn!(event = "ledger not maintained", %error, "its log grows until this succeeds");
+        }
+        again
+    }
+
+    /// Ships everything, as at a clean stop.
+    pub(super) fn ship_all(&self) {
+        for slot in self.slots() {
+            if let Some(history) = slot.history() {
+                self.ship(&slot, &history);
+            }
+        }
+    }
+
+    fn ship(&self, slot: &Slot, history: &History) -> bool {
+        match history.ship() {
+            Ok(shipped) => {
+                slot.show(|info| {
+                    info.stored_txid = self.settings.store.is_some().then_some(shipped.stored_txid);
+                    if info.trouble.as_ref().is_some_and(|was| was.code == "store_failed") {
+                        info.trouble = None;
+                    }
+                });
+                true
+            }
+            Err(error) => {
+                let trouble = Trouble {
+                    code: "store_failed",
+                    message: format!("the store lacks the last seals: {error}"),
+                    hint: "mend the store; what it lacks is kept here and sent by itself".into(),
+                };
+                let mut known = true;
+                slot.show(|info| {
+                    known = info.trouble.is_some();
+                    info.trouble.get_or_insert(trouble);
+                });
+                if !known {
+                    tracing::error!(event = "store failed", path = %slot.path, %error);
+                }
+                false
+            }
+        }
+    }
+
+    /// Merges and thins; whether more will be due.
+    fn thin(&self, slot: &Slot, history: &History) -> bool {
+        let Some(position) = slot.info().position else { return false };
+        let holds = match self.ledger.holds(&slot.path, position.incarnation) {
+            Ok(holds) => holds,
+            Err(error) => {
+                tracing::warn!(event = "history not thinned", path = %slot.path, %error);
+                return true;
+            }
+        };
+        let now = self.settings.machine.clock.now();
+        let plan = history.thin(now, &holds, &self.settings.retention);
+        let over = plan.over_limit;
+        slot.show(|info| {
+            let is_over = info.trouble.as_ref().is_some_and(|was| was.code == "history_over_limit");
+            if over && info.trouble.is_none() {
+                info.trouble = Some(Trouble {
+                    code: "history_over_limit",
+                    message: "its history needs more than retention.local although only what checkpoints hold is kept"
+                        .into(),
+                    hint: "remove checkpoints (stead checkpoint remove ID) or raise retention.local".into(),
+                });
+            } else if !over && is_over {
+                info.trouble = None;
+            }
+        });
+        match history.carry_out(&plan) {
+            Ok(_) => history.files().len() > 2,
+            Err(error) => {
+                tracing::warn!(event = "history not thinned", path = %slot.path, %error, "tried again later");
+                true
+            }
+        }
+    }
+}

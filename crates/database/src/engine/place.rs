@@ -1,0 +1,66 @@
+//! Names and places: which file belongs to which database, and where its history and state lie.
+
+use super::{Entry, Shared};
+use crate::history::{History, HistoryError};
+use crate::live::Place;
+use base::{DatabasePath, Incarnation, disk};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+impl Shared {
+    /// The file of a database.
+    pub(super) fn file_of(&self, path: &DatabasePath) -> PathBuf {
+        self.settings.home.join(path.as_str())
+    }
+
+    /// The name of the database that a file is, where an entry covers it.
+    pub(super) fn name_of(&self, file: &Path) -> Option<DatabasePath> {
+        let below = file.strip_prefix(&self.settings.home).ok()?;
+        let path = DatabasePath::parse(below.to_str()?).ok()?;
+        self.is_named(&path).then(|| path.clone()).or_else(|| self.matches(below).then_some(path))
+    }
+
+    /// Named by a `path` entry.
+    pub(super) fn is_named(&self, path: &DatabasePath) -> bool {
+        self.settings
+            .entries
+            .iter()
+            .any(|entry| matches!(entry, Entry::File { path: named, .. } if named == path))
+    }
+
+    /// Matched by a pattern; `below` is relative to the home.
+    pub(super) fn matches(&self, below: &Path) -> bool {
+        let name = below.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if ["-wal", "-shm", "-journal", ".tmp"].iter().any(|suffix| name.ends_with(suffix)) {
+            return false;
+        }
+        self.patterns.iter().any(|(dir, glob)| below.strip_prefix(dir).is_ok_and(|rest| glob.is_match(rest)))
+    }
+
+    /// Where one incarnation of a database lies.
+    pub(super) fn place(&self, path: &DatabasePath, incarnation: Incarnation) -> Place {
+        Place {
+            path: path.clone(),
+            file: self.file_of(path),
+            incarnation,
+            state: self.settings.home.join(".stead/databases").join(path.as_str()),
+        }
+    }
+
+    /// The history of one incarnation, opened.
+    pub(super) fn open_history(
+        &self,
+        path: &DatabasePath,
+        incarnation: Incarnation,
+    ) -> Result<Arc<History>, HistoryError> {
+        let local = crate::history::local_base(&self.file_of(path), incarnation);
+        let store =
+            self.settings.store.as_ref().map(|root| crate::history::store_base(root, path, incarnation));
+        History::open(Arc::clone(&self.settings.machine.disk), local, store).map(Arc::new)
+    }
+
+    /// Makes names in the directory of a database durable.
+    pub(super) fn sync_parent(&self, file: &Path) -> std::io::Result<()> {
+        self.settings.machine.disk.sync_dir(disk::parent(file))
+    }
+}

@@ -1,0 +1,123 @@
+//! What is to be done when, for a fixed number of threads. Pure but for the lock around it.
+//!
+//! A task never runs twice at once: one that is asked for while it runs is due again when it ends.
+
+use base::DatabasePath;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Task {
+    /// Look at one database.
+    Look(DatabasePath),
+    /// Seal everything to one cut.
+    Tick,
+    /// See which files are there.
+    Discover,
+    /// Ship, merge and thin history.
+    Keep,
+}
+
+/// The tasks and when they are due (boot time).
+#[derive(Debug, Default)]
+pub struct Schedule {
+    due: BTreeMap<Task, Duration>,
+    order: BTreeSet<(Duration, Task)>,
+    running: BTreeMap<Task, Option<Duration>>,
+    /// No task starts any more.
+    pub stopping: bool,
+}
+
+/// What a thread is to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// This.
+    Run(Task),
+    /// Wait, at most this long; `None`: until told.
+    Wait(Option<Duration>),
+    /// End.
+    Stop,
+}
+
+impl Schedule {
+    /// Asks for a task at a time; the earlier of two wishes counts. Whether a thread should be woken.
+    pub fn ask(&mut self, task: Task, at: Duration) -> bool {
+        if let Some(again) = self.running.get_mut(&task) {
+            *again = Some(again.map_or(at, |was| was.min(at)));
+            return false;
+        }
+        if let Some(was) = self.due.get(&task) {
+            if *was <= at {
+                return false;
+            }
+            self.order.remove(&(*was, task.clone()));
+        }
+        let earliest = self.order.first().is_none_or(|(first, _)| at < *first);
+        self.due.insert(task.clone(), at);
+        self.order.insert((at, task));
+        earliest
+    }
+
+    /// What is to be done now.
+    pub fn next(&mut self, now: Duration) -> Next {
+        if self.stopping {
+            return Next::Stop;
+        }
+        match self.order.first() {
+            Some((at, _)) if *at <= now => {
+                let (_, task) = self.order.pop_first().expect("invariant: it was just seen");
+                self.due.remove(&task);
+                self.running.insert(task.clone(), None);
+                Next::Run(task)
+            }
+            Some((at, _)) => Next::Wait(Some(*at - now)),
+            None => Next::Wait(None),
+        }
+    }
+
+    /// A task has ended; it may be wanted again.
+    pub fn done(&mut self, task: &Task, again: Option<Duration>) {
+        let asked = self.running.remove(task).flatten();
+        let at = match (asked, again) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        if let Some(at) = at {
+            self.ask(task.clone(), at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    #[test]
+    fn the_earliest_runs_first_and_never_twice_at_once() {
+        let mut schedule = Schedule::default();
+        assert!(schedule.ask(Task::Tick, ms(20)));
+        assert!(schedule.ask(Task::Keep, ms(10)));
+        assert!(!schedule.ask(Task::Keep, ms(15)), "the earlier wish stands");
+        assert_eq!(schedule.next(ms(5)), Next::Wait(Some(ms(5))));
+        assert_eq!(schedule.next(ms(30)), Next::Run(Task::Keep));
+        assert!(!schedule.ask(Task::Keep, ms(31)), "it runs");
+        assert_eq!(schedule.next(ms(30)), Next::Run(Task::Tick));
+        assert_eq!(schedule.next(ms(40)), Next::Wait(None));
+        schedule.done(&Task::Keep, Some(ms(50)));
+        schedule.done(&Task::Tick, None);
+        assert_eq!(schedule.next(ms(40)), Next::Run(Task::Keep), "asked for while it ran");
+    }
+
+    #[test]
+    fn a_stop_ends_everything() {
+        let mut schedule = Schedule::default();
+        schedule.ask(Task::Discover, ms(0));
+        schedule.stopping = true;
+        assert_eq!(schedule.next(ms(1)), Next::Stop);
+    }
+}

@@ -1,0 +1,152 @@
+//! A configured or discovered database, followed or not, and what is shown of it.
+
+use crate::history::History;
+use crate::live::Live;
+use base::{DatabasePath, Position, Timestamp, Txid};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Why a database is not well, in words for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// A stable word.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// What mends it.
+    pub hint: String,
+}
+
+/// What is shown of a database.
+#[derive(Clone, Debug)]
+pub struct DatabaseInfo {
+    /// Its name.
+    pub path: DatabasePath,
+    /// `wal`, `empty`, `waiting`, `failed`, `missing`.
+    pub mode: &'static str,
+    /// The last seal; `None` while it is not followed.
+    pub position: Option<Position>,
+    /// Pages at the last seal.
+    pub pages: u32,
+    /// Bytes a page; 0 while unknown.
+    pub page_size: u32,
+    /// The last seal in the store; `None` without a store.
+    pub stored_txid: Option<Txid>,
+    /// Since when (boot time) something is committed and not sealed.
+    pub dirty_since: Option<Duration>,
+    /// Where its history lies.
+    pub history: String,
+    /// When it was last sealed.
+    pub sealed_at: Option<Timestamp>,
+    /// What is wrong.
+    pub trouble: Option<Trouble>,
+}
+
+/// How far a database has come.
+#[derive(Debug)]
+pub enum State {
+    /// Nothing to follow yet: no file, an empty one, one that is being copied in.
+    Waiting,
+    /// Followed.
+    Live(Box<Live>),
+}
+
+/// One database.
+#[derive(Debug)]
+pub struct Slot {
+    /// Its name.
+    pub path: DatabasePath,
+    /// Its file.
+    pub file: PathBuf,
+    /// Named by a `path` entry: it is created, and created again when a restore removes it.
+    pub named: bool,
+    state: Mutex<State>,
+    info: Mutex<DatabaseInfo>,
+    history: Mutex<Option<Arc<History>>>,
+    unsettled_since: Mutex<Option<Duration>>,
+}
+
+impl Slot {
+    /// One that is not followed yet.
+    pub fn new(path: DatabasePath, file: PathBuf, named: bool) -> Slot {
+        let info = DatabaseInfo {
+            path: path.clone(),
+            mode: "missing",
+            position: None,
+            pages: 0,
+            page_size: 0,
+            stored_txid: None,
+            dirty_since: None,
+            history: String::new(),
+            sealed_at: None,
+            trouble: None,
+        };
+        Slot {
+            path,
+            file,
+            named,
+            state: Mutex::new(State::Waiting),
+            info: Mutex::new(info),
+            history: Mutex::new(None),
+            unsettled_since: Mutex::new(None),
+        }
+    }
+
+    /// Its state, for whoever acts on it.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long it has been neither joined nor plainly nothing to join.
+    pub fn unsettled_for(&self, now: Duration) -> Duration {
+        let mut since = self.unsettled_since.lock().unwrap_or_else(PoisonError::into_inner);
+        now.saturating_sub(*since.get_or_insert(now))
+    }
+
+    /// It is joined, or there is nothing to join.
+    pub fn settled(&self) {
+        *self.unsettled_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// What is shown; never waits for work on the database.
+    pub fn info(&self) -> DatabaseInfo {
+        self.info.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Its history, if it has ever been followed.
+    pub fn history(&self) -> Option<Arc<History>> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes what is shown.
+    pub fn show(&self, change: impl FnOnce(&mut DatabaseInfo)) {
+        change(&mut self.info.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Shows a followed database as it is.
+    pub fn show_live(&self, live: &Live) {
+        *self.history.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(live.history()));
+        self.show(|info| {
+            let position = live.position();
+            let (pages, page_size) = live.size();
+            info.mode = "wal";
+            info.position = Some(position);
+            (info.pages, info.page_size) = (pages, page_size);
+            info.dirty_since = live.dirty_since();
+            info.history = live.history().base().display().to_string();
+        });
+    }
+
+    /// Shows one that is not followed.
+    pub fn show_waiting(&self, mode: &'static str, trouble: Option<Trouble>) {
+        self.show(|info| {
+            info.mode = mode;
+            info.dirty_since = None;
+            info.trouble = trouble;
+            if mode != "failed" {
+                info.position = None;
+            }
+        });
+    }
+}

@@ -1,0 +1,327 @@
+//! The history of one incarnation: LTX files beside the database, and their copies in a store.
+//!
+//! ```text
+//! seal ──begin/publish──▶ ltx/0 ──merge──▶ ltx/1, 2, 3 ──fold──▶ ltx/9       thin (pure) → carry_out
+//!                           └──────────── ship ────────────▶ store
+//! plan(target) ──▶ fewest files ──▶ PageReader (single pages) · image (the whole database)
+//! ```
+//! - A file appears whole and durable, or not at all (`*.tmp`, sync, rename, sync of the directory); new files are
+//!   durable before those that they replace go.
+//! - A file found damaged is named, marked and avoided: another level or the other place may have what it held.
+//! - Nothing is removed that a pinned position, or a plan still in use, needs.
+//!
+//! One thread seals; any number plan and read; thinning and shipping may run beside them, each in one thread.
+//! Layout: `docs/formats/history.md`.
+
+mod compact;
+mod files;
+mod image;
+mod place;
+mod plan;
+mod reader;
+pub mod retention;
+mod seal;
+mod ship;
+#[cfg(test)]
+mod tests;
+mod thin;
+
+pub use compact::{CarriedOut, ThinError};
+pub use files::{FileInfo, FileKey, Place};
+pub use image::{ImageError, Imaged};
+pub use place::{local_base, store_base, store_key};
+pub use plan::{Plan, PlanError};
+pub use reader::{PageReader, ReadError};
+pub use retention::{Holds, Retention, SNAPSHOT_LEVEL};
+pub use seal::{LevelZero, SealError};
+pub use ship::{ShipError, Shipped};
+pub use thin::{Merge, Move, ThinPlan};
+
+use base::{Disk, DiskFile, Pgno, Txid};
+use files::{Entry, Unusable};
+use ltx::Header;
+use plan::Route;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use store::Directory;
+
+/// How often a plan is made anew because a file of the former one turned out to be damaged.
+const REPLANS_MAX: usize = 64;
+
+/// The history of one incarnation of a database.
+#[derive(Clone, Debug)]
+pub struct History {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    disk: Arc<dyn Disk>,
+    local: PathBuf,
+    store: Option<Directory>,
+    files: Mutex<Files>,
+}
+
+/// What is where.
+#[derive(Debug, Default)]
+struct Files {
+    entries: BTreeMap<(FileKey, Place), Arc<Entry>>,
+    last: Option<SealedFile>,
+    stored: Txid,
+    /// Copies in the store that belong to an abandoned end of history: out of use, moved aside by the next `ship`.
+    orphans: BTreeSet<FileKey>,
+}
+
+/// The file that a history ends with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedFile {
+    /// The file.
+    pub file: FileInfo,
+    /// What it says of itself.
+    pub header: Header,
+}
+
+/// A range of TXIDs, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Txids {
+    first: Txid,
+    last: Txid,
+}
+
+impl fmt::Display for Txids {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TXID {} to {}", self.first, self.last)
+    }
+}
+
+/// A history that cannot be opened. The caller must mend the path, or wait for the store.
+#[derive(Debug, thiserror::Error)]
+#[error("the history in {path} cannot be opened: {cause}")]
+pub struct HistoryError {
+    /// The place that failed.
+    pub path: PathBuf,
+    /// What the file system said.
+    pub cause: io::Error,
+}
+
+impl History {
+    /// Opens a history: lists both places, removes unfinished files, finds where it ends.
+    ///
+    /// `local` and `store` are its bases ([`local_base`], [`store_base`]). The local one is made where it is missing.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        local: PathBuf,
+        store: Option<PathBuf>,
+    ) -> Result<History, HistoryError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |cause| HistoryError { path, cause }
+        };
+        let level_zero = local.join(files::level_dir(0));
+        make_dir(&*disk, &level_zero).map_err(failed(&level_zero))?;
+        files::remove_leftovers(&*disk, &local).map_err(failed(&local))?;
+        let mut found = files::list(&*disk, &local, Place::Local).map_err(failed(&local))?;
+        if let Some(base) = &store {
+            files::remove_leftovers(&*disk, base).map_err(failed(base))?;
+            found.extend(files::list(&*disk, base, Place::Store).map_err(failed(base))?);
+        }
+        let entries = found.into_iter().map(|entry| ((entry.key, entry.place), Arc::new(entry))).collect();
+        let store = store.map(|root| Directory::new(disk.clone(), root));
+        let files = Mutex::new(Files { entries, ..Files::default() });
+        let inner = Arc::new(Inner { disk, local, store, files });
+        let last = inner.find_last(None)?;
+        inner.lock().last = last;
+        if inner.store.is_some() {
+            let stored = inner.find_last(Some(Place::Store))?;
+            inner.lock().stored = stored.map_or(Txid::ZERO, |stored| stored.header.max_txid);
+        }
+        Ok(History { inner })
+    }
+
+    /// The directory of the local files.
+    pub fn base(&self) -> &Path {
+        &self.inner.local
+    }
+
+    /// The file that history ends with: the furthest that can be restored.
+    pub fn last(&self) -> Option<SealedFile> {
+        self.inner.lock().last.clone()
+    }
+
+    /// The furthest position that can be restored from the store alone; zero where nothing can.
+    pub fn stored_txid(&self) -> Txid {
+        self.inner.lock().stored
+    }
+
+    /// Every copy of every file, by level and TXIDs.
+    pub fn files(&self) -> Vec<FileInfo> {
+        self.inner.lock().all().map(|entry| entry.info()).collect()
+    }
+
+    /// The copies found damaged so far.
+    pub fn damaged(&self) -> Vec<FileInfo> {
+        self.files().into_iter().filter(|file| file.damage.is_some()).collect()
+    }
+
+    /// Bytes of all local files.
+    pub fn local_bytes(&self) -> u64 {
+        self.inner.lock().all().filter(|entry| entry.place == Place::Local).map(|entry| entry.bytes).sum()
+    }
+
+    /// The header of a file; `None` where it is gone, damaged or out of reach.
+    pub fn header(&self, file: &FileInfo) -> Option<Header> {
+        let entry = self.inner.lock().entries.get(&(file.key, file.place)).cloned()?;
+        entry.header(&*self.inner.disk).ok()
+    }
+
+    /// The positions that files lead to, by their names; a damaged file may show only when it is read.
+    pub fn restorable(&self) -> BTreeSet<Txid> {
+        plan::reachable(self.inner.usable(None).iter().map(|entry| entry.key.txids()))
+    }
+
+    /// The fewest files that hold the database as it was at a position.
+    pub fn plan(&self, target: Txid) -> Result<Plan, PlanError> {
+        self.inner.plan(Route { from: Txid::ZERO, to: target, exact: false }, None)
+    }
+
+    /// The fewest files that lead from one position to a later one.
+    pub fn plan_range(&self, after: Txid, upto: Txid) -> Result<Plan, PlanError> {
+        self.inner.plan(Route { from: after, to: upto, exact: false }, None)
+    }
+
+    /// Every page that may differ between two positions, ascending, from indexes alone.
+    ///
+    /// Pages that the database had at `after` and no longer has at `upto` are in it only if they were written
+    /// between: compare the page counts. Where files were merged beyond `after` it has more pages, never fewer.
+    pub fn changed(&self, after: Txid, upto: Txid) -> Result<Vec<Pgno>, PlanError> {
+        if after >= upto {
+            return Ok(Vec::new());
+        }
+        self.replanning(|| self.plan_range(after, upto), |plan| plan.pages())
+    }
+
+    /// Writes the database as it was at a position into an empty file, and verifies it: every file's checksum, and
+    /// the database's own after each. A damaged file is avoided where another holds the same.
+    ///
+    /// `progress` is told bytes read and bytes in all. The file is not synced.
+    pub fn image(
+        &self,
+        target: Txid,
+        out: &dyn DiskFile,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Imaged, ImageError> {
+        let mut replans = 0;
+        loop {
+            out.set_len(0).map_err(ImageError::Output)?;
+            match self.plan(target)?.image(out, progress) {
+                Err(ImageError::Damaged { .. }) if replans < REPLANS_MAX => replans += 1,
+                done => return done,
+            }
+        }
+    }
+
+    /// Does something with a plan; where a file of it is found damaged, with the next best plan.
+    fn replanning<T>(
+        &self,
+        make: impl Fn() -> Result<Plan, PlanError>,
+        work: impl Fn(&Plan) -> Result<T, ReadError>,
+    ) -> Result<T, PlanError> {
+        let mut replans = 0;
+        loop {
+            let plan = make()?;
+            match work(&plan) {
+                Ok(done) => return Ok(done),
+                Err(ReadError::Damaged { .. }) if replans < REPLANS_MAX => replans += 1,
+                Err(ReadError::Damaged { path, reason }) => {
+                    return Err(PlanError::Unavailable { path, cause: io::Error::other(reason) });
+                }
+                Err(ReadError::Unavailable { path, cause }) => {
+                    return Err(PlanError::Unavailable { path, cause });
+                }
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Files> {
+        // Every change of the catalogue is one insertion or removal; a panic leaves none half done.
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The copies that are not known to be damaged.
+    fn usable(&self, only: Option<Place>) -> Vec<Arc<Entry>> {
+        let files = self.lock();
+        let wanted = |entry: &&Arc<Entry>| {
+            let orphan = entry.place == Place::Store && files.orphans.contains(&entry.key);
+            entry.damage().is_none() && !orphan && only.is_none_or(|place| place == entry.place)
+        };
+        files.entries.values().filter(wanted).cloned().collect()
+    }
+
+    /// The furthest position that can be restored, and the file that ends there.
+    ///
+    /// A file that cannot be read *now* is an error: taking it for damaged would end history before it.
+    fn find_last(self: &Arc<Inner>, only: Option<Place>) -> Result<Option<SealedFile>, HistoryError> {
+        loop {
+            let usable = self.usable(only);
+            for end in plan::reachable(usable.iter().map(|entry| entry.key.txids())).into_iter().rev() {
+                match self.plan(Route { from: Txid::ZERO, to: end, exact: false }, only) {
+                    Ok(plan) => {
+                        let last = plan.files.last();
+                        return Ok(
+                            last.map(|(entry, header)| SealedFile { file: entry.info(), header: *header })
+                        );
+                    }
+                    Err(PlanError::Unavailable { path, cause }) => return Err(HistoryError { path, cause }),
+                    Err(PlanError::Missing { .. }) => {}
+                }
+            }
+            // Headers read on the way may have shown damage, which changes where names lead.
+            if self.usable(only).len() == usable.len() {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn unusable(&self, entry: &Entry, why: Unusable) -> ReadError {
+        let path = entry.path.clone();
+        match why {
+            Unusable::Damaged => {
+                ReadError::Damaged { path, reason: entry.damage().unwrap_or("damaged").to_owned() }
+            }
+            Unusable::Unavailable(cause) => ReadError::Unavailable { path, cause },
+        }
+    }
+}
+
+impl Files {
+    fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries.values()
+    }
+
+    fn insert(&mut self, entry: Entry) -> Arc<Entry> {
+        let entry = Arc::new(entry);
+        self.entries.insert((entry.key, entry.place), entry.clone());
+        entry
+    }
+}
+
+/// Makes a directory, and the names of the new ones on the way durable.
+fn make_dir(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    match disk.metadata(path) {
+        Ok(found) if found.is_dir => return Ok(()),
+        Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(_) => {}
+    }
+    let above = base::disk::parent(path);
+    if above != path {
+        make_dir(disk, above)?;
+    }
+    disk.create_dir_all(path)?;
+    disk.sync_dir(above)
+}

@@ -1,0 +1,243 @@
+//! Thinning carried out: merges first, each durable before anything goes, then moves, then removals.
+//!
+//! A crash at any point leaves files that overlap, never a gap. Every input is verified to its end while it is
+//! merged, the order of their database checksums too, and a snapshot must add up to its own. Before anything is
+//! removed, what the plan pins and the end of history must still be reachable without it; a file that a plan or
+//! reader in use needs is left for the next time.
+
+use super::files::{Entry, FileKey, Place, TMP_SUFFIX, level_dir};
+use super::seal::Sink;
+use super::thin::{self, Merge, Move, ThinFile, ThinPlan};
+use super::{History, Holds, Inner, Retention, Unusable, plan};
+use base::{Open, Timestamp, Txid};
+use ltx::{Decoder, EncodeError, MergeError, Sequential};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What thinning did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CarriedOut {
+    /// Merged files made.
+    pub merged: u64,
+    /// Bytes of local files that went.
+    pub removed_bytes: u64,
+    /// Files that should have gone, but are in use; the next time they will.
+    pub in_use: u64,
+}
+
+/// Why thinning stopped. Nothing is lost; plan again.
+#[derive(Debug, thiserror::Error)]
+pub enum ThinError {
+    /// A file is damaged, and marked as such: the next plan avoids it.
+    #[error("cannot merge into {output}: {reason}")]
+    Merge {
+        /// The file that was to be made.
+        output: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The file system failed; on a full disk try again when there is space.
+    #[error("{path}: {cause}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        cause: io::Error,
+    },
+    /// A removal would have lost a position that must stay: nothing was removed. A bug; report it.
+    #[error("removing files from {base} would lose TXID {lost}: nothing was removed")]
+    Unsafe {
+        /// The history's directory.
+        base: PathBuf,
+        /// A position that would be lost.
+        lost: Txid,
+    },
+}
+
+impl ThinError {
+    /// Whether the disk is full: there is hope once there is space.
+    pub fn is_disk_full(&self) -> bool {
+        let ThinError::Io { cause, .. } = self else { return false };
+        matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
+impl History {
+    /// Plans what is due now. Pure but for the headers it reads.
+    pub fn thin(&self, now: Timestamp, holds: &Holds, retention: &Retention) -> ThinPlan {
+        let mut files: BTreeMap<FileKey, ThinFile> = BTreeMap::new();
+        for entry in self.inner.usable(None) {
+            let Ok(header) = entry.header(&*self.inner.disk) else { continue };
+            let file = files.entry(entry.key).or_insert(ThinFile {
+                key: entry.key,
+                sealed: header.timestamp,
+                bytes: entry.bytes,
+                local: false,
+                stored: false,
+                links: plan::links(&header),
+            });
+            match entry.place {
+                Place::Local => file.local = true,
+                Place::Store => file.stored = true,
+            }
+        }
+        let files: Vec<ThinFile> = files.into_values().collect();
+        thin::plan(&files, now, holds, retention)
+    }
+
+    /// Carries a plan out.
+    pub fn carry_out(&self, plan: &ThinPlan) -> Result<CarriedOut, ThinError> {
+        let mut done = CarriedOut::default();
+        for merge in &plan.merges {
+            self.inner.merge(merge)?;
+            done.merged += 1;
+        }
+        for one in &plan.moves {
+            self.inner.move_file(one)?;
+        }
+        self.inner.check_removals(plan)?;
+        self.inner.remove(&plan.remove_local, Place::Local, &mut done)?;
+        self.inner.remove(&plan.remove_stored, Place::Store, &mut done)?;
+        Ok(done)
+    }
+}
+
+impl Inner {
+    fn merge(&self, merge: &Merge) -> Result<(), ThinError> {
+        let path = self.local.join(merge.output.relative());
+        let io = |cause| ThinError::Io { path: path.clone(), cause };
+        let dir = self.local.join(level_dir(merge.output.level));
+        super::make_dir(&*self.disk, &dir).map_err(io)?;
+        let beside = base::disk::sibling(&path, TMP_SUFFIX);
+        let written = self.write_merged(merge, &beside, &path);
+        let (bytes, header) = written.inspect_err(|_| {
+            // The half-written file must not stay; the first error is the one to report.
+            let _ = self.disk.remove_file(&beside);
+        })?;
+        let named = self.disk.rename(&beside, &path).and_then(|()| self.disk.sync_dir(&dir));
+        named.map_err(io)?;
+        self.lock().insert(Entry::written(Place::Local, path, bytes, merge.output.level, &header));
+        Ok(())
+    }
+
+    fn write_merged(
+        &self,
+        merge: &Merge,
+        beside: &Path,
+        path: &Path,
+    ) -> Result<(u64, ltx::Header), ThinError> {
+        let failed = |reason: String| ThinError::Merge { output: path.to_owned(), reason };
+        let io = |cause| ThinError::Io { path: path.to_owned(), cause };
+        let mut entries = Vec::with_capacity(merge.inputs.len());
+        let mut decoders = Vec::with_capacity(merge.inputs.len());
+        for key in &merge.inputs {
+            let entry = self.copy_of(*key).ok_or_else(|| failed(format!("{key} is gone")))?;
+            let unusable = |why| match why {
+                Unusable::Damaged => failed(format!("{} is damaged", entry.path.display())),
+                Unusable::Unavailable(cause) => ThinError::Io { path: entry.path.clone(), cause },
+            };
+            let file = entry.open(&*self.disk).map_err(unusable)?;
+            let source = Sequential::new(file).map_err(|cause| unusable(Unusable::Unavailable(cause)))?;
+            decoders.push(Decoder::new(source).map_err(|error| unusable(entry.blame(error)))?);
+            entries.push(entry);
+        }
+        let headers: Vec<ltx::Header> = decoders.iter().map(|decoder| *decoder.header()).collect();
+        let header = ltx::merged_header(&headers).map_err(|error| failed(error.to_string()))?;
+        let file = self.disk.open(beside, Open::Create { private: false }).map_err(io)?;
+        let (sink, finished) = match ltx::merge(decoders, Sink { file, offset: 0 }) {
+            Ok(merged) => merged,
+            Err(MergeError::Output(EncodeError::Io(cause))) => return Err(io(cause)),
+            Err(MergeError::Input { input, source }) => {
+                let entry = &entries[input];
+                let reason = format!("{}: {source}", entry.path.display());
+                return Err(match entry.blame(source) {
+                    Unusable::Unavailable(cause) => ThinError::Io { path: entry.path.clone(), cause },
+                    Unusable::Damaged => failed(reason),
+                });
+            }
+            Err(error) => return Err(failed(error.to_string())),
+        };
+        sink.file.set_modified(header.timestamp.0).and_then(|()| sink.file.sync()).map_err(io)?;
+        Ok((finished.bytes, header))
+    }
+
+    /// The copy of a file to read: the local one where it is sound.
+    fn copy_of(&self, key: FileKey) -> Option<Arc<Entry>> {
+        let files = self.lock();
+        let sound = |place| files.entries.get(&(key, place)).filter(|entry| entry.damage().is_none());
+        sound(Place::Local).or_else(|| sound(Place::Store)).cloned()
+    }
+
+    /// Gives a file another level, in both places. One that is in use keeps its name until the next time.
+    fn move_file(&self, one: &Move) -> Result<(), ThinError> {
+        for place in [Place::Local, Place::Store] {
+            let Some(entry) = self.take_unused(one.from, place) else { continue };
+            let to = match (&self.store, place) {
+                (Some(store), Place::Store) => store.path(&one.to.relative()),
+                _ => self.local.join(one.to.relative()),
+            };
+            let io = |cause| ThinError::Io { path: to.clone(), cause };
+            if let Err(cause) = self.rename(&entry.path, &to) {
+                self.lock().entries.insert((entry.key, place), entry);
+                return Err(io(cause));
+            }
+            self.lock().insert(Entry::new(one.to, place, to, entry.bytes));
+        }
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        super::make_dir(&*self.disk, base::disk::parent(to))?;
+        self.disk.rename_new(from, to)?;
+        self.disk.sync_dir(base::disk::parent(to))?;
+        self.disk.sync_dir(base::disk::parent(from))
+    }
+
+    /// Takes a copy out of the catalogue, unless somebody works with it.
+    fn take_unused(&self, key: FileKey, place: Place) -> Option<Arc<Entry>> {
+        let mut files = self.lock();
+        let unused = files.entries.get(&(key, place)).is_some_and(|entry| Arc::strong_count(entry) == 1);
+        if unused { files.entries.remove(&(key, place)) } else { None }
+    }
+
+    /// Pins and the end of history must be reachable without what is to go; the second look, after the planner's.
+    fn check_removals(&self, plan: &ThinPlan) -> Result<(), ThinError> {
+        let local: BTreeSet<&FileKey> = plan.remove_local.iter().collect();
+        let stored: BTreeSet<&FileKey> = plan.remove_stored.iter().collect();
+        let usable = self.usable(None);
+        let goes = |entry: &Entry| match entry.place {
+            Place::Local => local.contains(&entry.key),
+            Place::Store => stored.contains(&entry.key),
+        };
+        let before = plan::reachable(usable.iter().map(|entry| entry.key.txids()));
+        let staying = usable.iter().filter(|entry| !goes(entry));
+        let after = plan::reachable(staying.map(|entry| entry.key.txids()));
+        let must = plan.pinned.iter().chain(before.last()).filter(|txid| before.contains(txid));
+        match must.copied().find(|txid| !after.contains(txid)) {
+            Some(lost) => Err(ThinError::Unsafe { base: self.local.clone(), lost }),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes copies. Not synced: one that comes back after a power loss goes again.
+    fn remove(&self, keys: &[FileKey], place: Place, done: &mut CarriedOut) -> Result<(), ThinError> {
+        for key in keys {
+            let Some(entry) = self.take_unused(*key, place) else {
+                done.in_use += u64::from(self.lock().entries.contains_key(&(*key, place)));
+                continue;
+            };
+            match self.disk.remove_file(&entry.path) {
+                Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                    let path = entry.path.clone();
+                    self.lock().entries.insert((*key, place), entry);
+                    return Err(ThinError::Io { path, cause });
+                }
+                _ if place == Place::Local => done.removed_bytes += entry.bytes,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,249 @@
+//! The files of one history: their names, where each lies, and what is known of it.
+//!
+//! A file has a key (level and TXID range) and lies in one or both places. Its header is read when it is first needed
+//! and kept. A file that was found damaged is marked, named to people, and never used again by this process.
+
+use super::Txids;
+use base::{Disk, DiskFile, Open, Txid};
+use ltx::{DecodeError, Decoder, Header, Sequential};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// The directory of all levels below a history's base.
+pub(super) const LTX_DIR: &str = "ltx";
+
+/// The ending of a file that is still being written.
+pub(super) const TMP_SUFFIX: &str = ".tmp";
+
+/// Where a copy of a file lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// Beside the database.
+    Local,
+    /// In the store.
+    Store,
+}
+
+/// A file's name: its level and the TXIDs it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileKey {
+    /// 0: one seal; 1 to 8: merged; 9: the whole database.
+    pub level: u8,
+    /// The first TXID in it.
+    pub min: Txid,
+    /// The last TXID in it.
+    pub max: Txid,
+}
+
+impl FileKey {
+    /// The name below its level's directory.
+    pub fn name(&self) -> String {
+        format!("{}-{}.ltx", self.min.hex(), self.max.hex())
+    }
+
+    /// The path below a history's base.
+    pub fn relative(&self) -> PathBuf {
+        level_dir(self.level).join(self.name())
+    }
+
+    /// Whether it holds the whole database.
+    pub fn is_snapshot(&self) -> bool {
+        self.min == Txid(1)
+    }
+
+    pub(super) fn parse(level: u8, name: &str) -> Option<FileKey> {
+        let (min, max) = name.strip_suffix(".ltx")?.split_once('-')?;
+        let (min, max) = (Txid::from_hex(min)?, Txid::from_hex(max)?);
+        (Txid::ZERO < min && min <= max).then_some(FileKey { level, min, max })
+    }
+
+    pub(super) fn txids(&self) -> Txids {
+        Txids { first: self.min, last: self.max }
+    }
+}
+
+impl fmt::Display for FileKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.relative().display())
+    }
+}
+
+/// The directory of one level below a history's base.
+pub(super) fn level_dir(level: u8) -> PathBuf {
+    Path::new(LTX_DIR).join(level.to_string())
+}
+
+/// One copy of a file, as listings show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileInfo {
+    /// Level and TXIDs.
+    pub key: FileKey,
+    /// Where this copy lies.
+    pub place: Place,
+    /// The file itself.
+    pub path: PathBuf,
+    /// Bytes.
+    pub bytes: u64,
+    /// What is wrong with it, where that is known.
+    pub damage: Option<String>,
+}
+
+/// One copy of a file, as the history works with it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub key: FileKey,
+    pub place: Place,
+    pub path: PathBuf,
+    pub bytes: u64,
+    header: OnceLock<Header>,
+    damage: OnceLock<String>,
+    proven: OnceLock<()>,
+}
+
+/// Why a copy of a file cannot be used.
+#[derive(Debug)]
+pub(super) enum Unusable {
+    /// It is marked; take another.
+    Damaged,
+    /// The place did not answer; it may be fine later.
+    Unavailable(io::Error),
+}
+
+impl Entry {
+    pub(super) fn new(key: FileKey, place: Place, path: PathBuf, bytes: u64) -> Entry {
+        Entry {
+            key,
+            place,
+            path,
+            bytes,
+            header: OnceLock::new(),
+            damage: OnceLock::new(),
+            proven: OnceLock::new(),
+        }
+    }
+
+    /// An entry whose header is known, because it was just written.
+    pub(super) fn written(place: Place, path: PathBuf, bytes: u64, level: u8, header: &Header) -> Entry {
+        let key = FileKey { level, min: header.min_txid, max: header.max_txid };
+        let entry = Entry::new(key, place, path, bytes);
+        let _ = entry.header.set(*header);
+        entry
+    }
+
+    pub(super) fn info(&self) -> FileInfo {
+        FileInfo {
+            key: self.key,
+            place: self.place,
+            path: self.path.clone(),
+            bytes: self.bytes,
+            damage: self.damage().map(str::to_owned),
+        }
+    }
+
+    pub(super) fn damage(&self) -> Option<&str> {
+        self.damage.get().map(String::as_str)
+    }
+
+    pub(super) fn mark_damaged(&self, reason: impl fmt::Display) {
+        if self.damage.set(reason.to_string()).is_ok() {
+            tracing::warn!(file = %self.path.display(), %reason, "a history file cannot be used");
+        }
+    }
+
+    /// Sorts an error out: what the file itself is to blame for marks it.
+    pub(super) fn blame(&self, error: DecodeError) -> Unusable {
+        match error {
+            DecodeError::Io(cause) if cause.kind() != io::ErrorKind::NotFound => Unusable::Unavailable(cause),
+            error => {
+                self.mark_damaged(error);
+                Unusable::Damaged
+            }
+        }
+    }
+
+    /// Opens the copy for reading.
+    pub(super) fn open(&self, disk: &dyn Disk) -> Result<Box<dyn DiskFile>, Unusable> {
+        if self.damage().is_some() {
+            return Err(Unusable::Damaged);
+        }
+        disk.open(&self.path, Open::Read).map_err(|error| self.blame(DecodeError::Io(error)))
+    }
+
+    /// Reads the whole file, once, and verifies it; marks it where it is damaged.
+    pub(super) fn prove(&self, disk: &dyn Disk) -> Result<(), Unusable> {
+        if self.proven.get().is_none() {
+            let source = Sequential::new(self.open(disk)?).map_err(|error| self.blame(error.into()))?;
+            Decoder::new(source).and_then(Decoder::finish).map_err(|error| self.blame(error))?;
+            let _ = self.proven.set(());
+        }
+        Ok(())
+    }
+
+    /// The header, read from the file the first time. It must say what the file's name says.
+    pub(super) fn header(&self, disk: &dyn Disk) -> Result<Header, Unusable> {
+        if self.damage().is_some() {
+            return Err(Unusable::Damaged);
+        }
+        if let Some(header) = self.header.get() {
+            return Ok(*header);
+        }
+        let file = self.open(disk)?;
+        let mut bytes = [0; ltx::limits::HEADER_BYTES];
+        let got = file.read_at(&mut bytes, 0).map_err(|error| self.blame(error.into()))?;
+        let header = Header::decode(&bytes[..got]).map_err(|error| self.blame(error))?;
+        if (header.min_txid, header.max_txid) != (self.key.min, self.key.max) {
+            let found = Txids { first: header.min_txid, last: header.max_txid };
+            self.mark_damaged(format_args!("its header says {found}"));
+            return Err(Unusable::Damaged);
+        }
+        Ok(*self.header.get_or_init(|| header))
+    }
+}
+
+/// Finds the files below a history's base. A missing base has none; names that are not ours are left alone.
+pub(super) fn list(disk: &dyn Disk, base: &Path, place: Place) -> io::Result<Vec<Entry>> {
+    let top = base.join(LTX_DIR);
+    let mut found = Vec::new();
+    for dir in read_dir(disk, &top)? {
+        let Some(level) = dir.name.parse::<u8>().ok().filter(|level| *level <= super::SNAPSHOT_LEVEL) else {
+            continue;
+        };
+        if !dir.is_dir || dir.name != level.to_string() {
+            continue;
+        }
+        let dir = top.join(&dir.name);
+        for name in read_dir(disk, &dir)? {
+            let Some(key) = FileKey::parse(level, &name.name) else { continue };
+            let path = dir.join(&name.name);
+            match disk.metadata(&path) {
+                Ok(metadata) => found.push(Entry::new(key, place, path, metadata.len)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Removes what unfinished writes left in the level directories.
+pub(super) fn remove_leftovers(disk: &dyn Disk, base: &Path) -> io::Result<()> {
+    let top = base.join(LTX_DIR);
+    for dir in read_dir(disk, &top)?.into_iter().filter(|entry| entry.is_dir) {
+        let dir = top.join(dir.name);
+        for name in read_dir(disk, &dir)? {
+            if !name.is_dir && name.name.ends_with(TMP_SUFFIX) {
+                disk.remove_file(&dir.join(name.name))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_dir(disk: &dyn Disk, path: &Path) -> io::Result<Vec<base::disk::Entry>> {
+    match disk.read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other,
+    }
+}

@@ -1,0 +1,152 @@
+//! Damaged, missing and foreign files: named, avoided, never used.
+
+use super::*;
+
+#[test]
+fn a_damaged_file_is_avoided_where_the_store_has_it() {
+    let mut world = World::new(true);
+    world.seal(&[], 4);
+    let second = world.seal(&[(2, 2)], 4);
+    world.seal(&[(3, 3)], 4);
+    world.history.ship().unwrap();
+    spoil(&second.path);
+    world.reopen();
+    (1..=3).for_each(|txid| world.assert_restores(txid));
+    let damaged = world.history.damaged();
+    assert_eq!(damaged.iter().map(|file| &file.path).collect::<Vec<_>>(), [&second.path]);
+}
+
+#[test]
+fn a_damaged_file_without_another_copy_is_named_and_never_used() {
+    let mut world = World::new(false);
+    world.seal(&[], 4);
+    let second = world.seal(&[(2, 2)], 4);
+    world.seal(&[(3, 3)], 4);
+    spoil(&second.path);
+    let out = LocalDisk.open(&world.local().join("image"), Open::CreateNew).unwrap();
+    let error = world.history.image(Txid(3), &*out, &mut |_, _| {}).unwrap_err();
+    assert!(matches!(error, ImageError::Plan(PlanError::Missing { reached: Txid(1), .. })), "{error}");
+    assert!(error.to_string().contains("0000000000000002-0000000000000002.ltx"), "{error}");
+    world.assert_restores(1);
+}
+
+#[test]
+fn every_kind_of_damage_is_found() {
+    /// Length kept, and what is written at its end or over its start.
+    const DAMAGES: [(fn(u64) -> u64, &[u8], bool); 5] = [
+        (|len| len - 7, b"", false),
+        (|_| 20, b"", false),
+        (|_| 0, b"", false),
+        (|len| len, b"JUNK", true),
+        (|len| len, b"x", false),
+    ];
+    for (kind, (keep, bytes, at_start)) in DAMAGES.into_iter().enumerate() {
+        let mut world = World::new(false);
+        world.seal(&[], 4);
+        let second = world.seal(&[(2, 2)], 4);
+        let file = LocalDisk.open(&second.path, Open::Write).unwrap();
+        file.set_len(keep(second.bytes)).unwrap();
+        file.write_at(bytes, if at_start { 0 } else { keep(second.bytes) }).unwrap();
+        world.reopen();
+        let out = LocalDisk.open(&world.local().join("image"), Open::CreateNew).unwrap();
+        let error = world.history.image(Txid(2), &*out, &mut |_, _| {}).unwrap_err();
+        assert!(error.to_string().contains("0000000000000002"), "{kind}: {error}");
+        let Err(error) = world.history.plan(Txid(2)).map(|plan| plan.reader().unwrap()) else {
+            panic!("damage {kind} was read");
+        };
+        assert!(matches!(error, PlanError::Missing { .. }), "{kind}: {error}");
+    }
+}
+
+#[test]
+fn history_goes_on_before_a_damaged_end_and_sets_the_rest_aside() {
+    let mut world = World::new(true);
+    world.seal(&[], 4);
+    let second = world.seal(&[(2, 2)], 4);
+    world.seal(&[(3, 3)], 4);
+    world.history.ship().unwrap();
+    for path in [second.path.clone(), world.store().join(second.key.relative())] {
+        LocalDisk.open(&path, Open::Write).unwrap().set_len(20).unwrap();
+    }
+    world.reopen();
+    assert_eq!(world.history.last().unwrap().header.max_txid, Txid(1));
+    assert_eq!(world.history.damaged().len(), 2);
+    world.states.truncate(2);
+    world.seal(&[(2, 8)], 4);
+    world.seal(&[(3, 8)], 4);
+    (1..=3).for_each(|txid| world.assert_restores(txid));
+    world.history.ship().unwrap();
+    for base in [world.local(), world.store()] {
+        assert_eq!(LocalDisk.read_dir(&base.join("aside")).unwrap().len(), 2, "{}", base.display());
+    }
+    base::disk::remove_dir_all(&LocalDisk, &world.local()).unwrap();
+    world.reopen();
+    (1..=3).for_each(|txid| world.assert_restores(txid));
+}
+
+#[test]
+fn files_of_another_history_are_not_mixed_in() {
+    let mut world = World::new(false);
+    world.seal(&[], 4);
+    world.seal(&[(2, 2)], 4);
+    let mut other = World::new(false);
+    other.seal(&[(1, 50)], 4);
+    other.seal(&[(2, 50)], 4);
+    let third = other.seal(&[(3, 50)], 4);
+    let bytes = base::disk::read(&LocalDisk, &third.path, 1 << 20).unwrap();
+    let foreign = world.local().join(third.key.relative());
+    LocalDisk.open(&foreign, Open::CreateNew).unwrap().write_at(&bytes, 0).unwrap();
+    world.reopen();
+    assert_eq!(world.history.last().unwrap().header.max_txid, Txid(2));
+    assert!(matches!(world.history.plan(Txid(3)), Err(PlanError::Missing { reached: Txid(2), .. })));
+}
+
+#[test]
+fn a_damaged_copy_in_the_store_is_replaced_by_a_good_one() {
+    let mut world = World::new(true);
+    world.seal(&[], 4);
+    world.history.ship().unwrap();
+    let copy = world.store().join("ltx/0/0000000000000001-0000000000000001.ltx");
+    LocalDisk.open(&copy, Open::Write).unwrap().set_len(50).unwrap();
+    world.reopen();
+    assert_eq!(world.history.stored_txid(), Txid(0));
+    assert_eq!(world.history.ship().unwrap().stored_txid, Txid(1));
+    world.seal(&[(2, 2)], 4);
+    base::disk::remove_dir_all(&LocalDisk, &world.local()).unwrap();
+    world.reopen();
+    world.assert_restores(1);
+}
+
+#[test]
+fn a_damaged_file_is_never_shipped() {
+    let mut world = World::new(true);
+    world.seal(&[], 4);
+    let second = world.seal(&[(2, 2)], 4);
+    spoil(&second.path);
+    let shipped = world.history.ship().unwrap();
+    assert_eq!((shipped.files, shipped.stored_txid), (1, Txid(1)));
+    assert_eq!(world.names(&world.store()).len(), 1);
+}
+
+#[test]
+fn a_damaged_input_stops_a_merge_and_removes_nothing() {
+    let mut world = World::new(false);
+    let mut second = None;
+    for n in 1..=6 {
+        let info = world.seal(&[(2, n)], 4);
+        second = second.or((n == 3).then_some(info));
+    }
+    world.pass(Duration::from_secs(3600));
+    let holds = Holds::default();
+    let plan = world.history.thin(world.now, &holds, &Retention::default());
+    let second = second.unwrap();
+    let file = LocalDisk.open(&second.path, Open::Write).unwrap();
+    file.write_at(b"?", file.len().unwrap() - 1).unwrap();
+    let before = world.names(&world.local());
+    assert!(matches!(world.history.carry_out(&plan), Err(ThinError::Merge { .. })));
+    assert_eq!(world.names(&world.local()), before);
+    assert_eq!(world.history.damaged().len(), 1);
+    let next = world.history.thin(world.now, &holds, &Retention::default());
+    world.history.carry_out(&next).unwrap();
+    world.assert_restores(2);
+}

@@ -1,0 +1,245 @@
+//! One live database: captured, sealed, its log held and let go.
+//!
+//! ```text
+//! joined ─▶ following ◀──────────────┐
+//!             │  ▲                    │
+//!   log broke │  └─ capture, seal, ───┘
+//!             ▼     advance, rotate
+//!          difference due ── page diff sealed ─▶ following
+//! ```
+//!
+//! Invariant: at every instant one of two connections holds a read transaction (`marks`), and everything up to where
+//! it began has been captured. While it does, the log cannot start over, or (where it began with everything in the
+//! database file) can start over exactly once and exactly there. So a change of salts is either that, and capture
+//! goes on at frame 1 of the new log, or a break, answered by a page diff, never by a full copy.
+//!
+//! Nothing here waits or sleeps: [`Live::service`] looks, acts and says when to look again.
+
+mod apply;
+mod capture;
+mod join;
+mod marks;
+mod rotate;
+mod scan;
+mod seal;
+mod state;
+
+pub use apply::{ApplyError, Pages, Turned};
+pub use join::{JoinError, Joined};
+pub use scan::{Scan, scan, sealed_reader};
+pub use seal::SealError;
+pub use state::Place;
+
+use crate::history::History;
+use crate::machine::{Locks, Machine};
+use crate::sqlite::{Participant, WalIndex};
+use crate::sums::Sums;
+use crate::tail::Tail;
+use crate::wal::WalPosition;
+use base::{Epoch, Position, Txid};
+use capture::Log;
+use marks::Marks;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bounds on one database's capture.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long a commit may wait for its seal; zero seals at once.
+    pub sync_interval: Duration,
+    /// The log is let go under a lock when it is longer than this and its writer never pauses.
+    pub wal_limit_bytes: u64,
+    /// The right to write, recorded in each file.
+    pub epoch: Epoch,
+}
+
+/// The log is let go in an idle moment once it is longer than this.
+const ROTATE_BYTES: u64 = 4 << 20;
+/// A tail of this many bytes is sealed without waiting for the interval.
+const TAIL_BYTES_MAX: u64 = 64 << 20;
+/// A database is idle when nothing was committed for this long; then its log is let go and it is only watched.
+const IDLE_AFTER: Duration = Duration::from_secs(2);
+/// How often a busy database is looked at.
+const LOOK_BUSY: Duration = Duration::from_millis(10);
+/// How often a busy database is looked at when each commit is to be sealed at once.
+const LOOK_EAGER: Duration = Duration::from_micros(500);
+/// How often a database is looked at that has paused but is not idle yet.
+const LOOK_PAUSED: Duration = Duration::from_millis(50);
+/// How often a database is looked at whose log cannot be let go because others still read it.
+const LOOK_HELD: Duration = Duration::from_secs(1);
+/// How soon to look again when somebody was in the way.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// A database counts as busy this long after a commit.
+const BUSY_FOR: Duration = Duration::from_millis(250);
+/// How soon a failed seal or page diff is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// When to look at a database again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// Then (boot time).
+    At(Duration),
+    /// When its files change; a watch is to be armed, then looked at once more before sleeping.
+    OnChange,
+}
+
+/// A database that is followed.
+#[derive(Debug)]
+pub struct Live {
+    place: Place,
+    machine: Machine,
+    limits: Limits,
+    history: Arc<History>,
+    marks: Marks,
+    worker: Participant,
+    log: Log,
+    tail: Tail,
+    sums: Sums,
+    txid: Txid,
+    /// Why the log alone no longer tells what changed.
+    difference_due: Option<String>,
+    retry_at: Duration,
+    rotate_at: Duration,
+    dirty_since: Option<Duration>,
+    last_change: Duration,
+    unsaved_pages: u64,
+    inode: u64,
+    /// Dropped after every connection: closing its descriptor drops the locks of the process.
+    locks: Box<dyn Locks>,
+}
+
+impl Live {
+    /// Where it lies.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Its files.
+    pub fn history(&self) -> &Arc<History> {
+        &self.history
+    }
+
+    /// The last seal.
+    pub fn position(&self) -> Position {
+        Position { incarnation: self.place.incarnation, txid: self.txid, checksum: self.sums.rolling() }
+    }
+
+    /// Pages and bytes a page at the last seal.
+    pub fn size(&self) -> (u32, u32) {
+        (self.sums.pages(), self.sums.page_size())
+    }
+
+    /// Since when (boot time) something is committed that is not sealed.
+    pub fn dirty_since(&self) -> Option<Duration> {
+        self.dirty_since
+    }
+
+    /// Why a page diff is due, if one is.
+    pub fn difference_due(&self) -> Option<&str> {
+        self.difference_due.as_deref()
+    }
+
+    /// The checksums at the last seal.
+    pub fn sums(&self) -> &Sums {
+        &self.sums
+    }
+
+    /// Who else holds the write lock now.
+    pub fn writer(&self) -> Option<crate::machine::Holder> {
+        self.locks.writer()
+    }
+
+    /// The log's index; `None` while a writer is changing it.
+    pub fn index(&mut self) -> Option<WalIndex> {
+        self.marks.held_mut().wal_index()
+    }
+
+    /// How far the log has been captured.
+    pub fn captured(&self) -> WalPosition {
+        self.log.at()
+    }
+
+    /// The inode of the file that is followed.
+    pub fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    /// Captures to this end of the log and seals; `false`: the log broke, a page diff is due.
+    pub fn seal_to(&mut self, end: WalPosition) -> Result<bool, SealError> {
+        if self.difference_due.is_some() || !self.follow(end)? {
+            return Ok(false);
+        }
+        self.seal()?;
+        Ok(self.difference_due.is_none())
+    }
+
+    /// Looks, acts, and says when to look again.
+    pub fn service(&mut self) -> Result<Wake, SealError> {
+        let now = self.machine.clock.boottime();
+        if self.difference_due.is_some() {
+            if now < self.retry_at {
+                return Ok(Wake::At(self.retry_at));
+            }
+            self.retry_at = now + RETRY_AFTER;
+            self.seal_difference()?;
+            return Ok(Wake::At(now));
+        }
+        let Some(index) = self.index() else { return Ok(Wake::At(now + LOOK_AGAIN)) };
+        if !self.follow(index.end)? {
+            return Ok(Wake::At(now));
+        }
+        self.note_changes(now);
+        self.let_checkpointer_pass()?;
+        if self.marks.may_be_zero() && self.marks.at() != self.log.at() {
+            self.advance()?;
+        }
+        let eager = self.limits.sync_interval.is_zero() && !self.tail.is_empty();
+        if (eager || self.tail_bytes() > TAIL_BYTES_MAX) && now >= self.retry_at {
+            self.seal_or_retry(now)?;
+        }
+        self.keep_log_short(now)?;
+        Ok(self.next_look(now))
+    }
+
+    fn note_changes(&mut self, now: Duration) {
+        if self.log.take_moved() {
+            self.last_change = now;
+        }
+        if self.tail.is_empty() {
+            self.dirty_since = None;
+        } else if self.dirty_since.is_none() {
+            self.dirty_since = Some(now);
+        }
+    }
+
+    fn seal_or_retry(&mut self, now: Duration) -> Result<(), SealError> {
+        let sealed = self.seal();
+        if sealed.is_err() {
+            self.retry_at = now + RETRY_AFTER;
+        }
+        sealed.map(|_| ())
+    }
+
+    fn next_look(&self, now: Duration) -> Wake {
+        let quiet = now.saturating_sub(self.last_change);
+        if quiet < BUSY_FOR {
+            let eager = self.limits.sync_interval.is_zero();
+            return Wake::At(now + if eager { LOOK_EAGER } else { LOOK_BUSY });
+        }
+        if quiet < IDLE_AFTER || !self.tail.is_empty() {
+            return Wake::At(now + LOOK_PAUSED);
+        }
+        if self.log_is_free() { Wake::OnChange } else { Wake::At(now + LOOK_HELD) }
+    }
+
+    fn tail_bytes(&self) -> u64 {
+        self.tail.len() as u64 * u64::from(self.sums.page_size())
+    }
+}
+
+/// A mark that a reader may hold: where it reads, and whether the log may start over under it.
+#[derive(Clone, Copy, Debug)]
+struct Began {
+    at: WalPosition,
+    may_be_zero: bool,
+}

@@ -1,0 +1,311 @@
+//! The engine on real files: follow, cut, turn back, start again.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it must be")]
+#![allow(clippy::disallowed_methods, reason = "a test reads and damages files as an outsider would")]
+
+use base::{DatabasePath, Epoch};
+use database::engine::ChangeKind;
+use database::history::Retention;
+use database::ledger::Ledger;
+use database::{Engine, Entry, Machine, Settings};
+use rusqlite::Connection;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_millis(500);
+
+struct World {
+    _dir: tempfile::TempDir,
+    home: PathBuf,
+    store: Option<PathBuf>,
+}
+
+impl World {
+    fn new() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("home");
+        std::fs::create_dir_all(home.join(".stead")).unwrap();
+        World { _dir: dir, home, store: None }
+    }
+
+    fn with_store() -> World {
+        let mut world = World::new();
+        let store = world.home.parent().unwrap().join("store");
+        std::fs::create_dir_all(&store).unwrap();
+        world.store = Some(store);
+        world
+    }
+
+    fn start(&self) -> Engine {
+        self.start_with(vec![
+            Entry::File { path: path("data/database.sqlite"), schema: None },
+            Entry::Pattern { dir: "data".into(), pattern: "**/*.db".into() },
+        ])
+    }
+
+    fn start_with(&self, entries: Vec<Entry>) -> Engine {
+        let ledger = Arc::new(Ledger::open(&self.home.join(".stead/ledger.sqlite"), None).unwrap());
+        let settings = Settings {
+            home: self.home.clone(),
+            entries,
+            sync_interval: Duration::from_millis(50),
+            retention: Retention::default(),
+            store: self.store.clone(),
+            epoch: Epoch(1),
+            wal_limit_bytes: 1 << 30,
+            machine: Machine::real(),
+        };
+        Engine::start(settings, ledger, Arc::new(|_| {})).unwrap()
+    }
+
+    fn app(&self, name: &str) -> Connection {
+        let conn = Connection::open(self.home.join("data").join(name)).unwrap();
+        conn.busy_timeout(Duration::from_secs(5)).unwrap();
+        conn
+    }
+}
+
+fn path(text: &str) -> DatabasePath {
+    DatabasePath::parse(text).unwrap()
+}
+
+fn count(conn: &Connection) -> i64 {
+    conn.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if done() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("never: {what}");
+}
+
+fn followed(engine: &Engine, name: &str) -> bool {
+    engine.databases().iter().any(|info| info.path == path(name) && info.mode == "wal" && info.position.is_some())
+}
+
+fn verify(engine: &Engine, name: &str) {
+    let check = engine.verify(&path(name)).unwrap();
+    assert_eq!(check.problems, Vec::<String>::new(), "{name}");
+}
+
+#[test]
+fn what_the_app_commits_is_sealed_and_turned_back() {
+    let world = World::new();
+    let engine = world.start();
+    assert!(world.home.join("data/database.sqlite").exists(), "the default database is there");
+    let app = world.app("database.sqlite");
+    app.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+    until("joined", || followed(&engine, "data/database.sqlite"));
+    let first = engine.cut(LIMIT).unwrap();
+    for n in 0..500 {
+        app.execute("INSERT INTO t VALUES(?1)", [n]).unwrap();
+    }
+    let second = engine.cut(LIMIT).unwrap();
+    assert_ne!(first.vector, second.vector);
+    verify(&engine, "data/database.sqlite");
+    assert!(engine.validate(&second.vector).unwrap().iter().all(|change| change.kind == ChangeKind::Unchanged));
+
+    engine.turn_back("first", &first.vector, LIMIT, &mut |_| {}).unwrap();
+    assert_eq!(count(&app), 1);
+    verify(&engine, "data/database.sqlite");
+    engine.turn_back("undo", &second.vector, LIMIT, &mut |_| {}).unwrap();
+    assert_eq!(count(&app), 501);
+    let check: String = app.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+    engine.stop();
+}
+
+#[test]
+fn databases_made_since_go_and_deleted_ones_come_back() {
+    let world = World::new();
+    let engine = world.start();
+    let one = world.app("one.db");
+    one.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+    until("joined", || followed(&engine, "data/one.db"));
+    let before = engine.cut(LIMIT).unwrap();
+
+    drop(one);
+    std::fs::remove_file(world.home.join("data/one.db")).unwrap();
+    for suffix in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(world.home.join(format!("data/one.db{suffix}")));
+    }
+    let two = world.app("two.db");
+    two.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES(2), (3)").unwrap();
+    until("two joined", || followed(&engine, "data/two.db"));
+    until("one lost", || !followed(&engine, "data/one.db"));
+    drop(two);
+    let after = engine.cut(LIMIT).unwrap();
+    assert_eq!(after.vector.keys().map(DatabasePath::as_str).collect::<Vec<_>>(), ["data/two.db"]);
+
+    let changes = engine.turn_back("before", &before.vector, LIMIT, &mut |_| {}).unwrap();
+    let kinds: Vec<_> = changes.iter().map(|change| (change.path.as_str(), change.kind)).collect();
+    assert_eq!(kinds, [("data/one.db", ChangeKind::Recreated), ("data/two.db", ChangeKind::Removed)]);
+    assert_eq!(count(&world.app("one.db")), 1);
+    assert!(!world.home.join("data/two.db").exists());
+
+    engine.turn_back("undo", &after.vector, LIMIT, &mut |_| {}).unwrap();
+    assert!(!world.home.join("data/one.db").exists());
+    assert_eq!(count(&world.app("two.db")), 2);
+    verify(&engine, "data/two.db");
+    engine.stop();
+}
+
+#[test]
+fn a_clean_start_compares_nothing_and_an_unclean_one_misses_nothing() {
+    let world = World::new();
+    let engine = world.start();
+    let app = world.app("database.sqlite");
+    app.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+    until("joined", || followed(&engine, "data/database.sqlite"));
+    drop(app);
+    let cut = engine.cut(LIMIT).unwrap();
+    engine.stop();
+    assert!(!world.home.join("data/database.sqlite-wal").exists(), "a clean stop leaves one file");
+
+    let engine = world.start();
+    assert_eq!(engine.cut(LIMIT).unwrap().vector, cut.vector);
+    engine.stop();
+
+    // Behind Stead's back.
+    world.app("database.sqlite").execute_batch("INSERT INTO t VALUES(2), (3)").unwrap();
+    let engine = world.start();
+    let found = engine.cut(LIMIT).unwrap();
+    let position = found.vector[&path("data/database.sqlite")];
+    assert_eq!(position.txid.0, cut.vector[&path("data/database.sqlite")].txid.0 + 1);
+    verify(&engine, "data/database.sqlite");
+    engine.turn_back("cut", &cut.vector, LIMIT, &mut |_| {}).unwrap();
+    assert_eq!(count(&world.app("database.sqlite")), 1);
+    engine.stop();
+}
+
+#[test]
+fn lost_data_comes_back_from_the_store_before_anything_starts() {
+    let world = World::with_store();
+    let engine = world.start();
+    let app = world.app("deep.db");
+    app.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES(1), (2), (3)").unwrap();
+    until("joined", || followed(&engine, "data/deep.db"));
+    engine.cut(LIMIT).unwrap();
+    drop(app);
+    engine.stop();
+    std::fs::remove_dir_all(world.home.join("data")).unwrap();
+    let engine = world.start();
+    assert_eq!(count(&world.app("deep.db")), 3);
+    engine.stop();
+    // The whole home, ledger and all.
+    std::fs::remove_dir_all(&world.home).unwrap();
+    std::fs::create_dir_all(world.home.join(".stead")).unwrap();
+    let engine = world.start();
+    assert_eq!(count(&world.app("deep.db")), 3);
+    verify(&engine, "data/deep.db");
+    engine.stop();
+}
+
+#[test]
+fn a_log_that_grows_is_let_go() {
+    let world = World::new();
+    let engine = world.start();
+    let app = world.app("database.sqlite");
+    app.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; CREATE TABLE t(x)").unwrap();
+    until("joined", || followed(&engine, "data/database.sqlite"));
+    let wal = world.home.join("data/database.sqlite-wal");
+    let mut longest = 0;
+    for n in 0..300 {
+        app.execute("INSERT INTO t VALUES(randomblob(60000))", []).unwrap();
+        if n % 50 == 0 {
+            std::thread::sleep(Duration::from_millis(400));
+            longest = longest.max(std::fs::metadata(&wal).unwrap().len());
+        }
+    }
+    assert!(longest < 15 << 20, "{longest} bytes of log for 18 MB written");
+    verify(&engine, "data/database.sqlite");
+    engine.stop();
+}
+
+#[test]
+fn another_process_may_truncate_the_log_at_any_time() {
+    let world = World::new();
+    let engine = world.start();
+    let script = r"
+import sqlite3, sys
+c = sqlite3.connect(sys.argv[1], timeout=5, isolation_level=None)
+c.execute('PRAGMA journal_mode=WAL')
+c.execute('CREATE TABLE t(x)')
+waited = 0
+for n in range(200):
+    c.execute('INSERT INTO t VALUES(?)', (n,))
+    if n % 10 == 0:
+        busy = c.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchone()[0]
+        waited += busy
+print(waited)
+";
+    let out = std::process::Command::new("python3")
+        .args(["-c", script])
+        .arg(world.home.join("data/database.sqlite"))
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert_eq!(String::from_utf8_lossy(&out.stdout).trim(), "0", "every TRUNCATE went through");
+    until("joined", || followed(&engine, "data/database.sqlite"));
+    verify(&engine, "data/database.sqlite");
+    let cut = engine.cut(LIMIT).unwrap();
+    let history = engine.history(&path("data/database.sqlite")).unwrap();
+    let out = world.home.join("out.db");
+    let file = base::Disk::open(&base::LocalDisk, &out, base::Open::CreateNew).unwrap();
+    history.image(cut.vector[&path("data/database.sqlite")].txid, &*file, &mut |_, _| {}).unwrap();
+    assert_eq!(count(&Connection::open(&out).unwrap()), 200);
+    engine.stop();
+}
+
+#[test]
+fn what_is_no_database_is_named_and_left_alone() {
+    let world = World::new();
+    std::fs::create_dir_all(world.home.join("data")).unwrap();
+    for (name, bytes) in [("text.db", b"just some text, longer than a hundred bytes ".repeat(9)), ("short.db", b"SQLite".to_vec())]
+    {
+        std::fs::write(world.home.join("data").join(name), bytes).unwrap();
+    }
+    let engine = world.start();
+    for name in ["data/text.db", "data/short.db"] {
+        let info = engine.databases().into_iter().find(|info| info.path == path(name)).unwrap();
+        assert_eq!(info.mode, "failed");
+        assert_eq!(info.trouble.unwrap().code, "not_a_database");
+    }
+    assert!(engine.cut(LIMIT).unwrap().vector.is_empty());
+    engine.stop();
+    assert_eq!(std::fs::read(world.home.join("data/short.db")).unwrap(), b"SQLite");
+}
+
+#[test]
+fn a_damaged_history_is_refused_and_nothing_changes() {
+    let world = World::new();
+    let engine = world.start();
+    let app = world.app("database.sqlite");
+    app.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+    until("joined", || followed(&engine, "data/database.sqlite"));
+    let first = engine.cut(LIMIT).unwrap();
+    app.execute_batch("INSERT INTO t VALUES(2)").unwrap();
+    engine.cut(LIMIT).unwrap();
+    let history = engine.history(&path("data/database.sqlite")).unwrap();
+    for file in history.files().iter().filter(|file| file.key.min.0 == 1) {
+        damage(&file.path);
+    }
+    let problem = engine.validate(&first.vector).unwrap_err();
+    assert!(problem.reason.contains("0000000000000001-0000000000000001.ltx"), "{}", problem.reason);
+    assert!(engine.turn_back("first", &first.vector, LIMIT, &mut |_| {}).is_err());
+    assert_eq!(count(&app), 2);
+    engine.stop();
+}
+
+fn damage(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let index = bytes.len() - 60;
+    for byte in &mut bytes[110..index] {
+        *byte ^= 0x55;
+    }
+    std::fs::write(file, bytes).unwrap();
+}

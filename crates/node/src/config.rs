@@ -1,0 +1,314 @@
+//! The configuration of a node: one strict schema for files, request bodies and flags.
+//!
+//! ```text
+//! file ─► document ─► expand ${VAR} ─┐
+//! body ─► document ──────────────────┼─► check against the schema ─► Config
+//! flags ─────────────────────────────┘        every problem at once
+//! ```
+//!
+//! The schema is made from the types in [`sections`]; nothing else lists keys. A [`Config`] remembers what it was made
+//! from, unexpanded, and that is what is saved: a secret given as `${VAR}` is not written to disk.
+
+use base::{DatabasePath, Disk};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::OnceLock;
+
+mod check;
+mod document;
+mod expand;
+mod later;
+pub mod limits;
+mod names;
+mod problem;
+mod process;
+mod secret;
+pub mod sections;
+mod text;
+
+pub use expand::Variables;
+pub use names::{DatabaseFile, FilePath, HomeDirectory, ListenAddress, Pattern, StoreUrl, VolumeName};
+pub use problem::{Problem, Problems};
+pub use process::{Command, Signal, UserIds};
+pub use secret::{HIDDEN, Secret};
+pub use sections::{
+    App, Checkpoints, DatabaseByPath, DatabaseEntry, DatabasesByPattern, Lease, LeaseType, Log, LogFormat,
+    LogLevel, Retention, RunOn, Storage,
+};
+pub use text::{Fault, Period, Size};
+
+/// A complete configuration: every key with its value or its default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The volume's name.
+    pub name: VolumeName,
+    /// Where the API listens; beyond this machine a token is needed for everything but health.
+    #[serde(default = "default_listen")]
+    pub listen: ListenAddress,
+    /// What requests must carry as `Authorization: Bearer` to change anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
+    /// Where the history goes beside this machine.
+    #[serde(default)]
+    pub storage: Storage,
+    /// How much history is kept; checkpoints pin what they need.
+    #[serde(default)]
+    pub retention: Retention,
+    /// What is a database of the volume.
+    #[serde(default = "default_databases")]
+    #[schemars(length(min = 1, max = limits::ENTRIES_MAX))]
+    pub databases: Vec<DatabaseEntry>,
+    /// Checkpoints on a schedule.
+    #[serde(default)]
+    pub checkpoints: Checkpoints,
+    /// The process that runs on this state; without one, Stead keeps the databases only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<App>,
+    /// Who may write.
+    #[serde(default)]
+    pub lease: Lease,
+    /// What the node says about itself.
+    #[serde(default)]
+    pub log: Log,
+    /// What it was made from, as a file has it.
+    #[serde(skip)]
+    #[schemars(skip)]
+    source: Source,
+}
+
+/// A document as it was written. It may hold secrets, so that it does not show in logs.
+#[derive(Clone, Default, PartialEq)]
+struct Source(Value);
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+fn default_listen() -> ListenAddress {
+    ListenAddress(std::net::SocketAddr::from(([127, 0, 0, 1], 8080)))
+}
+
+fn default_databases() -> Vec<DatabaseEntry> {
+    match DatabasePath::parse(limits::DATABASE) {
+        Ok(path) => vec![DatabaseEntry::File(DatabaseByPath { path: DatabaseFile(path), schema: None })],
+        Err(_) => Vec::new(),
+    }
+}
+
+/// What flags and their environment variables say: each overrides the key it names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--listen`. By itself it configures nothing.
+    pub listen: Option<String>,
+    /// `--store`.
+    pub store: Option<String>,
+    /// What follows `--`.
+    pub command: Vec<String>,
+}
+
+impl Overrides {
+    /// Whether these are a configuration by themselves.
+    pub fn configure(&self) -> bool {
+        self.store.is_some() || !self.command.is_empty()
+    }
+
+    fn apply(&self, document: &mut Map<String, Value>) {
+        if let Some(listen) = &self.listen {
+            document.insert("listen".to_owned(), json!(listen));
+        }
+        if let Some(store) = &self.store {
+            section(document, "storage").insert("url".to_owned(), json!(store));
+        }
+        if !self.command.is_empty() {
+            section(document, "app").insert("command".to_owned(), json!(self.command));
+        }
+    }
+}
+
+fn section<'a>(document: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<String, Value> {
+    let slot = document.entry(key).or_insert_with(|| json!({}));
+    if !slot.is_object() {
+        *slot = json!({});
+    }
+    match slot {
+        Value::Object(fields) => fields,
+        _ => unreachable!("invariant: made an object above"),
+    }
+}
+
+/// Why a configuration file gave no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file could not be read; make it readable or name another.
+    #[error("{path} cannot be read: {error}")]
+    Read {
+        /// Which file.
+        path: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// It was read; mend what it says.
+    #[error(transparent)]
+    Invalid(#[from] Problems),
+}
+
+impl Config {
+    /// Reads a YAML or JSON file, replaces variables, and lays the overrides over it.
+    pub fn load_file(
+        disk: &dyn Disk,
+        path: &Path,
+        variables: Variables<'_>,
+        overrides: &Overrides,
+    ) -> Result<Config, LoadError> {
+        let bytes = base::disk::read(disk, path, limits::DOCUMENT_BYTES_MAX)
+            .map_err(|error| LoadError::Read { path: path.display().to_string(), error })?;
+        let is_json = path.extension().is_some_and(|extension| extension == "json");
+        let document = document::from_file(&bytes, is_json)?;
+        Ok(Config::assemble(document, variables, overrides)?)
+    }
+
+    /// Takes a request's body. Variables are not replaced: who may post must not read the node's environment.
+    pub fn from_json(bytes: &[u8]) -> Result<Config, Problems> {
+        let document = document::from_json(bytes)?;
+        Config::assemble(expand::escape(&document), &|_| None, &Overrides::default())
+    }
+
+    /// Makes a configuration of flags alone, named after the home's directory.
+    pub fn from_overrides(home: &Path, overrides: &Overrides) -> Result<Config, Problems> {
+        let name = VolumeName::from_directory(home);
+        Config::assemble(json!({ "name": name }), &|_| None, overrides)
+    }
+
+    fn assemble(written: Value, variables: Variables<'_>, overrides: &Overrides) -> Result<Config, Problems> {
+        let mut source = written;
+        let mut escaped = Map::new();
+        overrides.apply(&mut escaped);
+        if let (Value::Object(source), Value::Object(escaped)) =
+            (&mut source, expand::escape(&Value::Object(escaped)))
+        {
+            lay_over(source, escaped);
+        }
+        let mut problems = Vec::new();
+        let expanded = expand::expand(&source, variables, &mut problems);
+        let checked = check::check(schema_plain(), expanded, problems);
+        let mut problems = checked.problems;
+        match serde_json::from_value::<Config>(checked.sound) {
+            Ok(config) => {
+                problems.extend(config.contradictions());
+                if problems.is_empty() {
+                    return Ok(Config { source: Source(source), ..config });
+                }
+            }
+            // The schema lets nothing pass that serde refuses; should it ever, this is what to say.
+            Err(error) if problems.is_empty() => {
+                problems.push(Problem::new("", error.to_string(), "see `stead config schema`"));
+            }
+            Err(_) => {}
+        }
+        Err(Problems(problems))
+    }
+
+    /// What single keys cannot show.
+    fn contradictions(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut seen = BTreeSet::new();
+        for (index, entry) in self.databases.iter().enumerate() {
+            let name = match entry {
+                DatabaseEntry::File(file) => (file.path.0.to_string(), String::new()),
+                DatabaseEntry::Pattern(found) => {
+                    (found.dir.0.display().to_string(), found.pattern.as_str().to_owned())
+                }
+            };
+            if !seen.insert(name) {
+                problems.push(Problem::new(
+                    format!("databases[{index}]"),
+                    "this entry is there twice",
+                    "leave one of them out",
+                ));
+            }
+        }
+        for (name, value) in self.app.iter().flat_map(|app| &app.env) {
+            if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+                problems.push(Problem::new(
+                    format!("app.env.{name}"),
+                    format!("`{name}` cannot be a variable of a process"),
+                    "use a name without `=`, and no zero bytes",
+                ));
+            }
+        }
+        problems
+    }
+
+    /// Refuses a `lease.primary` that names another node: following one is not in this version.
+    pub fn check_primary(&self, node: &str) -> Result<(), Problems> {
+        match &self.lease.primary {
+            Some(primary) if primary != node => Err(Problem::new(
+                "lease.primary",
+                format!("`{primary}` is another node; following one is not in this version"),
+                format!("leave it out, or name this node: {node}"),
+            )
+            .into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The text for `tmp/config.json` (mode 0600): as it was written, variables unexpanded, secrets included.
+    pub fn to_saved_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(&self.source.0).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// Every key with its value, for showing: secrets as `***`, and variables of the app that came from the
+    /// environment as they were written.
+    pub fn redacted_json(&self) -> Value {
+        let mut shown = serde_json::to_value(self).unwrap_or_default();
+        let written = self.source.0["app"]["env"].as_object();
+        for (name, text) in written.into_iter().flatten() {
+            let from_environment = text.as_str().is_some_and(|text| text.replace("$${", "").contains("${"));
+            if from_environment && let Some(slot) = shown["app"]["env"].get_mut(name) {
+                *slot = text.clone();
+            }
+        }
+        shown
+    }
+
+    /// The JSON Schema of a configuration.
+    pub fn schema() -> &'static Value {
+        schema_plain()
+    }
+
+    /// A complete example, every key explained.
+    pub fn example() -> &'static str {
+        include_str!("config/example.yaml")
+    }
+}
+
+fn lay_over(under: &mut Map<String, Value>, over: Map<String, Value>) {
+    for (key, value) in over {
+        match (under.get_mut(&key), value) {
+            (Some(Value::Object(under)), Value::Object(over)) => lay_over(under, over),
+            (_, value) => drop(under.insert(key, value)),
+        }
+    }
+}
+
+fn schema_plain() -> &'static Value {
+    static SCHEMA: OnceLock<Value> = OnceLock::new();
+    SCHEMA.get_or_init(|| {
+        let settings = schemars::generate::SchemaSettings::draft2020_12()
+            .with(|settings| settings.inline_subschemas = true);
+        settings.into_generator().into_root_schema_for::<Config>().to_value()
+    })
+}
+
+#[cfg(test)]
+mod tests;

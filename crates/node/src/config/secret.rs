@@ -1,0 +1,88 @@
+//! Texts that must never be shown.
+
+use super::text::{Fault, Text, written_as_text};
+use std::fmt;
+
+/// What stands for a secret wherever it could be seen.
+pub const HIDDEN: &str = "***";
+
+/// A text that shows as `***` in logs, in errors and in JSON. Only [`Secret::reveal`] gives it away.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a text.
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    /// The text itself, for the one place that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Compares in a time that does not tell how much of a guess was right.
+    pub fn matches(&self, guess: &str) -> bool {
+        let (mine, guess) = (self.0.as_bytes(), guess.as_bytes());
+        let mut differs = u8::from(mine.len() != guess.len());
+        for (index, byte) in guess.iter().enumerate() {
+            differs |= byte ^ mine.get(index % mine.len().max(1)).copied().unwrap_or(0);
+        }
+        differs == 0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+impl Text for Secret {
+    const FORMAT: &'static str = "secret";
+
+    fn parse(text: &str) -> Result<Secret, Fault> {
+        if text == HIDDEN {
+            return Err(Fault::new(
+                "`***` stands for a secret that is not shown",
+                "give the secret itself, or leave the key out",
+            ));
+        }
+        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(Fault::new(
+                "a secret that travels in a header is made of printable ASCII characters without spaces",
+                "make one with: openssl rand -hex 32",
+            ));
+        }
+        Ok(Secret(text.to_owned()))
+    }
+
+    fn text(&self) -> String {
+        HIDDEN.to_owned()
+    }
+}
+
+written_as_text!(Secret);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_shows_nowhere_but_where_it_is_asked_for() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(format!("{secret:?}"), "***");
+        assert_eq!(serde_json::to_string(&secret).unwrap(), "\"***\"");
+        assert_eq!(secret.reveal(), "hunter2");
+    }
+
+    #[test]
+    fn only_the_whole_secret_matches() {
+        let secret = Secret::new("hunter2");
+        assert!(secret.matches("hunter2"));
+        for wrong in ["", "hunter", "hunter22", "hunter2hunter2", "Hunter2"] {
+            assert!(!secret.matches(wrong), "{wrong}");
+        }
+        assert!(!Secret::new("").matches("x"));
+    }
+}

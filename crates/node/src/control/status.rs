@@ -1,0 +1,189 @@
+//! The shape of `GET /`: stable names that scripts hold on to.
+
+use base::{Checksum, DatabasePath, Epoch, Timestamp, Txid};
+use serde::Serialize;
+
+/// Where a node is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Waits for `POST /config`.
+    Unconfigured,
+    /// Preflight, bringing databases back.
+    Starting,
+    /// Follows another node.
+    Replica,
+    /// May write.
+    Primary,
+    /// Stops.
+    Draining,
+    /// Has stopped.
+    Stopped,
+}
+
+/// A change of state, with its reason.
+#[derive(Clone, Debug, Serialize)]
+pub struct Transition {
+    /// When.
+    pub time: Timestamp,
+    /// From which state.
+    pub from: State,
+    /// To which.
+    pub to: State,
+    /// Why.
+    pub reason: String,
+}
+
+/// The whole status.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The volume's name; null while unconfigured.
+    pub name: Option<String>,
+    /// Stead's version.
+    pub version: &'static str,
+    /// The node's name.
+    pub node: String,
+    /// Where it is in its life.
+    pub state: State,
+    /// `primary`, `replica` or null.
+    pub role: Option<&'static str>,
+    /// Since when in this state.
+    pub since: Timestamp,
+    /// Why in this state.
+    pub reason: String,
+    /// Whether there is a configuration.
+    pub configured: bool,
+    /// The app's process.
+    pub process: Process,
+    /// The parts.
+    pub components: Components,
+    /// Every database.
+    pub databases: Vec<DatabaseStatus>,
+    /// Who may write; null while unconfigured.
+    pub lease: Option<Lease>,
+    /// Followers.
+    pub replicas: Vec<serde_json::Value>,
+    /// The catalogue in short.
+    pub checkpoints: Checkpoints,
+    /// What is wrong, and what mends it.
+    pub issues: Vec<Issue>,
+}
+
+/// The app's process.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Process {
+    /// `none`, `starting`, `running`, `stopping`, `stopped`, `backoff`.
+    pub state: String,
+    /// Its pid while it runs.
+    pub pid: Option<u32>,
+    /// How long it has run, milliseconds.
+    pub uptime_ms: Option<u64>,
+    /// Starts after the first.
+    pub restarts: u64,
+    /// How it last ended.
+    pub last_exit: Option<Exit>,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct Exit {
+    /// Its code, where it exited.
+    pub code: Option<i32>,
+    /// The signal's name, where one ended it.
+    pub signal: Option<String>,
+    /// When.
+    pub time: Timestamp,
+}
+
+/// The parts of a node.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Components {
+    /// The databases and their history.
+    pub database: Option<Component>,
+    /// The store.
+    pub storage: Option<Component>,
+    /// The mount.
+    pub mount: Option<Component>,
+    /// The right to write.
+    pub lease: Option<Component>,
+    /// The app.
+    pub app: Option<Component>,
+}
+
+/// One part.
+#[derive(Clone, Debug, Serialize)]
+pub struct Component {
+    /// `starting`, `ok`, `degraded`, `failed`, `stopped`.
+    pub state: &'static str,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why not ok.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// One database.
+#[derive(Clone, Debug, Serialize)]
+pub struct DatabaseStatus {
+    /// Relative to the home.
+    pub path: DatabasePath,
+    /// `wal`, `empty`, `waiting` (not joined yet), `failed`.
+    pub mode: &'static str,
+    /// The last seal.
+    pub txid: Txid,
+    /// The rolling checksum after it.
+    pub checksum: Checksum,
+    /// Pages.
+    pub pages: u32,
+    /// Bytes a page; 0 while unknown.
+    pub page_size: u32,
+    /// The last seal that is in the store; null without a store.
+    pub stored_txid: Option<Txid>,
+    /// Age of the oldest commit that is not sealed, milliseconds; 0 when all are.
+    pub lag_ms: u64,
+    /// The history's URL or path in force.
+    pub history: String,
+    /// What is wrong with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issue: Option<String>,
+}
+
+/// Who may write.
+#[derive(Clone, Debug, Serialize)]
+pub struct Lease {
+    /// `static` for now.
+    pub r#type: &'static str,
+    /// `held` or `released`.
+    pub state: &'static str,
+    /// Rises with every holder.
+    pub epoch: Epoch,
+    /// The node's name.
+    pub holder: Option<String>,
+    /// Null where it does not lapse.
+    pub valid_for_ms: Option<u64>,
+}
+
+/// The catalogue in short.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Checkpoints {
+    /// How many.
+    pub count: u64,
+    /// The newest's id.
+    pub latest: Option<String>,
+}
+
+/// Something wrong, with its cure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Issue {
+    /// A stable word, `database_not_covered` for instance.
+    pub code: String,
+    /// `database`, `storage`, `mount`, `lease`, `app`, `config`, `node`.
+    pub component: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// Which file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// What mends it: a command or a line to add.
+    pub hint: String,
+}

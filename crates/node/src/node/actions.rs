@@ -1,0 +1,193 @@
+//! The app and the right to write: start, stop, restart, release, promote.
+//!
+//! The app runs where it is configured, this node may write, and nobody holds it down. Whoever stops it for good
+//! writes `.stead/app.stopped` first, so that a crash in between cannot start it again.
+
+use super::lifetime::HeldDown;
+use super::{Core, lock, settings};
+use crate::control::{ActionError, AppAction, Issue, LogLine, State};
+use crate::life::LifeEvent;
+use app::{AppEvent, AppState};
+use serde_json::json;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How long an answer waits for the app to run or to fail; what becomes of it later is in the status.
+pub const APP_START_LIMIT: Duration = Duration::from_secs(2);
+
+impl Core {
+    /// Whether the app should run now.
+    pub(crate) fn app_wanted(&self) -> bool {
+        self.config().is_some_and(|config| config.app.is_some())
+            && self.state() == State::Primary
+            && self.held_down().is_none()
+    }
+
+    /// Starts the app where it should run. The caller holds `turn`.
+    pub(crate) fn start_app_if_wanted(&self) {
+        if let Some(HeldDown::Restore(reason)) = self.held_down() {
+            self.raise(restore_issue(&reason));
+        }
+        if !self.app_wanted() {
+            return;
+        }
+        let Some(config) = self.config() else { return };
+        let Some(spec) = settings::app(&config, &self.setup) else { return };
+        self.setup.app.start(spec, settings::restart(&config), settings::ends_with_app(&config));
+        self.await_app();
+    }
+
+    /// Waits, not long, until the app runs or has failed, so that whoever asked sees what became of it.
+    fn await_app(&self) {
+        let settled = || matches!(self.setup.app.status().state, AppState::Running | AppState::Backoff);
+        let parts = lock(&self.parts);
+        let waited = self.app_moved.wait_timeout_while(parts, APP_START_LIMIT, |_| !settled());
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Stops the app, confirmed; logs where that fails. The caller holds `turn`.
+    pub(crate) fn stop_app(&self, reason: &str) -> bool {
+        match self.setup.app.stop(reason) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(error, reason, "the app could not be stopped");
+                false
+            }
+        }
+    }
+
+    /// Starts, stops or restarts the app.
+    pub(crate) fn app_action(&self, action: AppAction) -> Result<(), ActionError> {
+        let config = self.config().ok_or(ActionError::Unconfigured)?;
+        if config.app.is_none() {
+            return Err(ActionError::NotNow("no app is configured: add `app.command`".to_owned()));
+        }
+        if self.restoring.load(Ordering::SeqCst) {
+            return Err(ActionError::NotNow("a restore is running, which starts the app itself".to_owned()));
+        }
+        let _turn = lock(&self.turn);
+        if action != AppAction::Stop {
+            self.may_start()?;
+        }
+        if action != AppAction::Start {
+            if action == AppAction::Stop {
+                let held = self.hold_down(HeldDown::Maintenance);
+                held.map_err(|error| ActionError::Failed(format!("the stop could not be noted: {error}")))?;
+            }
+            if !self.stop_app("asked for") {
+                return Err(ActionError::Failed("the app could not be stopped: see the log".to_owned()));
+            }
+        }
+        if action != AppAction::Stop {
+            self.release_hold();
+            self.clear("app", "restore_failed");
+            self.start_app_if_wanted();
+        }
+        self.alarm.ring();
+        Ok(())
+    }
+
+    fn may_start(&self) -> Result<(), ActionError> {
+        let why = match self.state() {
+            State::Primary => return Ok(()),
+            State::Starting => "the databases are not up yet: see `stead status`",
+            State::Replica => "this node gave the right to write away: `stead promote` takes it back",
+            State::Unconfigured | State::Draining | State::Stopped => "the node is stopping",
+        };
+        Err(ActionError::NotNow(why.to_owned()))
+    }
+
+    /// Stops the app, seals to the end, and gives the right to write away.
+    pub(crate) fn release_lease(&self) -> Result<(), ActionError> {
+        if self.config().is_none() {
+            return Err(ActionError::Unconfigured);
+        }
+        if self.restoring.load(Ordering::SeqCst) {
+            return Err(ActionError::NotNow("a restore is running".to_owned()));
+        }
+        let _turn = lock(&self.turn);
+        match self.state() {
+            State::Primary => {}
+            State::Replica => return Ok(()),
+            other => {
+                let reason = format!("this node holds no lease: it is {other:?}").to_lowercase();
+                return Err(ActionError::NotNow(reason));
+            }
+        }
+        if !self.stop_app("the lease is being released") {
+            self.start_app_if_wanted();
+            return Err(ActionError::Failed(
+                "the app could not be stopped, so the lease is not released".to_owned(),
+            ));
+        }
+        if let Some(databases) = self.databases() {
+            databases.sync();
+        }
+        lock(&self.parts).lease = Some(self.component("stopped", Some("released".to_owned())));
+        self.step(LifeEvent::Release, "the lease was released; `stead promote` or a restart takes it again");
+        Ok(())
+    }
+
+    /// Takes the right to write again.
+    pub(crate) fn promote(&self) -> Result<(), ActionError> {
+        if self.config().is_none() {
+            return Err(ActionError::Unconfigured);
+        }
+        let _turn = lock(&self.turn);
+        match self.state() {
+            State::Primary => return Ok(()),
+            State::Replica => {}
+            _ => return Err(ActionError::NotNow("the node is not up: see `stead status`".to_owned())),
+        }
+        lock(&self.parts).lease = Some(self.component("ok", None));
+        self.step(LifeEvent::Promote, "promoted");
+        self.start_app_if_wanted();
+        self.alarm.ring();
+        Ok(())
+    }
+
+    /// What the runner's subscription brings.
+    pub(crate) fn app_changed(&self, event: &AppEvent) {
+        lock(&self.parts).app_since = Some(event.time);
+        self.app_moved.notify_all();
+        let status = &event.status;
+        tracing::info!(state = status.state.name(), pid = status.pid, "app: {}", event.reason);
+        let exit = status.last_exit.as_ref().map(super::status::exit);
+        self.tell(
+            "app",
+            json!({
+                "state": status.state.name(),
+                "pid": status.pid,
+                "restarts": status.restarts,
+                "last_exit": exit,
+                "reason": event.reason,
+            }),
+        );
+    }
+
+    /// The app's last lines.
+    pub(crate) fn logs(&self, lines: usize, stream: Option<&str>) -> Vec<LogLine> {
+        let lines = self.setup.app.logs(lines, stream);
+        lines
+            .into_iter()
+            .map(|line| LogLine { time: line.time, stream: line.stream.name().to_owned(), text: line.text })
+            .collect()
+    }
+}
+
+fn app_issue(code: &str, message: &str, hint: &str) -> Issue {
+    Issue {
+        code: code.to_owned(),
+        component: "app",
+        message: message.to_owned(),
+        path: None,
+        hint: hint.to_owned(),
+    }
+}
+
+/// The issue that stays while a failed restore keeps the app down.
+pub(crate) fn restore_issue(reason: &str) -> Issue {
+    let message = format!("a restore failed and was rolled back, the app stays stopped: {reason}");
+    app_issue("restore_failed", &message, "mend the cause and restore again, or start the app with `stead app start`")
+}

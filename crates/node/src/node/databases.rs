@@ -1,0 +1,156 @@
+//! One database at a time: its history listed, verified, and written out as a file.
+
+use super::Core;
+use crate::control::{DatabaseError, HistoryFile, Moment, Verified};
+use crate::home::Home;
+use base::{DatabasePath, Open, Timestamp, Txid};
+use database::history::{FileInfo, History, ImageError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How the files that an export makes in `tmp/` are called; leftovers of such names are removed at start.
+pub(crate) const EXPORT_PREFIX: &str = "export-";
+
+impl Core {
+    fn history_of(&self, path: &DatabasePath) -> Result<Arc<History>, DatabaseError> {
+        if self.config().is_none() {
+            return Err(DatabaseError::Unconfigured);
+        }
+        let databases = self.databases().ok_or_else(not_up)?;
+        databases.history(path).ok_or_else(|| DatabaseError::NotFound(path.to_string()))
+    }
+
+    /// The history files of a database, oldest first; of two copies the one on this machine.
+    pub(crate) fn history(&self, path: &DatabasePath) -> Result<Vec<HistoryFile>, DatabaseError> {
+        let history = self.history_of(path)?;
+        let mut files: Vec<HistoryFile> = history
+            .files()
+            .into_iter()
+            .filter_map(|file| {
+                let header = history.header(&file)?;
+                Some(HistoryFile {
+                    level: file.key.level,
+                    min_txid: file.key.min,
+                    max_txid: file.key.max,
+                    created: header.timestamp,
+                    bytes: file.bytes,
+                    commit: header.commit,
+                    checksum: header.checksum_after,
+                })
+            })
+            .collect();
+        files.sort_by_key(|file| (file.max_txid, file.min_txid, file.level));
+        files.dedup_by_key(|file| (file.level, file.min_txid, file.max_txid));
+        Ok(files)
+    }
+
+    /// Compares the live database and its whole history with their checksums.
+    pub(crate) fn verify(&self, path: &DatabasePath) -> Result<Verified, DatabaseError> {
+        self.history_of(path)?;
+        let databases = self.databases().ok_or_else(not_up)?;
+        let check = databases.verify(path).map_err(|error| DatabaseError::Failed(error.to_string()))?;
+        Ok(Verified {
+            path: path.clone(),
+            ok: check.problems.is_empty(),
+            position: Some(check.position),
+            pages: check.pages,
+            files: check.files,
+            problems: check.problems,
+        })
+    }
+
+    /// Writes the database as it was into a new file in `tmp/`, which the caller removes.
+    pub(crate) fn export(&self, path: &DatabasePath, moment: Moment) -> Result<PathBuf, DatabaseError> {
+        let history = self.history_of(path)?;
+        if matches!(moment, Moment::Now)
+            && let Some(databases) = self.databases()
+        {
+            databases.sync();
+        }
+        let whole = history.restorable();
+        let sealed = |file: &FileInfo| Some((file.key.max, history.header(file)?.timestamp));
+        let seals: Vec<(Txid, Timestamp)> =
+            history.files().iter().filter(|f| whole.contains(&f.key.max)).filter_map(sealed).collect();
+        let target = seal_at(&seals, moment).filter(|txid| whole.contains(txid)).ok_or_else(|| {
+            DatabaseError::NothingThere(format!("{path}: its history has no such moment (any more)"))
+        })?;
+        let home = &self.setup.home;
+        let name = format!("{EXPORT_PREFIX}{:016x}.sqlite", self.setup.machine.random.next_u64());
+        let out = home.tmp().join(name);
+        let written = self.write_image(&history, target, &out);
+        if let Err(error) = written {
+            // The half-written file must not stay; the first error is the one to report.
+            let _ = home.disk().remove_file(&out);
+            let told = format!("{path}: {error}");
+            return Err(match error {
+                ImageError::Output(_) | ImageError::Unavailable { .. } => DatabaseError::Failed(told),
+                ImageError::Damaged { .. } | ImageError::Plan(_) | ImageError::NotWhole(_) => {
+                    DatabaseError::Damaged(told)
+                }
+            });
+        }
+        Ok(out)
+    }
+
+    fn write_image(&self, history: &History, target: Txid, out: &Path) -> Result<(), ImageError> {
+        let file = self.setup.home.disk().open(out, Open::CreateNew).map_err(ImageError::Output)?;
+        history.image(target, &*file, &mut |_, _| {}).map(drop)
+    }
+}
+
+fn not_up() -> DatabaseError {
+    DatabaseError::Failed("the databases are not up: see `stead status`".to_owned())
+}
+
+/// The seal that a moment means, among those kept.
+fn seal_at(seals: &[(Txid, Timestamp)], moment: Moment) -> Option<Txid> {
+    match moment {
+        Moment::Txid(txid) => (txid != Txid::ZERO).then_some(txid),
+        Moment::Now => seals.iter().map(|(txid, _)| *txid).max(),
+        Moment::Time(time) => {
+            seals.iter().filter(|(_, sealed)| *sealed <= time).map(|(txid, _)| *txid).max()
+        }
+    }
+}
+
+/// Removes exports that nobody came for: whoever asked is gone with the process that made them.
+pub(crate) fn remove_leftovers(home: &Home) {
+    let Ok(entries) = home.disk().read_dir(&home.tmp()) else { return };
+    for entry in entries.iter().filter(|entry| !entry.is_dir && entry.name.starts_with(EXPORT_PREFIX)) {
+        remove(home, &home.tmp().join(&entry.name));
+    }
+}
+
+fn remove(home: &Home, path: &Path) {
+    if let Err(error) = home.disk().remove_file(path) {
+        tracing::warn!(%error, path = %path.display(), "a leftover stays");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_the_newest_seal_not_later() {
+        let seals = [(Txid(1), Timestamp(10)), (Txid(2), Timestamp(20)), (Txid(4), Timestamp(40))];
+        assert_eq!(seal_at(&seals, Moment::Now), Some(Txid(4)));
+        assert_eq!(seal_at(&seals, Moment::Time(Timestamp(39))), Some(Txid(2)));
+        assert_eq!(seal_at(&seals, Moment::Time(Timestamp(40))), Some(Txid(4)));
+        assert_eq!(seal_at(&seals, Moment::Time(Timestamp(9))), None);
+        assert_eq!(seal_at(&seals, Moment::Txid(Txid(3))), Some(Txid(3)));
+        assert_eq!(seal_at(&[], Moment::Now), None);
+    }
+
+    #[test]
+    fn leftover_exports_go_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(Arc::new(base::LocalDisk), dir.path()).unwrap();
+        for name in ["export-1.sqlite", "config.json"] {
+            home.disk().open(&home.tmp().join(name), Open::CreateNew).unwrap();
+        }
+        remove_leftovers(&home);
+        let left: Vec<String> = home.disk().read_dir(&home.tmp()).unwrap().into_iter().map(|e| e.name).collect();
+        assert_eq!(left, ["checkpoints", "config.json"]);
+    }
+}

@@ -1,0 +1,188 @@
+//! The node's one thread of its own: automatic checkpoints, retries, the scan for uncovered databases.
+//!
+//! It sleeps until the next of these is due, or until somebody rings; nothing is due more often than every ten
+//! seconds.
+
+use super::{Core, lock, uncovered};
+use crate::control::State;
+use crate::schedule;
+use base::Timestamp;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often the files that the app has open are looked at.
+pub const SCAN_EVERY: Duration = Duration::from_secs(10);
+/// The least time between two such scans, however often status is asked.
+pub const SCAN_AT_MOST_EVERY: Duration = Duration::from_secs(1);
+/// How often vectors that history has outlived are forgotten.
+const THIN_VECTORS_EVERY: Duration = Duration::from_secs(300);
+/// The longest sleep, so that a jump of the wall clock moves the schedule by no more.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// The shortest sleep, whatever is due: a task that fails at once must not spin.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(100);
+
+/// Wakes the keeper.
+#[derive(Debug, Default)]
+pub(crate) struct Alarm {
+    rung: Mutex<Bell>,
+    bell: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Bell {
+    rung: bool,
+    end: bool,
+}
+
+impl Alarm {
+    /// Something changed: look again.
+    pub(crate) fn ring(&self) {
+        lock(&self.rung).rung = true;
+        self.bell.notify_one();
+    }
+
+    /// The thread is to end.
+    pub(crate) fn end(&self) {
+        lock(&self.rung).end = true;
+        self.bell.notify_one();
+    }
+
+    /// Waits; true once the thread is to end.
+    fn wait(&self, how_long: Duration) -> bool {
+        let bell = lock(&self.rung);
+        let (mut bell, _) = self
+            .bell
+            .wait_timeout_while(bell, how_long, |bell| !bell.rung && !bell.end)
+            .unwrap_or_else(PoisonError::into_inner);
+        bell.rung = false;
+        bell.end
+    }
+}
+
+/// Starts the thread; a system that gives none is logged, and the node works without schedules.
+pub(crate) fn spawn(core: Arc<Core>) -> Option<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name("node-keeper".to_owned());
+    match thread.spawn(move || run(&core)) {
+        Ok(handle) => Some(handle),
+        Err(error) => {
+            tracing::error!(%error, "no thread for schedules and retries");
+            None
+        }
+    }
+}
+
+/// What the thread remembers between two rounds.
+struct Rhythm {
+    /// When the schedule of checkpoints began: with the configuration.
+    since: Option<Timestamp>,
+    /// After a failure, when the next attempt may be made (boot clock).
+    not_before: Duration,
+    /// When vectors are thinned next (boot clock).
+    thin_at: Duration,
+}
+
+fn run(core: &Core) {
+    let mut rhythm = Rhythm { since: None, not_before: Duration::ZERO, thin_at: Duration::ZERO };
+    let mut sleep = Duration::ZERO;
+    while !core.alarm.wait(sleep) {
+        core.retry();
+        let mut next = LONGEST_SLEEP;
+        if let Some(due_in) = core.automatic_checkpoint(&mut rhythm) {
+            next = next.min(due_in);
+        }
+        core.thin_vectors(&mut rhythm);
+        if let Some(due_in) = core.scan_on_schedule() {
+            next = next.min(due_in);
+        }
+        if let Some((at, _)) = lock(&core.parts).retry {
+            next = next.min(at.saturating_sub(core.setup.machine.clock.boottime()));
+        }
+        sleep = next.max(SHORTEST_SLEEP);
+    }
+}
+
+impl Core {
+    /// Makes an automatic checkpoint when one is due and thins the old ones; how long until the next.
+    fn automatic_checkpoint(&self, rhythm: &mut Rhythm) -> Option<Duration> {
+        let Some(plan) = self.config().and_then(|config| super::settings::checkpoints(&config)) else {
+            rhythm.since = None;
+            return None;
+        };
+        if !self.databases_are_up() || self.restoring.load(Ordering::SeqCst) {
+            return Some(schedule::RETRY);
+        }
+        let (now, boot) = (self.now(), self.setup.machine.clock.boottime());
+        if boot < rhythm.not_before {
+            return Some(rhythm.not_before - boot);
+        }
+        let since = *rhythm.since.get_or_insert(now);
+        let Ok(catalogue) = self.checkpoints() else { return Some(schedule::RETRY) };
+        let wait = schedule::wait(schedule::last_automatic(&catalogue), since, now, plan.every);
+        if !wait.is_zero() {
+            return Some(wait);
+        }
+        if let Err(error) = self.checkpoint(None, None, true) {
+            tracing::warn!(%error, "the automatic checkpoint was not made; it is tried again");
+            rhythm.not_before = boot + schedule::RETRY.min(plan.every);
+            return Some(schedule::RETRY.min(plan.every));
+        }
+        for id in schedule::outlived(&self.checkpoints().unwrap_or_default(), plan.keep) {
+            if let Err(error) = self.remove_checkpoint(&id) {
+                tracing::warn!(%error, %id, "an outlived automatic checkpoint was not removed");
+            }
+        }
+        Some(plan.every)
+    }
+
+    /// Forgets vectors that history no longer leads to.
+    fn thin_vectors(&self, rhythm: &mut Rhythm) {
+        let boot = self.setup.machine.clock.boottime();
+        let Some(config) = self.config().filter(|_| boot >= rhythm.thin_at) else { return };
+        rhythm.thin_at = boot + THIN_VECTORS_EVERY;
+        if let Err(error) = self.setup.ledger.thin_vectors(self.now(), config.retention.keep.0) {
+            tracing::warn!(%error, "old vectors stay");
+        }
+    }
+
+    /// Scans while an app runs; how long until the next scan.
+    fn scan_on_schedule(&self) -> Option<Duration> {
+        if self.state() != State::Primary || self.setup.app.status().pid.is_none() {
+            return None;
+        }
+        let boot = self.setup.machine.clock.boottime();
+        let last = *lock(&self.scanned);
+        match last {
+            Some(last) if boot < last + SCAN_EVERY => Some(last + SCAN_EVERY - boot),
+            _ => {
+                self.scan_uncovered(Duration::ZERO);
+                Some(SCAN_EVERY)
+            }
+        }
+    }
+
+    /// Looks for databases that the app has open outside the configuration, unless the last look is recent.
+    pub(crate) fn scan_uncovered(&self, at_most_every: Duration) {
+        let boot = self.setup.machine.clock.boottime();
+        {
+            let mut scanned = lock(&self.scanned);
+            if scanned.is_some_and(|last| boot < last + at_most_every) {
+                return;
+            }
+            *scanned = Some(boot);
+        }
+        let Some(databases) = self.databases_at_once() else { return };
+        let home = &self.setup.home;
+        let found = uncovered::open_databases(home.disk(), &self.setup.app.descendants())
+            .into_iter()
+            .filter(|(path, _)| !databases.covers(path) && !path.starts_with(home.private()))
+            .take(uncovered::DATABASES_REPORTED)
+            .map(|(path, pid)| uncovered::issue(home.root(), &path, pid))
+            .collect();
+        for issue in self.issues.replace("database", uncovered::CODE, found) {
+            tracing::warn!(code = issue.code, "{}", issue.message);
+            self.tell("issue", serde_json::to_value(&issue).unwrap_or_default());
+        }
+    }
+}

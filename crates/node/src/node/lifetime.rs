@@ -1,0 +1,255 @@
+//! Taking a configuration, bringing the parts up, trying again what failed, and letting everything go.
+//!
+//! The databases come first; the app starts only when they are whole, since it would create an empty database where
+//! one is missing. A part that fails leaves the configuration in force: it is an issue and the keeper tries again.
+
+use super::{Core, lock, ownership, settings};
+use crate::config::Config;
+use crate::control::{Component, ConfigureError, Issue, State, Status};
+use crate::home::{Home, SMALL_FILE_BYTES};
+use crate::life::LifeEvent;
+use base::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::io;
+use std::time::Duration;
+
+/// The wait before a part that failed to start is tried again; it doubles with every failure.
+pub const RETRY: Duration = Duration::from_secs(5);
+/// The longest wait between two tries.
+pub const RETRY_CEILING: Duration = Duration::from_secs(60);
+
+/// How the parts are, beside what they say themselves.
+#[derive(Debug, Default)]
+pub(crate) struct PartStates {
+    pub(crate) database: Option<Component>,
+    pub(crate) lease: Option<Component>,
+    pub(crate) app_since: Option<Timestamp>,
+    /// When the databases are tried again, on the boot clock, and how long the wait was.
+    pub(crate) retry: Option<(Duration, Duration)>,
+}
+
+/// Why the app stays stopped; kept in `.stead/app.stopped`, so that a restart of the node does not start it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "why", content = "reason", rename_all = "snake_case")]
+pub(crate) enum HeldDown {
+    /// Somebody asked for it.
+    Maintenance,
+    /// A restore failed.
+    Restore(String),
+}
+
+/// What an earlier run left; a file that cannot be read still means "stopped".
+pub(crate) fn read_held_down(home: &Home) -> Option<HeldDown> {
+    match base::disk::read(home.disk(), &home.app_stopped(), SMALL_FILE_BYTES) {
+        Ok(bytes) => Some(serde_json::from_slice(&bytes).unwrap_or(HeldDown::Maintenance)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(_) => Some(HeldDown::Maintenance),
+    }
+}
+
+impl Core {
+    /// Takes a first configuration, saves it and starts what it names.
+    pub(crate) fn configure(&self, config: Config, reason: &str) -> Result<Status, ConfigureError> {
+        {
+            let _turn = lock(&self.turn);
+            if self.config().is_some() {
+                return Err(ConfigureError::AlreadyConfigured);
+            }
+            if self.state() != State::Unconfigured {
+                return Err(ConfigureError::NotSaved("the node is stopping".to_owned()));
+            }
+            self.save_config(&config)?;
+            (self.setup.logging)(&config.log);
+            *lock(&self.config) = Some(config);
+            self.clear("config", "config_invalid");
+            self.compare_address();
+            self.step(LifeEvent::Configure, reason);
+            self.bring_up();
+        }
+        self.alarm.ring();
+        Ok(self.status())
+    }
+
+    /// Changes the running node; the texts name what only a restart can change.
+    pub(crate) fn reconfigure(&self, config: Config) -> Result<Vec<String>, ConfigureError> {
+        let _turn = lock(&self.turn);
+        let before = self.config().ok_or(ConfigureError::Unconfigured)?;
+        self.save_config(&config)?;
+        let later = settings::needs_restart(&before, &config);
+        let app_changed = before.app != config.app;
+        (self.setup.logging)(&config.log);
+        *lock(&self.config) = Some(config);
+        self.tell("state", json!({ "configuration": "changed", "after_restart": later }));
+        if app_changed {
+            self.stop_app("its configuration changed");
+            self.start_app_if_wanted();
+        }
+        self.alarm.ring();
+        Ok(later)
+    }
+
+    /// Stops everything and forgets the configuration, never the data.
+    pub(crate) fn forget(&self) -> Result<(), ConfigureError> {
+        let _turn = lock(&self.turn);
+        if self.config().is_none() {
+            return Err(ConfigureError::Unconfigured);
+        }
+        let (path, disk) = (self.setup.home.config_file(), self.setup.home.disk());
+        let removed = match disk.remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => disk.sync_dir(&self.setup.home.tmp()),
+        };
+        removed.map_err(|error| ConfigureError::NotSaved(format!("{}: {error}", path.display())))?;
+        self.step(LifeEvent::Drain, "the configuration is being forgotten");
+        self.let_go("the configuration was forgotten");
+        self.release_hold();
+        *lock(&self.config) = None;
+        *lock(&self.parts) = PartStates::default();
+        self.issues.clear_all();
+        self.step(LifeEvent::Cleared, "the configuration was forgotten");
+        Ok(())
+    }
+
+    /// Stops every part for the end of the process.
+    pub(crate) fn drain(&self, reason: &str) {
+        let _turn = lock(&self.turn);
+        if self.step(LifeEvent::Drain, reason) {
+            self.let_go(reason);
+            self.step(LifeEvent::Drained, reason);
+        }
+    }
+
+    /// Tries again what failed to start, when its time has come.
+    pub(crate) fn retry(&self) {
+        let due = lock(&self.parts).retry.is_some_and(|(at, _)| at <= self.setup.machine.clock.boottime());
+        if due && let Ok(_turn) = self.turn.try_lock() {
+            self.bring_up();
+        }
+    }
+
+    /// The API listens already when a configuration is posted: another address waits for the next start.
+    fn compare_address(&self) {
+        let (Some(now), Some(config)) = (self.setup.listening, self.config()) else { return };
+        if config.listen.0 == now {
+            return self.clear("config", "listen_after_restart");
+        }
+        self.raise(Issue {
+            code: "listen_after_restart".to_owned(),
+            component: "config",
+            message: format!("`listen` says {}, and the node listens on {now} until it is restarted", config.listen.0),
+            path: Some("listen".to_owned()),
+            hint: "restart the node".to_owned(),
+        });
+    }
+
+    fn save_config(&self, config: &Config) -> Result<(), ConfigureError> {
+        let home = &self.setup.home;
+        let path = home.config_file();
+        let saved = (|| {
+            home.disk().create_dir_all(&home.tmp())?;
+            home.disk().create_dir_all(&home.data())?;
+            base::disk::write_atomic(home.disk(), &path, config.to_saved_json().as_bytes(), true)
+        })();
+        saved.map_err(|error| ConfigureError::NotSaved(format!("{}: {error}", path.display())))
+    }
+
+    /// Starts the databases, then the app. The caller holds `turn`.
+    fn bring_up(&self) {
+        let Some(config) = self.config() else { return };
+        if !matches!(self.state(), State::Starting | State::Primary | State::Replica) {
+            return;
+        }
+        if !self.databases_are_up() && !self.bring_up_databases(&config) {
+            return;
+        }
+        if self.state() == State::Starting {
+            self.step(LifeEvent::Ready, "the databases are up and this node holds the static lease");
+            lock(&self.parts).lease = Some(self.component("ok", None));
+        }
+        self.start_app_if_wanted();
+    }
+
+    fn bring_up_databases(&self, config: &Config) -> bool {
+        lock(&self.parts).database = Some(self.component("starting", None));
+        let started = (self.setup.start_databases)(settings::engine(config, &self.setup), self.notify());
+        match started {
+            Ok(databases) => {
+                if let Some(user) = settings::app_user(config, &self.setup) {
+                    let paths: Vec<_> = databases.list().into_iter().map(|info| info.path).collect();
+                    ownership::give_to_app(&self.setup.home, &paths, user);
+                }
+                self.replace_databases(Some(databases));
+                let mut parts = lock(&self.parts);
+                parts.database = Some(self.component("ok", None));
+                parts.retry = None;
+                drop(parts);
+                self.clear("database", "databases_not_started");
+                true
+            }
+            Err(reason) => {
+                self.databases_failed(reason);
+                false
+            }
+        }
+    }
+
+    fn databases_failed(&self, reason: String) {
+        let now = self.setup.machine.clock.boottime();
+        let mut parts = lock(&self.parts);
+        let wait = parts.retry.map_or(RETRY, |(_, waited)| (waited * 2).min(RETRY_CEILING));
+        parts.retry = Some((now + wait, wait));
+        parts.database = Some(self.component("failed", Some(reason.clone())));
+        drop(parts);
+        self.explain(&format!("the databases did not start: {reason}"));
+        self.raise(Issue {
+            code: "databases_not_started".to_owned(),
+            component: "database",
+            message: format!("the databases did not start: {reason}"),
+            path: None,
+            hint: format!("mend the cause; it is tried again every {} s", wait.as_secs()),
+        });
+        self.alarm.ring();
+    }
+
+    /// Stops the app and the databases. The caller holds `turn`.
+    fn let_go(&self, reason: &str) {
+        self.stop_app(reason);
+        if let Some(databases) = self.replace_databases(None) {
+            databases.stop();
+        }
+        let mut parts = lock(&self.parts);
+        parts.retry = None;
+        parts.database = parts.database.is_some().then(|| self.component("stopped", None));
+        parts.lease = parts.lease.is_some().then(|| self.component("stopped", None));
+    }
+
+    pub(crate) fn component(&self, state: &'static str, error: Option<String>) -> Component {
+        Component { state, since: self.now(), error }
+    }
+
+    /// Why the app stays stopped, if it does.
+    pub(crate) fn held_down(&self) -> Option<HeldDown> {
+        lock(&self.held_down).clone()
+    }
+
+    /// Keeps the app down until `app start`, also over a restart of the node.
+    pub(crate) fn hold_down(&self, why: HeldDown) -> io::Result<()> {
+        let bytes = serde_json::to_vec(&why)?;
+        *lock(&self.held_down) = Some(why);
+        let home = &self.setup.home;
+        base::disk::write_atomic(home.disk(), &home.app_stopped(), &bytes, true)
+    }
+
+    /// Lets the app run again.
+    pub(crate) fn release_hold(&self) {
+        *lock(&self.held_down) = None;
+        let home = &self.setup.home;
+        match home.disk().remove_file(&home.app_stopped()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, "app.stopped could not be removed: the app stays stopped at the next start");
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What a configuration means for the parts: the engine's settings, the app's command, the schedule.
+
+use super::Setup;
+use crate::config::{Config, DatabaseEntry};
+use app::{RestartPolicy, Spec};
+use base::DatabasePath;
+use database::engine::{Entry, Retention, Settings};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the app must not inherit: the right to change the node, and the node's own line to the supervisor.
+const NOT_FOR_THE_APP: [&str; 3] = ["STEAD_TOKEN", app::protocol::DESCRIPTOR_VARIABLE, app::protocol::NODE_COOKIE_VARIABLE];
+
+/// The first WAL size at which the engine seals and rotates whatever else happens.
+const WAL_LIMIT_BYTES: u64 = 64 << 20;
+
+/// The engine's settings.
+pub(super) fn engine(config: &Config, setup: &Setup) -> Settings {
+    Settings {
+        home: setup.home.root().to_owned(),
+        entries: config.databases.iter().map(entry).collect(),
+        sync_interval: config.storage.sync_interval.0,
+        retention: Retention { keep: config.retention.keep.0, local_bytes: config.retention.local.0 },
+        store: config.storage.url.as_ref().map(|url| url.directory().to_owned()),
+        epoch: setup.identity.epoch,
+        machine: setup.machine.clone(),
+        wal_limit_bytes: WAL_LIMIT_BYTES,
+    }
+}
+
+fn entry(entry: &DatabaseEntry) -> Entry {
+    match entry {
+        DatabaseEntry::File(file) => Entry::File {
+            path: file.path.0.clone(),
+            schema: file.schema.as_ref().map(|schema| schema.0.clone()),
+        },
+        DatabaseEntry::Pattern(found) => {
+            Entry::Pattern { dir: found.dir.0.clone(), pattern: found.pattern.as_str().to_owned() }
+        }
+    }
+}
+
+/// The first database that is named by its path: the one most apps have.
+fn first_database(config: &Config) -> Option<&DatabasePath> {
+    config.databases.iter().find_map(|entry| match entry {
+        DatabaseEntry::File(file) => Some(&file.path.0),
+        DatabaseEntry::Pattern(_) => None,
+    })
+}
+
+/// How the app is run; nothing where none is configured.
+pub(super) fn app(config: &Config, setup: &Setup) -> Option<Spec> {
+    let app = config.app.as_ref()?;
+    let root = setup.home.root();
+    let mut env = vec![
+        ("STEAD_NODE".to_owned(), setup.api_url.clone()),
+        ("STEAD_DATA".to_owned(), setup.home.data().display().to_string()),
+    ];
+    if let Some(path) = first_database(config) {
+        env.push(("STEAD_DATABASE".to_owned(), root.join(path.as_str()).display().to_string()));
+    }
+    env.extend(app.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+    Some(Spec {
+        command: app.command.words().to_vec(),
+        env,
+        clear_env_of: NOT_FOR_THE_APP.map(str::to_owned).to_vec(),
+        directory: normal(root.join(&app.directory.0)),
+        user: app_user(config, setup),
+        umask: setup.app_umask,
+        stop_signal: app.stop_signal.0,
+        stop_timeout: app.stop_timeout.0,
+    })
+}
+
+/// As whom the app runs: as configured, else as `PUID` and `PGID` say.
+pub(super) fn app_user(config: &Config, setup: &Setup) -> Option<(u32, u32)> {
+    let configured = config.app.as_ref()?.user.map(|ids| (ids.uid, ids.gid));
+    configured.or(setup.app_user)
+}
+
+/// `home/.` is the home.
+fn normal(path: PathBuf) -> PathBuf {
+    path.components().filter(|part| !matches!(part, std::path::Component::CurDir)).collect()
+}
+
+/// When the app is started again.
+pub(super) fn restart(config: &Config) -> RestartPolicy {
+    let default = RestartPolicy::default();
+    let delay = config.app.as_ref().map_or(default.delay, |app| app.restart_delay.0);
+    RestartPolicy { delay, ..default }
+}
+
+/// Whether the node ends with the app.
+pub(super) fn ends_with_app(config: &Config) -> bool {
+    config.app.as_ref().is_some_and(|app| app.exit)
+}
+
+/// The schedule of automatic checkpoints.
+pub(super) struct Rhythm {
+    /// The time between two.
+    pub(super) every: Duration,
+    /// How many automatic ones stay.
+    pub(super) keep: usize,
+}
+
+/// The schedule, where there is one.
+pub(super) fn checkpoints(config: &Config) -> Option<Rhythm> {
+    let every = config.checkpoints.every?.0;
+    Some(Rhythm { every, keep: usize::try_from(config.checkpoints.keep).unwrap_or(usize::MAX) })
+}
+
+/// The keys that differ and that only a restart can change.
+pub(super) fn needs_restart(before: &Config, after: &Config) -> Vec<String> {
+    let keys = [
+        ("name", before.name != after.name),
+        ("listen", before.listen != after.listen),
+        ("storage", before.storage != after.storage),
+        ("retention", before.retention != after.retention),
+        ("databases", before.databases != after.databases),
+        ("lease", before.lease != after.lease),
+    ];
+    keys.into_iter()
+        .filter(|(_, differs)| *differs)
+        .map(|(key, _)| format!("`{key}` changes with the next start of the node"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        Config::from_json(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_only_a_restart_can_change_is_named() {
+        let before = config(r#"{"name":"a","app":{"command":"x"}}"#);
+        let live = config(r#"{"name":"a","app":{"command":"y"},"checkpoints":{"every":"1h"}}"#);
+        assert!(needs_restart(&before, &live).is_empty());
+        let later = config(r#"{"name":"a","databases":[{"path":"data/b.db"}],"retention":{"keep":"1d"}}"#);
+        let told = needs_restart(&before, &later);
+        assert_eq!(told.len(), 2);
+        assert!(told[1].starts_with("`databases`"), "{told:?}");
+    }
+
+    #[test]
+    fn the_schedule_is_none_until_it_is_asked_for() {
+        assert!(checkpoints(&config(r#"{"name":"a"}"#)).is_none());
+        let every = checkpoints(&config(r#"{"name":"a","checkpoints":{"every":"1h","keep":3}}"#)).unwrap();
+        assert_eq!((every.every, every.keep), (Duration::from_secs(3600), 3));
+    }
+}

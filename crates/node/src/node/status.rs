@@ -1,0 +1,186 @@
+//! Everything on one screen, put together from the parts at the moment of asking.
+
+use super::keeper::SCAN_AT_MOST_EVERY;
+use super::{Core, lock};
+use crate::control::{
+    Checkpoints, Component, Components, DatabaseStatus, Exit, Issue, Lease, Process, State, Status,
+};
+use app::{AppState, AppStatus, LastExit};
+use base::{Checksum, Txid};
+use database::engine::DatabaseInfo;
+use std::time::Duration;
+
+/// The role of a node in a state.
+pub(crate) fn role(state: State) -> Option<&'static str> {
+    match state {
+        State::Primary => Some("primary"),
+        State::Replica => Some("replica"),
+        State::Unconfigured | State::Starting | State::Draining | State::Stopped => None,
+    }
+}
+
+impl Core {
+    /// Everything on one screen.
+    pub(crate) fn status(&self) -> Status {
+        self.scan_uncovered(SCAN_AT_MOST_EVERY);
+        let config = self.config();
+        let (state, since, reason) = {
+            let life = lock(&self.life);
+            (life.state(), life.since(), life.reason().to_owned())
+        };
+        let infos = self.databases_at_once().map(|databases| databases.list()).unwrap_or_default();
+        let app = self.setup.app.status();
+        let boottime = self.setup.machine.clock.boottime();
+        let lease_component = lock(&self.parts).lease.clone();
+        let mut issues = self.issues.all();
+        issues.extend(infos.iter().filter_map(database_issue));
+        let has_app = config.as_ref().is_some_and(|config| config.app.is_some());
+        let has_store = config.as_ref().is_some_and(|config| config.storage.url.is_some());
+        Status {
+            name: config.as_ref().map(|config| config.name.as_str().to_owned()),
+            version: self.setup.version,
+            node: self.setup.name.clone(),
+            state,
+            role: role(state),
+            since,
+            reason,
+            configured: config.is_some(),
+            process: self.process(&app),
+            components: Components {
+                database: self.database_component(&infos),
+                storage: self.storage_component(has_store, &infos),
+                mount: None,
+                lease: lease_component,
+                app: has_app.then(|| self.app_component(&app)),
+            },
+            databases: infos.iter().map(|info| database_status(info, boottime)).collect(),
+            lease: config.is_some().then(|| self.lease(state)),
+            replicas: Vec::new(),
+            checkpoints: self.catalogue(),
+            issues,
+        }
+    }
+
+    fn process(&self, app: &AppStatus) -> Process {
+        let now = self.now();
+        Process {
+            state: app.state.name().to_owned(),
+            pid: app.pid,
+            uptime_ms: app.pid.and(app.started).map(|since| u64::try_from(now.0 - since.0).unwrap_or(0)),
+            restarts: app.restarts,
+            last_exit: app.last_exit.as_ref().map(exit),
+        }
+    }
+
+    fn database_component(&self, infos: &[DatabaseInfo]) -> Option<Component> {
+        let kept = lock(&self.parts).database.clone()?;
+        let worst = infos.iter().find_map(|info| info.trouble.as_ref().map(|trouble| (info, trouble)));
+        match worst {
+            Some((info, issue)) if kept.state == "ok" => {
+                Some(Component { state: "degraded", error: Some(format!("{}: {}", info.path, issue.message)), ..kept })
+            }
+            _ => Some(kept),
+        }
+    }
+
+    fn storage_component(&self, has_store: bool, infos: &[DatabaseInfo]) -> Option<Component> {
+        let kept = lock(&self.parts).database.clone().filter(|_| has_store)?;
+        let wrong = infos.iter().find_map(|info| info.trouble.as_ref().filter(|t| t.code.starts_with("store")));
+        Some(match wrong {
+            Some(issue) => Component { state: "degraded", error: Some(issue.message.clone()), ..kept },
+            None => Component { error: None, ..kept },
+        })
+    }
+
+    fn app_component(&self, app: &AppStatus) -> Component {
+        let since = lock(&self.parts).app_since;
+        let since = since.unwrap_or_else(|| lock(&self.life).since());
+        let (state, error) = match app.state {
+            AppState::Running => ("ok", None),
+            AppState::Starting => ("starting", None),
+            AppState::Stopping => ("stopped", None),
+            AppState::Backoff => ("degraded", Some(ended(app))),
+            AppState::None | AppState::Stopped => ("stopped", self.why_stopped()),
+        };
+        Component { state, since, error }
+    }
+
+    fn why_stopped(&self) -> Option<String> {
+        match self.held_down() {
+            Some(super::lifetime::HeldDown::Maintenance) => {
+                Some("stopped for maintenance: `stead app start` starts it".to_owned())
+            }
+            Some(super::lifetime::HeldDown::Restore(reason)) => Some(format!("a restore failed: {reason}")),
+            None => None,
+        }
+    }
+
+    fn lease(&self, state: State) -> Lease {
+        let held = state == State::Primary;
+        Lease {
+            r#type: "static",
+            state: if held { "held" } else { "released" },
+            epoch: self.setup.identity.epoch,
+            holder: held.then(|| self.setup.name.clone()),
+            valid_for_ms: None,
+        }
+    }
+
+    fn catalogue(&self) -> Checkpoints {
+        // Held while the ledger is read: who changes the catalogue clears this afterwards, and must not be too early.
+        let mut kept = lock(&self.catalogue);
+        if let Some(known) = &*kept {
+            return known.clone();
+        }
+        let Ok(all) = self.checkpoints() else { return Checkpoints::default() };
+        let short =
+            Checkpoints { count: all.len() as u64, latest: all.first().map(|newest| newest.id.to_string()) };
+        *kept = Some(short.clone());
+        short
+    }
+}
+
+/// How the app last ended, as it is shown.
+pub(super) fn exit(exit: &LastExit) -> Exit {
+    Exit { code: exit.code, signal: exit.signal.map(app::signal::name), time: exit.time }
+}
+
+fn ended(app: &AppStatus) -> String {
+    if let Some(error) = &app.error {
+        return format!("{error}; it is started again");
+    }
+    let how = app.last_exit.as_ref().map(exit).map(|exit| match (exit.signal, exit.code) {
+        (Some(signal), _) => format!("it was ended by {signal}"),
+        (None, Some(code)) => format!("it exited with code {code}"),
+        (None, None) => "it ended".to_owned(),
+    });
+    format!("{}; it is started again", how.unwrap_or_else(|| "it ended".to_owned()))
+}
+
+fn database_issue(info: &DatabaseInfo) -> Option<Issue> {
+    info.trouble.as_ref().map(|issue| Issue {
+        code: issue.code.to_string(),
+        component: "database",
+        message: issue.message.clone(),
+        path: Some(info.path.to_string()),
+        hint: issue.hint.clone(),
+    })
+}
+
+fn database_status(info: &DatabaseInfo, boottime: Duration) -> DatabaseStatus {
+    let position = info.position;
+    DatabaseStatus {
+        path: info.path.clone(),
+        mode: info.mode,
+        txid: position.map_or(Txid::ZERO, |p| p.txid),
+        checksum: position.map_or(Checksum::NONE, |p| p.checksum),
+        pages: info.pages,
+        page_size: info.page_size,
+        stored_txid: info.stored_txid,
+        lag_ms: info.dirty_since.map_or(0, |since| {
+            u64::try_from(boottime.saturating_sub(since).as_millis()).unwrap_or(u64::MAX)
+        }),
+        history: info.history.clone(),
+        issue: info.trouble.as_ref().map(|trouble| trouble.message.clone()),
+    }
+}

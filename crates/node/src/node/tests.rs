@@ -1,0 +1,287 @@
+//! The order of things in a node's life, told with fakes.
+
+mod fake;
+
+use crate::control::*;
+use base::{Disk, LocalDisk, Timestamp};
+use database::engine::TurnError;
+use fake::{config, node, path, with_app, world};
+use std::sync::mpsc::{channel, sync_channel};
+use std::time::Duration;
+
+fn id(text: &str) -> CheckpointId {
+    CheckpointId::parse(text).unwrap()
+}
+
+fn to(target: Target) -> RestoreRequest {
+    RestoreRequest { target, dry_run: false }
+}
+
+fn codes(status: &Status) -> Vec<&str> {
+    status.issues.iter().map(|issue| issue.code.as_str()).collect()
+}
+
+#[test]
+fn a_posted_configuration_is_saved_and_started_databases_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    assert_eq!(node.status().state, State::Unconfigured);
+    assert!(matches!(node.checkpoint(None, None), Err(CheckpointError::Unconfigured)));
+    assert!(matches!(node.restore(to(Target::Undo)), Err(RestoreError::Unconfigured)));
+    assert!(matches!(node.release_lease(), Err(ActionError::Unconfigured)));
+
+    let status = node.configure(with_app()).unwrap();
+
+    assert_eq!((status.state, status.role, status.name.as_deref()), (State::Primary, Some("primary"), Some("notes")));
+    assert_eq!(world.done(), ["start databases", "start ./app"]);
+    let saved = dir.path().join("tmp/config.json");
+    assert_eq!(rustix::fs::stat(&saved).unwrap().st_mode & 0o777, 0o600);
+    assert!(matches!(node.configure(with_app()), Err(ConfigureError::AlreadyConfigured)));
+    assert_eq!(node.transitions().len(), 2);
+    node.drain("the test is over");
+}
+
+#[test]
+fn databases_that_do_not_start_are_an_issue_and_are_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    *world.broken.lock().unwrap() = Some("data/database.sqlite is not a database".to_owned());
+    let status = node.configure(with_app()).unwrap();
+    assert_eq!((status.state, status.configured), (State::Starting, true));
+    assert_eq!(codes(&status), ["databases_not_started"]);
+    assert!(status.reason.contains("is not a database"), "{}", status.reason);
+    assert!(world.done().is_empty(), "the app must not start without its databases");
+
+    let events = node.events();
+    *world.broken.lock().unwrap() = None;
+    world.clock.pass(Duration::from_secs(6));
+    node.core.alarm.ring();
+    while events.recv_timeout(Duration::from_secs(10)).unwrap().event != "role" {}
+    node.drain("the test is over");
+    assert_eq!(world.done(), ["start databases", "start ./app", "stop app", "stop databases"]);
+    assert!(codes(&node.status()).is_empty());
+    assert_eq!(node.status().state, State::Stopped);
+}
+
+#[test]
+fn a_checkpoint_is_recorded_once_and_shown_in_a_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    node.configure(with_app()).unwrap();
+    let made = node.checkpoint(Some(id("test1")), Some("first".to_owned())).unwrap();
+    assert_eq!(made.checkpoint.databases, world.vector(1));
+    assert!(matches!(node.checkpoint(Some(id("test1")), None), Err(CheckpointError::Taken(_))));
+    let shown = dir.path().join("tmp/checkpoints/test1/checkpoint.json");
+    assert!(LocalDisk.metadata(&shown).is_ok());
+    assert_eq!(node.status().checkpoints.latest.as_deref(), Some("test1"));
+
+    node.remove_checkpoint(&id("test1")).unwrap();
+    assert!(LocalDisk.metadata(&shown).is_err());
+    assert_eq!(node.status().checkpoints.count, 0);
+    assert!(matches!(node.remove_checkpoint(&id("test1")), Err(CheckpointError::NotFound(_))));
+    node.drain("the test is over");
+}
+
+#[test]
+fn a_restore_stops_the_app_around_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    node.configure(with_app()).unwrap();
+    node.checkpoint(Some(id("a")), None).unwrap();
+    world.done();
+
+    let dry = RestoreRequest { target: Target::Checkpoint(id("a")), dry_run: true };
+    assert_eq!(node.restore(dry).unwrap().databases[0].change, "turned_back");
+    assert_eq!(world.done(), ["validate"]);
+
+    let restored = node.restore(to(Target::Checkpoint(id("a")))).unwrap();
+    assert_eq!(world.done(), ["validate", "stop app", "turn back to a", "start ./app"]);
+    let steps: Vec<&str> = restored.steps.iter().map(|step| step.step).collect();
+    assert_eq!(steps, ["validate", "stop_app", "lock", "apply", "start_app"]);
+    assert!((restored.steps[3].ms - 5.0).abs() < 0.001, "{:?}", restored.steps);
+
+    let missing = node.restore(to(Target::Checkpoint(id("nonexistent"))));
+    assert!(matches!(missing, Err(RestoreError::NotFound(_))));
+    assert!(world.done().is_empty());
+    node.drain("the test is over");
+}
+
+#[test]
+fn a_restore_that_others_hold_up_leaves_the_app_running_and_a_failed_one_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    node.configure(with_app()).unwrap();
+    node.checkpoint(Some(id("a")), None).unwrap();
+
+    world.fail_turns(|| TurnError::Held { path: path(), pids: vec![7], reason: "pid 7 writes".into() });
+    let held = node.restore(to(Target::Checkpoint(id("a"))));
+    assert!(matches!(held, Err(RestoreError::Held { ref pids, .. }) if *pids == [7]));
+    assert_eq!(world.app_state(), app::AppState::Running);
+
+    world.fail_turns(|| TurnError::Failed { reason: "the disk is full".into(), disk_full: true });
+    let failed = node.restore(to(Target::Checkpoint(id("a"))));
+    assert!(matches!(failed, Err(RestoreError::Failed { disk_full: true, .. })));
+    assert_eq!(world.app_state(), app::AppState::Stopped);
+    assert_eq!(codes(&node.status()), ["restore_failed"]);
+    node.drain("the test is over");
+
+    let again = self::node(&dir, &world);
+    world.done();
+    again.configure(with_app()).unwrap();
+    assert_eq!(world.done(), ["start databases"], "a restart of the node does not start the app");
+    assert_eq!(codes(&again.status()), ["restore_failed"]);
+    again.app(AppAction::Start).unwrap();
+    assert_eq!(world.done(), ["start ./app"]);
+    assert!(codes(&again.status()).is_empty());
+    again.drain("the test is over");
+}
+
+#[test]
+fn a_second_restore_is_refused_while_one_runs_and_so_is_a_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    node.configure(with_app()).unwrap();
+    node.checkpoint(Some(id("a")), None).unwrap();
+    let (entered, enter) = channel();
+    let (leave, left) = sync_channel::<()>(0);
+    let (entered, left) = (std::sync::Mutex::new(entered), std::sync::Mutex::new(left));
+    *world.turn.lock().unwrap() = Box::new(move || {
+        entered.lock().unwrap().send(()).unwrap();
+        left.lock().unwrap().recv().unwrap();
+        Ok(())
+    });
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| node.restore(to(Target::Checkpoint(id("a")))));
+        enter.recv().unwrap();
+        let second = node.restore(to(Target::Undo));
+        let checkpoint = node.checkpoint(Some(id("b")), None);
+        let stop = node.app(AppAction::Stop);
+        leave.send(()).unwrap();
+        first.join().unwrap().unwrap();
+        assert!(matches!(second, Err(RestoreError::Running)), "{second:?}");
+        assert!(matches!(checkpoint, Err(CheckpointError::NoCut { .. })), "{checkpoint:?}");
+        assert!(matches!(stop, Err(ActionError::NotNow(_))), "{stop:?}");
+    });
+    node.drain("the test is over");
+}
+
+#[test]
+fn a_point_in_time_takes_the_newest_moment_that_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    node.configure(with_app()).unwrap();
+    for txid in [1, 2, 3] {
+        world.ledger.note_vector(Timestamp(txid as i64 * 1000), &world.vector(txid)).unwrap();
+    }
+    *world.lost.lock().unwrap() = vec![2];
+    let time = |ms| RestoreRequest { target: Target::Time(Timestamp(ms)), dry_run: true };
+
+    assert_eq!(node.restore(time(9000)).unwrap().as_of, Timestamp(3000));
+    let older = node.restore(time(2500)).unwrap();
+    assert_eq!((older.as_of, older.databases[0].to.unwrap().txid.0), (Timestamp(1000), 1));
+    assert!(matches!(node.restore(time(500)), Err(RestoreError::NothingThere(_))));
+
+    *world.lost.lock().unwrap() = vec![1, 2, 3];
+    let damaged = node.restore(time(9000));
+    assert!(matches!(damaged, Err(RestoreError::History { ref reason, .. }) if reason.contains("TXID 3")));
+    assert!(matches!(node.restore(to(Target::Undo)), Err(RestoreError::NothingThere(_))));
+    node.drain("the test is over");
+}
+
+#[test]
+fn a_maintenance_stop_stays_stopped_over_a_restart_of_the_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    node.configure(with_app()).unwrap();
+    node.app(AppAction::Stop).unwrap();
+    node.checkpoint(Some(id("a")), None).unwrap();
+    world.done();
+    node.restore(to(Target::Checkpoint(id("a")))).unwrap();
+    assert_eq!(world.app_state(), app::AppState::Stopped, "a restore does not start what was stopped");
+    node.drain("the test is over");
+
+    let again = self::node(&dir, &world);
+    again.configure(with_app()).unwrap();
+    assert_eq!(world.app_state(), app::AppState::Stopped);
+    again.app(AppAction::Restart).unwrap();
+    assert_eq!(world.app_state(), app::AppState::Running);
+    again.drain("the test is over");
+}
+
+#[test]
+fn a_released_lease_is_taken_again_by_promote_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    node.configure(with_app()).unwrap();
+    world.done();
+    node.release_lease().unwrap();
+    assert_eq!(world.done(), ["stop app", "seal"], "the tail is sealed after the app is dead");
+    let status = node.status();
+    assert_eq!((status.role, status.lease.unwrap().state), (Some("replica"), "released"));
+    assert!(matches!(node.app(AppAction::Start), Err(ActionError::NotNow(_))));
+    node.promote().unwrap();
+    assert_eq!(world.done(), ["start ./app"]);
+    assert_eq!(node.status().lease.unwrap().holder.as_deref(), Some("node-a"));
+    node.drain("the test is over");
+}
+
+#[test]
+fn automatic_checkpoints_follow_their_schedule_and_named_ones_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    node.configure(config(r#"{"name":"notes","checkpoints":{"every":"1h","keep":2}}"#)).unwrap();
+    node.checkpoint(Some(id("named")), None).unwrap();
+    let events = node.events();
+    for _ in 0..4 {
+        world.clock.pass(Duration::from_secs(3601));
+        node.core.alarm.ring();
+        while events.recv_timeout(Duration::from_secs(10)).unwrap().event != "checkpoint" {}
+    }
+    node.drain("the test is over");
+    let all = node.checkpoints().unwrap();
+    let automatic = all.iter().filter(|checkpoint| checkpoint.automatic).count();
+    assert!((2..=3).contains(&automatic), "{automatic}");
+    assert!(all.iter().any(|checkpoint| checkpoint.id.as_str() == "named"));
+}
+
+#[test]
+fn a_forgotten_configuration_leaves_the_data_and_can_be_given_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    assert!(matches!(node.forget(), Err(ConfigureError::Unconfigured)));
+    node.configure(with_app()).unwrap();
+    node.checkpoint(Some(id("a")), None).unwrap();
+    world.done();
+    node.forget().unwrap();
+    assert_eq!(world.done(), ["stop app", "stop databases"]);
+    assert_eq!(node.status().state, State::Unconfigured);
+    assert!(LocalDisk.metadata(&dir.path().join("tmp/config.json")).is_err());
+    node.configure(with_app()).unwrap();
+    assert_eq!(node.checkpoints().unwrap().len(), 1);
+    node.drain("the test is over");
+}
+
+#[test]
+fn a_change_of_the_app_is_made_at_once_and_the_rest_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    assert!(matches!(node.reconfigure(with_app()), Err(ConfigureError::Unconfigured)));
+    node.configure(with_app()).unwrap();
+    world.done();
+    let later = node.reconfigure(config(r#"{"name":"other","app":{"command":["./new"]}}"#)).unwrap();
+    assert_eq!(world.done(), ["stop app", "start ./new"]);
+    assert_eq!(later.len(), 1);
+    node.drain("the test is over");
+}

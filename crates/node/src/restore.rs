@@ -1,0 +1,276 @@
+//! Turning the whole volume to another moment, in place.
+//!
+//! ```text
+//! validate ──> stop_app ──> [engine: lock, capture, apply, verify] ──> start_app
+//!    │ history damaged: nothing     │ held by others: nothing changed, the app starts again
+//!    │ has happened yet             │ failed: rolled back, the app stays stopped, issue
+//! ```
+//! One restore at a time. The app is started again only where it should have been running before; the catalogue is
+//! read before anything stops, and the engine has checked every page it will need by then.
+
+use crate::control::{
+    DatabaseChange, RestoreError, RestoreRequest, Restored, Step, Target,
+};
+use crate::node::lifetime::HeldDown;
+use crate::node::parts::Databases;
+use crate::node::{Core, actions, lock};
+use base::{Clock, Timestamp};
+use database::engine::{Change, ChangeKind, HistoryProblem, TurnError};
+use database::ledger::Vector;
+use serde_json::json;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How long a restore waits for the write locks of processes outside, before it says who holds them.
+pub const LOCK_LIMIT: Duration = Duration::from_secs(10);
+/// Vectors tried for one point in time, newest first, before the history is called damaged.
+pub const VECTORS_TRIED: usize = 1000;
+
+/// A target found: its name, its moment, its positions, and what turning to it changes.
+pub(crate) struct Resolved {
+    pub(crate) name: String,
+    pub(crate) as_of: Timestamp,
+    pub(crate) vector: Vector,
+    pub(crate) changes: Vec<Change>,
+}
+
+impl Core {
+    /// Turns the volume, or says what that would change.
+    pub(crate) fn restore(&self, request: &RestoreRequest) -> Result<Restored, RestoreError> {
+        if self.config().is_none() {
+            return Err(RestoreError::Unconfigured);
+        }
+        let _running = Running::begin(&self.restoring).ok_or(RestoreError::Running)?;
+        let _turn = lock(&self.turn);
+        let Some(databases) = self.databases() else {
+            return Err(failed("the databases are not up: see `stead status`"));
+        };
+        let mut steps = Steps::new(&*self.setup.machine.clock);
+        steps.begin("validate");
+        let resolved = self.resolve(&request.target, &*databases)?;
+        if request.dry_run {
+            return Ok(steps.restored(resolved.name, true, resolved.as_of, resolved.changes));
+        }
+        self.tell("restore", json!({ "target": resolved.name, "state": "running" }));
+        tracing::info!(target_moment = resolved.name, as_of = %resolved.as_of, "restore begins");
+        let outcome = self.turn_back(&*databases, &resolved, &mut steps);
+        match outcome {
+            Ok(changes) => {
+                let restored = steps.restored(resolved.name, false, resolved.as_of, changes);
+                tracing::info!(target_moment = restored.target, ms = restored.ms, "restore done");
+                self.tell("restore", json!({ "target": restored.target, "state": "done", "ms": restored.ms }));
+                Ok(restored)
+            }
+            Err(error) => {
+                tracing::error!(%error, "restore failed");
+                let told = json!({ "target": resolved.name, "state": "failed", "reason": error.to_string() });
+                self.tell("restore", told);
+                Err(error)
+            }
+        }
+    }
+
+    /// Stops the app, turns the databases, starts the app. The caller holds `turn`.
+    fn turn_back(
+        &self,
+        databases: &dyn Databases,
+        resolved: &Resolved,
+        steps: &mut Steps<'_>,
+    ) -> Result<Vec<Change>, RestoreError> {
+        steps.begin("stop_app");
+        if !self.stop_app("a restore") {
+            return Err(self.keep_down("the app could not be stopped".to_owned(), false));
+        }
+        let turned = databases.turn_back(&resolved.name, &resolved.vector, LOCK_LIMIT, &mut |step| {
+            steps.begin(step);
+        });
+        let error = match turned {
+            Ok(changes) => {
+                self.clear("app", "restore_failed");
+                if matches!(self.held_down(), Some(HeldDown::Restore(_))) {
+                    self.release_hold();
+                }
+                steps.begin("start_app");
+                self.start_app_if_wanted();
+                return Ok(changes);
+            }
+            Err(error) => error,
+        };
+        match error {
+            TurnError::Running => {
+                self.start_app_if_wanted();
+                Err(RestoreError::Running)
+            }
+            TurnError::Held { path, pids, reason } => {
+                self.start_app_if_wanted();
+                Err(RestoreError::Held { path, reason, pids })
+            }
+            TurnError::History(problem) => {
+                self.start_app_if_wanted();
+                Err(RestoreError::History { path: problem.path, reason: problem.reason })
+            }
+            TurnError::Failed { reason, disk_full } => Err(self.keep_down(reason, disk_full)),
+        }
+    }
+
+    /// Keeps the app down after a failure, with the reason where everybody sees it.
+    fn keep_down(&self, reason: String, disk_full: bool) -> RestoreError {
+        self.raise(actions::restore_issue(&reason));
+        if let Err(error) = self.hold_down(HeldDown::Restore(reason.clone())) {
+            tracing::error!(%error, "app.stopped was not written: the app starts at the next start of the node");
+        }
+        RestoreError::Failed { reason, disk_full }
+    }
+
+    fn resolve(&self, target: &Target, databases: &dyn Databases) -> Result<Resolved, RestoreError> {
+        let ledger = &self.setup.ledger;
+        match target {
+            Target::Checkpoint(id) => {
+                let stored = ledger.checkpoint(id.as_str()).map_err(failed)?;
+                let stored = stored.ok_or_else(|| RestoreError::NotFound(id.clone()))?;
+                checked(id.to_string(), stored.created, stored.vector, databases)
+            }
+            Target::Undo => {
+                let undo = ledger.last_undo().map_err(failed)?;
+                let vector = undo.ok_or_else(|| {
+                    RestoreError::NothingThere("there is nothing to undo: no restore has been made".to_owned())
+                })?;
+                checked("undo".to_owned(), self.moment_of(&vector), vector, databases)
+            }
+            Target::Time(time) => self.resolve_time(*time, databases),
+        }
+    }
+
+    /// The newest moment not later whose histories are whole: thinning leaves moments that a database can no longer
+    /// be turned to, and an older one that all can is wanted then.
+    fn resolve_time(&self, time: Timestamp, databases: &dyn Databases) -> Result<Resolved, RestoreError> {
+        let (mut tried, mut changes, mut newest_problem) = (0, None, None);
+        let found = self.setup.ledger.find_vector(time, &mut |_, vector| {
+            tried += 1;
+            match databases.validate(vector) {
+                Ok(found) => changes = Some(found),
+                Err(problem) => drop(newest_problem.get_or_insert(problem)),
+            }
+            changes.is_some() || tried == VECTORS_TRIED
+        });
+        match (found.map_err(failed)?, changes, newest_problem) {
+            (Some((as_of, vector)), Some(changes), _) => {
+                Ok(Resolved { name: time.rfc3339(), as_of, vector, changes })
+            }
+            (_, _, Some(problem)) => Err(history_error(problem)),
+            _ => Err(RestoreError::NothingThere(format!("nothing that is kept reaches back to {time}"))),
+        }
+    }
+
+    /// When the volume stood as the undo point says, as far as it was noted.
+    fn moment_of(&self, vector: &Vector) -> Timestamp {
+        let mut tried = 0;
+        let found = self.setup.ledger.find_vector(self.now(), &mut |_, noted| {
+            tried += 1;
+            noted == vector || tried == VECTORS_TRIED
+        });
+        match found {
+            Ok(Some((at, noted))) if noted == *vector => at,
+            _ => self.now(),
+        }
+    }
+}
+
+fn checked(
+    name: String,
+    as_of: Timestamp,
+    vector: Vector,
+    databases: &dyn Databases,
+) -> Result<Resolved, RestoreError> {
+    let changes = databases.validate(&vector).map_err(history_error)?;
+    Ok(Resolved { name, as_of, vector, changes })
+}
+
+fn failed(reason: impl ToString) -> RestoreError {
+    RestoreError::Failed { reason: reason.to_string(), disk_full: false }
+}
+
+fn history_error(problem: HistoryProblem) -> RestoreError {
+    RestoreError::History { path: problem.path, reason: problem.reason }
+}
+
+/// The mark that a restore runs, taken back when dropped.
+struct Running<'a>(&'a AtomicBool);
+
+impl<'a> Running<'a> {
+    fn begin(flag: &'a AtomicBool) -> Option<Running<'a>> {
+        (!flag.swap(true, Ordering::SeqCst)).then_some(Running(flag))
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+/// The steps of a restore and how long each took, on the boot clock.
+struct Steps<'a> {
+    clock: &'a dyn Clock,
+    begun: Duration,
+    done: Vec<Step>,
+    current: Option<(&'static str, Duration)>,
+}
+
+impl<'a> Steps<'a> {
+    fn new(clock: &'a dyn Clock) -> Steps<'a> {
+        Steps { clock, begun: clock.boottime(), done: Vec::new(), current: None }
+    }
+
+    /// Ends the step before and begins this one.
+    fn begin(&mut self, step: &'static str) {
+        let now = self.clock.boottime();
+        if let Some((before, since)) = self.current.replace((step, now)) {
+            self.done.push(Step { step: before, ms: ms(now - since) });
+        }
+    }
+
+    fn restored(&mut self, target: String, dry_run: bool, as_of: Timestamp, changes: Vec<Change>) -> Restored {
+        let now = self.clock.boottime();
+        if let Some((last, since)) = self.current.take() {
+            self.done.push(Step { step: last, ms: ms(now - since) });
+        }
+        Restored {
+            target,
+            dry_run,
+            as_of,
+            databases: changes.into_iter().map(shown).collect(),
+            steps: std::mem::take(&mut self.done),
+            ms: ms(now - self.begun),
+        }
+    }
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+fn shown(change: Change) -> DatabaseChange {
+    let kind = match change.kind {
+        ChangeKind::Unchanged => "unchanged",
+        ChangeKind::TurnedBack => "turned_back",
+        ChangeKind::Removed => "removed",
+        ChangeKind::Recreated => "recreated",
+        ChangeKind::Replaced => "replaced",
+    };
+    DatabaseChange { path: change.path, change: kind, from: change.from, to: change.to, pages: change.pages }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_restores_cannot_run_at_once() {
+        let flag = AtomicBool::new(false);
+        let first = Running::begin(&flag).unwrap();
+        assert!(Running::begin(&flag).is_none());
+        drop(first);
+        assert!(Running::begin(&flag).is_some());
+    }
+}

@@ -1,0 +1,132 @@
+//! One supervisor to a home, and nothing left of the one before.
+//!
+//! A lock on `.stead/supervisor.lock` lives as long as the supervisor. Who has it may take what carries the cookie in
+//! `.stead/app.cookie` for a leftover: processes of an app, and a node, whose supervisor is gone. They are killed
+//! before anything else is done, so that no two applications and no two nodes ever write here. The new cookie is noted
+//! before the first process is started with it. It is not synced: a power loss leaves no process to be found.
+
+use super::limits::{LEFTOVER_KILL_LIMIT, LOCK_PATIENCE, LOCK_PAUSE};
+use app::link::kill_all;
+use app::processes::{self, Cookie};
+use app::protocol::{APP_COOKIE_VARIABLE, NODE_COOKIE_VARIABLE};
+use base::{Clock, Disk, LocalDisk, Open, SystemClock, SystemRandom};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+const LOCK: &str = "supervisor.lock";
+const COOKIE: &str = "app.cookie";
+/// More than any pid has digits.
+const PID_BYTES: usize = 32;
+
+/// A home that is ours while this lives.
+#[derive(Debug)]
+pub struct Claim {
+    /// What our processes will carry.
+    pub cookie: Cookie,
+    /// How many leftovers were ended.
+    pub ended: usize,
+    _lock: OwnedFd,
+}
+
+/// Why a home could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// Another node runs here: leave it, or stop it first (exit code 75).
+    #[error("another node runs in {home}{}", pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    Held {
+        /// The home.
+        home: String,
+        /// Its supervisor.
+        pid: Option<u32>,
+    },
+    /// Leftovers withstand SIGKILL: something they wait for must be mended first (exit code 75).
+    #[error("processes of a former run withstand SIGKILL: {0:?}")]
+    Left(Vec<u32>),
+    /// The home is not usable (exit code 71).
+    #[error("{path}: {error}")]
+    Io {
+        /// Which path.
+        path: String,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// Takes the home and ends what a former run has left.
+pub fn claim(home: &Path) -> Result<Claim, ClaimError> {
+    let disk = LocalDisk;
+    let dir = home.join(".stead");
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |error| ClaimError::Io { path, error }
+    };
+    make_private(&disk, home, &dir).map_err(failed(&dir))?;
+    let lock_path = dir.join(LOCK);
+    let lock = lock(&lock_path, home)?;
+    let note = dir.join(COOKIE);
+    let mut ended = 0;
+    if let Some(former) = former(&disk, &note) {
+        let variables = [APP_COOKIE_VARIABLE, NODE_COOKIE_VARIABLE];
+        let all = processes::all().map_err(failed(Path::new("/proc")))?;
+        ended = processes::carrying(&all, &variables, &former).len();
+        let left = kill_all(&variables, &former, LEFTOVER_KILL_LIMIT);
+        if !left.is_empty() {
+            return Err(ClaimError::Left(left));
+        }
+    }
+    let cookie = Cookie::random(&SystemRandom);
+    write(&disk, &note, cookie.as_str()).map_err(failed(&note))?;
+    Ok(Claim { cookie, ended, _lock: lock })
+}
+
+fn make_private(disk: &LocalDisk, home: &Path, dir: &Path) -> io::Result<()> {
+    disk.create_dir_all(home)?;
+    match rustix::fs::mkdir(dir, Mode::RWXU) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn lock(path: &Path, home: &Path) -> Result<OwnedFd, ClaimError> {
+    let failed =
+        |error: rustix::io::Errno| ClaimError::Io { path: path.display().to_string(), error: error.into() };
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
+    let deadline = SystemClock.boottime() + LOCK_PATIENCE;
+    let locked = loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::AGAIN) if SystemClock.boottime() < deadline => {
+                SystemClock.sleep(LOCK_PAUSE)
+            }
+            other => break other,
+        }
+    };
+    match locked {
+        Ok(()) => {}
+        Err(rustix::io::Errno::AGAIN) => {
+            let mut bytes = [0; PID_BYTES];
+            let count = rustix::io::pread(&file, &mut bytes, 0).unwrap_or(0);
+            let pid = str::from_utf8(&bytes[..count]).ok().and_then(|text| text.trim().parse().ok());
+            return Err(ClaimError::Held { home: home.display().to_string(), pid });
+        }
+        Err(error) => return Err(failed(error)),
+    }
+    rustix::fs::ftruncate(&file, 0).map_err(failed)?;
+    rustix::io::pwrite(&file, format!("{}\n", std::process::id()).as_bytes(), 0).map_err(failed)?;
+    Ok(file)
+}
+
+/// A note that cannot be read or is no cookie names nobody.
+fn former(disk: &LocalDisk, note: &Path) -> Option<Cookie> {
+    let bytes = base::disk::read(disk, note, 1024).ok()?;
+    Cookie::parse(str::from_utf8(&bytes).ok()?.trim())
+}
+
+fn write(disk: &LocalDisk, note: &Path, text: &str) -> io::Result<()> {
+    let beside = base::disk::sibling(note, ".tmp");
+    let file = disk.open(&beside, Open::Create { private: true })?;
+    file.write_at(text.as_bytes(), 0)?;
+    disk.rename(&beside, note)
+}

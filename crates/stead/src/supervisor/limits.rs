@@ -1,0 +1,47 @@
+//! Every waiting time and size of the supervisor, with what it bounds.
+
+use std::time::Duration;
+
+/// What is left to the app between being asked and being killed when the node falls silent.
+pub const LAPSE_GRACE: Duration = Duration::from_secs(5);
+/// The most of a beat's reach that [`LAPSE_GRACE`] may take: a third, so that two of three beats may be lost.
+pub const LAPSE_GRACE_SHARE: u32 = 3;
+/// How long processes that outlive the app's main process may take to end before they are killed.
+pub const LEFTOVER_GRACE: Duration = Duration::from_secs(5);
+/// After a second TERM: how long the app may still take.
+pub const SHORT_GRACE: Duration = Duration::from_secs(2);
+/// After a second TERM: how long the node may still take, the app included.
+pub const SHORT_NODE_GRACE: Duration = Duration::from_secs(5);
+/// How long after SIGKILL a process is reported as one that withstands it.
+pub const KILL_CONFIRM: Duration = Duration::from_secs(10);
+/// Between two looks for what is left after SIGKILL.
+pub const KILL_PAUSE: Duration = Duration::from_millis(10);
+/// Between two looks for what is left after the main process has ended; exits wake the supervisor anyway.
+pub const SWEEP_PAUSE: Duration = Duration::from_millis(100);
+/// How long leftovers of a former run may withstand SIGKILL before the start is given up.
+pub const LEFTOVER_KILL_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long to wait for the home's lock: a child that a killed supervisor had just forked holds it until its exec.
+pub const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+/// Between two tries to take it.
+pub const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// The first pause before a crashed node is started again; it doubles.
+pub const NODE_PAUSE: Duration = Duration::from_secs(1);
+/// The longest such pause.
+pub const NODE_PAUSE_CEILING: Duration = Duration::from_secs(60);
+/// A node that ran this long begins with the first pause again.
+pub const NODE_STEADY: Duration = Duration::from_secs(600);
+
+/// The most bytes that wait for a node that does not read; beyond, it is taken for frozen.
+pub const OUTBOX_LIMIT: usize = 4 << 20;
+/// The most bytes taken from one descriptor before the others have their turn.
+pub const READ_SHARE: usize = 64 << 10;
+/// The longest line kept; longer ones are passed through and kept in pieces.
+pub const LINE_LIMIT: usize = 8 << 10;
+/// The most bytes kept of each stream, beside the limit on lines.
+pub const KEPT_BYTES_LIMIT: usize = 1 << 20;
+/// The most bytes that wait for whoever reads the supervisor's own output; beyond, lines are dropped and counted.
+pub const SINK_LIMIT: usize = 256 << 10;
+/// How long the supervisor waits at its end for its output to be taken.
+pub const FLUSH_LIMIT: Duration = Duration::from_millis(500);

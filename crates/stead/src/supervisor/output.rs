@@ -1,0 +1,193 @@
+//! The app's standard output and error: read as they come, passed on by lines, the last ones kept.
+//!
+//! The supervisor holds the read ends, so the app neither waits nor gets SIGPIPE while no node runs. What is kept
+//! survives the node, and the app's restarts.
+
+use super::limits::{KEPT_BYTES_LIMIT, LINE_LIMIT, READ_SHARE};
+use super::sink::Sink;
+use app::protocol::{LINES_BYTES_LIMIT, LINES_KEPT, LogLine, Stream};
+use base::{Clock, SystemClock};
+use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+
+/// Both streams.
+#[derive(Debug)]
+pub struct Output {
+    streams: [Channel; 2],
+    count: u64,
+}
+
+#[derive(Debug)]
+struct Channel {
+    stream: Stream,
+    pipe: Option<OwnedFd>,
+    partial: Vec<u8>,
+    /// What was passed on last did not end its line.
+    cut: bool,
+    kept: VecDeque<(u64, LogLine)>,
+    kept_bytes: usize,
+    sink: Sink,
+}
+
+impl Output {
+    /// No app yet.
+    pub fn new() -> Output {
+        let channel = |stream, sink| Channel {
+            stream,
+            pipe: None,
+            partial: Vec::new(),
+            cut: false,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            sink,
+        };
+        let streams = [channel(Stream::Stdout, Sink::stdout()), channel(Stream::Stderr, Sink::stderr())];
+        Output { streams, count: 0 }
+    }
+
+    /// New pipes for a start of the app: their write ends.
+    pub fn open(&mut self) -> io::Result<[OwnedFd; 2]> {
+        let (out_read, out_write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        let (err_read, err_write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        for (channel, pipe) in self.streams.iter_mut().zip([out_read, err_read]) {
+            rustix::io::ioctl_fionbio(&pipe, true)?;
+            channel.pipe = Some(pipe);
+        }
+        Ok([out_write, err_write])
+    }
+
+    /// No process of the app is left: takes what is in the pipes and closes them.
+    pub fn close(&mut self) {
+        for channel in &mut self.streams {
+            // A process that escaped every search could write for ever.
+            for _ in 0..16 {
+                if !channel.read(&mut self.count) {
+                    break;
+                }
+            }
+            channel.end(&mut self.count);
+        }
+    }
+
+    /// Says something of the supervisor's own.
+    pub fn say(&mut self, text: &str) {
+        let [_, stderr] = &mut self.streams;
+        stderr.sink.offer(format!("stead: {text}\n").as_bytes());
+        stderr.sink.flush();
+    }
+
+    /// Reads what there is, a share of it at a time, and writes what can be written.
+    pub fn pump(&mut self) {
+        for channel in &mut self.streams {
+            channel.read(&mut self.count);
+            channel.sink.flush();
+        }
+    }
+
+    /// What can be read.
+    pub fn sources(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.streams.iter().filter_map(|channel| channel.pipe.as_ref())
+    }
+
+    /// Where something waits to be written.
+    pub fn sinks(&self) -> impl Iterator<Item = &Sink> {
+        self.streams.iter().map(|channel| &channel.sink)
+    }
+
+    /// The last lines, oldest first, in portions that fit into a message. There is at least one portion.
+    pub fn last(&self, lines: usize, stream: Option<Stream>) -> Vec<Vec<LogLine>> {
+        let wanted =
+            self.streams.iter().filter(|channel| stream.is_none_or(|stream| stream == channel.stream));
+        let mut found: Vec<&(u64, LogLine)> = wanted.flat_map(|channel| &channel.kept).collect();
+        found.sort_unstable_by_key(|(count, _)| *count);
+        let skipped = found.len().saturating_sub(lines);
+        let mut portions = vec![Vec::new()];
+        let mut bytes = 0;
+        for (_, line) in &found[skipped..] {
+            if bytes + line.text.len() > LINES_BYTES_LIMIT {
+                portions.push(Vec::new());
+                bytes = 0;
+            }
+            bytes += line.text.len();
+            if let Some(portion) = portions.last_mut() {
+                portion.push(line.clone());
+            }
+        }
+        portions
+    }
+}
+
+impl Channel {
+    /// Takes at most a share; false where there is no more now.
+    fn read(&mut self, count: &mut u64) -> bool {
+        let mut buffer = [0; 16 << 10];
+        let mut taken = 0;
+        while taken < READ_SHARE {
+            let Some(pipe) = &self.pipe else {
+                return false;
+            };
+            match rustix::io::read(pipe, &mut buffer) {
+                Ok(0) => {
+                    self.end_partial(count);
+                    self.pipe = None;
+                    return false;
+                }
+                Ok(got) => {
+                    taken += got;
+                    self.take(&buffer[..got], count);
+                }
+                Err(Errno::INTR) => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    fn take(&mut self, bytes: &[u8], count: &mut u64) {
+        for piece in bytes.split_inclusive(|b| *b == b'\n') {
+            self.partial.extend_from_slice(piece);
+            let whole = piece.ends_with(b"\n");
+            if whole || self.partial.len() >= LINE_LIMIT {
+                let line = std::mem::take(&mut self.partial);
+                self.sink.offer(&line);
+                let text = line.strip_suffix(b"\n").unwrap_or(&line);
+                if text.is_empty() && !self.cut {
+                    self.keep(b"", count);
+                }
+                for part in text.chunks(LINE_LIMIT) {
+                    self.keep(part, count);
+                }
+                self.cut = !whole;
+            }
+        }
+    }
+
+    fn keep(&mut self, text: &[u8], count: &mut u64) {
+        *count += 1;
+        let text = String::from_utf8_lossy(text).into_owned();
+        self.kept_bytes += text.len();
+        self.kept.push_back((*count, LogLine { time: SystemClock.now(), stream: self.stream, text }));
+        while self.kept.len() > LINES_KEPT || self.kept_bytes > KEPT_BYTES_LIMIT {
+            let Some((_, gone)) = self.kept.pop_front() else {
+                break;
+            };
+            self.kept_bytes -= gone.text.len();
+        }
+    }
+
+    /// A last line without its newline gets one, or the next start's first line would go on where it stopped.
+    fn end_partial(&mut self, count: &mut u64) {
+        if !self.partial.is_empty() || self.cut {
+            self.take(b"\n", count);
+        }
+    }
+
+    fn end(&mut self, count: &mut u64) {
+        self.end_partial(count);
+        self.pipe = None;
+        self.sink.flush();
+    }
+}

@@ -1,0 +1,413 @@
+//! The loop: waits for whatever comes first, and sees that the promises of the supervisor hold.
+//!
+//! Each round takes signals and exits, then what the node says, then output, then what the time demands. Time is the
+//! boot clock, also for the timer: a machine that was suspended finds its deadlines passed at once.
+
+use super::app_process::{AppProcess, Family, is_farewell};
+use super::leftovers::Claim;
+use super::limits::{FLUSH_LIMIT, SHORT_GRACE, SHORT_NODE_GRACE};
+use super::node_process::{NodeProcess, Program};
+use super::output::Output;
+use super::signals::{self, Signals};
+use super::verdict::{Circumstances, Pauses, Verdict, judge};
+use app::processes;
+use app::protocol::{Ending, ToNode, ToSupervisor, VERSION};
+use app::signal;
+use base::{Clock, SystemClock};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// What is said of an app that was ended because nobody said that it may run on.
+const LAPSED: &str = "the node did not say in time that the app may run on";
+
+/// Everything the supervisor knows.
+#[derive(Debug)]
+pub struct Watch {
+    claim: Claim,
+    program: Program,
+    signals: Signals,
+    timer: OwnedFd,
+    output: Output,
+    /// Children from before: whoever called exec left them, and they are nobody's app.
+    inherited: Vec<u32>,
+    node: Option<NodeProcess>,
+    app: Option<AppProcess>,
+    pauses: Pauses,
+    launch_at: Option<Duration>,
+    launches: u32,
+    previous: Option<String>,
+    /// Why the node is being killed.
+    condemned: Option<String>,
+    draining: bool,
+    told_to_drain: bool,
+    /// When a node that drains too long is killed.
+    forced_at: Option<Duration>,
+    exit: Option<u8>,
+}
+
+impl Watch {
+    /// Takes the signals, becomes the parent of all orphans below, and plans the first node.
+    pub fn begin(claim: Claim, program: Program, now: Duration) -> io::Result<Watch> {
+        let signals = Signals::block()?;
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        let own = std::process::id();
+        let inherited = processes::all()?.iter().filter(|p| p.parent == own).map(|p| p.pid).collect();
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let timer = rustix::time::timerfd_create(TimerfdClockId::Boottime, flags)?;
+        let previous = (claim.ended > 0)
+            .then(|| format!("{} processes left over from a former run were killed", claim.ended));
+        Ok(Watch {
+            claim,
+            program,
+            signals,
+            timer,
+            output: Output::new(),
+            inherited,
+            node: None,
+            app: None,
+            pauses: Pauses::default(),
+            launch_at: Some(now),
+            launches: 0,
+            previous,
+            condemned: None,
+            draining: false,
+            told_to_drain: false,
+            forced_at: None,
+            exit: None,
+        })
+    }
+
+    /// Goes on until everything has ended; returns the exit code.
+    pub fn serve(mut self) -> u8 {
+        if let Some(previous) = &self.previous {
+            self.output.say(previous);
+        }
+        loop {
+            let now = SystemClock.boottime();
+            self.take_signals(now);
+            self.take_outcomes();
+            self.take_messages(now);
+            self.output.pump();
+            self.keep_promises(now);
+            if let Some(code) = self.exit
+                && self.node.is_none()
+                && self.app.is_none()
+            {
+                self.flush();
+                return code;
+            }
+            self.wait();
+        }
+    }
+
+    fn take_signals(&mut self, now: Duration) {
+        while let Some(number) = self.signals.take_one() {
+            match number {
+                // Several exits may come as one signal, and some came before the first: looked for below.
+                libc::SIGCHLD => {}
+                libc::SIGTERM | libc::SIGINT => self.terminate(now),
+                other => {
+                    if let Some(app) = &self.app {
+                        app.forward(other);
+                    }
+                }
+            }
+        }
+        while let Some((pid, ending)) = signals::peek_dead() {
+            self.child_ended(now, pid, ending);
+            signals::bury(pid);
+        }
+    }
+
+    fn child_ended(&mut self, now: Duration, pid: u32, ending: Ending) {
+        if let Some(app) = &mut self.app {
+            if app.main() == Some(pid) {
+                for message in app.main_ended(now, ending) {
+                    tell(&mut self.node, &message);
+                }
+            }
+            app.someone_ended();
+        }
+        if self.node.as_ref().is_some_and(|node| node.pid == pid) {
+            // Its last messages may hold its final word.
+            self.take_messages(now);
+            if let Some(node) = self.node.take() {
+                self.node_ended(now, node, ending);
+            }
+        }
+        self.inherited.retain(|inherited| *inherited != pid);
+    }
+
+    fn node_ended(&mut self, now: Duration, mut node: NodeProcess, ending: Ending) {
+        let how = match ending {
+            Ending { code: Some(code), .. } => format!("exited with code {code}"),
+            Ending { signal, .. } => format!("was ended by {}", signal::name(signal.unwrap_or(0))),
+        };
+        let mut text = format!("the node (pid {}) {how}", node.pid);
+        if let Some(why) = self.condemned.take() {
+            text = format!("{text} ({why})");
+        }
+        if let Some(app) = &mut self.app {
+            text.push_str("; the app is stopped");
+            let until = node.app_deadline().max(now);
+            app.end(until.min(now + app.stop_timeout()), None);
+            app.hasten(until);
+        }
+        self.note_outcome(&mut node);
+        if self.exit.is_none() {
+            let forced = self.forced_at.is_some();
+            let case = Circumstances { ending, final_word: node.final_word, draining: self.draining, forced };
+            match judge(case) {
+                Verdict::Exit(code) => self.exit = Some(code),
+                Verdict::Restart => {
+                    let pause = self.pauses.after(now.saturating_sub(node.started));
+                    self.launch_at = Some(now + pause);
+                    text.push_str(&format!("; the next one starts in {} s", pause.as_secs()));
+                }
+            }
+        }
+        if self.exit.is_none_or(|code| code != 0) {
+            self.output.say(&text);
+        }
+        self.previous = Some(text);
+    }
+
+    /// The first time: drain. The second time: hurry.
+    fn terminate(&mut self, now: Duration) {
+        self.launch_at = None;
+        if self.node.is_none() {
+            self.exit.get_or_insert(0);
+        }
+        if !self.draining {
+            self.draining = true;
+            return;
+        }
+        self.forced_at.get_or_insert(now + SHORT_NODE_GRACE);
+        if let Some(app) = &mut self.app {
+            app.end(now + SHORT_GRACE, None);
+        }
+    }
+
+    fn take_outcomes(&mut self) {
+        if let Some(mut node) = self.node.take() {
+            self.note_outcome(&mut node);
+            self.node = Some(node);
+        }
+        if let Some(message) = self.app.as_mut().and_then(AppProcess::check_outcome) {
+            tell(&mut self.node, &message);
+        }
+    }
+
+    fn note_outcome(&mut self, node: &mut NodeProcess) {
+        if let Some(error) = node.check_outcome() {
+            self.output.say(&format!("the node could not be started: {error}"));
+            self.exit = Some(super::SYSTEM);
+        }
+    }
+
+    fn take_messages(&mut self, now: Duration) {
+        let welcome = ToNode::Welcome {
+            version: VERSION,
+            cookie: self.claim.cookie.to_string(),
+            restarts: self.launches.saturating_sub(1),
+            previous: self.previous.clone(),
+        };
+        let Some(node) = &mut self.node else {
+            return;
+        };
+        node.flush();
+        let messages = node.listen(now, &welcome);
+        if self.draining && node.greeted() && !self.told_to_drain {
+            self.told_to_drain = true;
+            node.say(&ToNode::Terminate);
+        }
+        for message in messages {
+            self.obey(now, message);
+        }
+    }
+
+    fn obey(&mut self, now: Duration, message: ToSupervisor) {
+        match message {
+            ToSupervisor::Start { run, spec } => {
+                let lapsed = self.node.as_ref().is_none_or(|node| now >= node.app_warning());
+                let error = match &self.app {
+                    Some(_) => "processes of the run before are still being ended".to_owned(),
+                    None if lapsed => LAPSED.to_owned(),
+                    None => match AppProcess::launch(run, spec, &self.claim.cookie, &mut self.output) {
+                        Ok(app) => {
+                            self.app = Some(app);
+                            return;
+                        }
+                        Err(refusal) => return tell(&mut self.node, &refusal),
+                    },
+                };
+                tell(&mut self.node, &ToNode::Failed { run, code: 126, error });
+            }
+            ToSupervisor::Stop { run } => match &mut self.app {
+                Some(app) if app.ending() => {}
+                Some(app) => app.end(now + app.stop_timeout(), None),
+                None => tell(&mut self.node, &ToNode::Ended { run, killed: 0, lapse: None }),
+            },
+            ToSupervisor::Logs { request, lines, stream } => {
+                let mut portions = self.output.last(lines, stream).into_iter().peekable();
+                while let Some(lines) = portions.next() {
+                    let more = portions.peek().is_some();
+                    tell(&mut self.node, &ToNode::Lines { request, lines, more });
+                }
+            }
+            ToSupervisor::Pids { request } => {
+                let found = self.app.as_ref().and_then(|_| self.members()).unwrap_or_default();
+                let pids = found.living.iter().map(|process| process.pid).collect();
+                tell(&mut self.node, &ToNode::Pids { request, pids });
+            }
+            // Dealt with where they are read.
+            ToSupervisor::Hello { .. } | ToSupervisor::Beat { .. } | ToSupervisor::FinalWord { .. } => {}
+        }
+    }
+
+    fn except(&self) -> Vec<u32> {
+        self.inherited.iter().copied().chain(self.node.as_ref().map(|node| node.pid)).collect()
+    }
+
+    fn members(&self) -> Option<processes::Found> {
+        Family { except: &self.except(), cookie: &self.claim.cookie }.members().ok()
+    }
+
+    fn keep_promises(&mut self, now: Duration) {
+        if let (Some(node), Some(app)) = (&self.node, &mut self.app)
+            && now >= node.app_warning()
+        {
+            let deadline = node.app_deadline().max(now);
+            if !app.ending() {
+                self.output.say(&format!("the app is stopped: {LAPSED}"));
+                app.end(deadline.min(now + app.stop_timeout()), Some(LAPSED));
+            }
+            app.hasten(deadline);
+        }
+        let except = self.except();
+        if let Some(app) = &mut self.app {
+            let family = Family { except: &except, cookie: &self.claim.cookie };
+            if let Some(message) = app.step(now, family) {
+                if is_farewell(&message) {
+                    self.app = None;
+                    self.output.close();
+                }
+                tell(&mut self.node, &message);
+            }
+        }
+        self.judge_node(now);
+        if self.launch_at.is_some_and(|at| at <= now) && self.app.is_none() && self.exit.is_none() {
+            self.launch(now);
+        }
+    }
+
+    /// Kills a node that is frozen, out of its mind, or out of time, once nothing of the app is left.
+    fn judge_node(&mut self, now: Duration) {
+        let Some(node) = self.node.as_ref().filter(|_| self.app.is_none() && self.condemned.is_none()) else {
+            return;
+        };
+        let why = if let Some(fault) = &node.fault {
+            Some(fault.clone())
+        } else if now >= node.silent_at() {
+            Some("it was frozen".into())
+        } else if self.forced_at.is_some_and(|at| now >= at) {
+            Some("it took too long to end".into())
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            node.kill();
+            self.condemned = Some(why);
+        }
+    }
+
+    fn launch(&mut self, now: Duration) {
+        self.launch_at = None;
+        match NodeProcess::launch(&self.program, &self.claim.cookie, now) {
+            Ok(node) => {
+                self.launches = self.launches.saturating_add(1);
+                self.node = Some(node);
+            }
+            Err(error) => {
+                let pause = self.pauses.after(Duration::ZERO);
+                self.output.say(&format!("no process for the node: {error}; again in {} s", pause.as_secs()));
+                self.launch_at = Some(now + pause);
+            }
+        }
+    }
+
+    /// The next moment at which time alone demands something.
+    fn wake_at(&self) -> Option<Duration> {
+        let app = self.app.as_ref().and_then(AppProcess::wake_at);
+        let node = self.node.as_ref().filter(|_| self.condemned.is_none()).and_then(|node| match &self.app {
+            Some(app) if app.ending() => None,
+            Some(_) => Some(node.app_warning()),
+            None => Some(self.forced_at.map_or(node.silent_at(), |at| at.min(node.silent_at()))),
+        });
+        let launch = self.launch_at.filter(|_| self.app.is_none());
+        [app, node, launch].into_iter().flatten().min()
+    }
+
+    fn wait(&self) {
+        let mut timer =
+            Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(Duration::ZERO) };
+        if let Some(at) = self.wake_at() {
+            // Zero would disarm it.
+            timer.it_value = timespec(at.max(Duration::from_nanos(1)));
+        }
+        let armed = rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &timer);
+        // It takes every absolute time; if it did not, looking once a second would still keep the promises.
+        let limit = armed.is_err().then(|| timespec(Duration::from_secs(1)));
+        let mut polled = vec![PollFd::new(&self.signals.descriptor, PollFlags::IN)];
+        polled.push(PollFd::new(&self.timer, PollFlags::IN));
+        if let Some(node) = &self.node {
+            polled.extend(node.outcome().map(|outcome| PollFd::new(outcome, PollFlags::IN)));
+            if let Some((socket, writing)) = node.socket() {
+                let writing = if writing { PollFlags::OUT } else { PollFlags::empty() };
+                polled.push(PollFd::new(socket, PollFlags::IN | writing));
+            }
+        }
+        let outcome = self.app.as_ref().and_then(AppProcess::outcome);
+        polled.extend(outcome.map(|outcome| PollFd::new(outcome, PollFlags::IN)));
+        polled.extend(self.output.sources().map(|source| PollFd::new(source, PollFlags::IN)));
+        let sinks = self.output.sinks().filter_map(|sink| sink.wants());
+        polled.extend(sinks.map(|sink| PollFd::new(sink, PollFlags::OUT)));
+        // EINTR cannot come, all signals are blocked; if it did, a round too many does no harm.
+        let _ = rustix::event::poll(&mut polled, limit.as_ref());
+    }
+
+    /// Gives whoever reads our output a last moment to take it.
+    fn flush(&mut self) {
+        let deadline = SystemClock.boottime() + FLUSH_LIMIT;
+        loop {
+            self.output.pump();
+            let left = deadline.saturating_sub(SystemClock.boottime());
+            let mut waiting: Vec<PollFd<'_>> = self
+                .output
+                .sinks()
+                .filter_map(|sink| sink.wants())
+                .map(|sink| PollFd::new(sink, PollFlags::OUT))
+                .collect();
+            if waiting.is_empty() || left.is_zero() {
+                return;
+            }
+            let _ = rustix::event::poll(&mut waiting, Some(&timespec(left)));
+        }
+    }
+}
+
+fn tell(node: &mut Option<NodeProcess>, message: &ToNode) {
+    if let Some(node) = node {
+        node.say(message);
+    }
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    }
+}
