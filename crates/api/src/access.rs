@@ -162,7 +162,13 @@ mod tests {
     const FAR: &str = "10.0.0.5:8080";
 
     /// A request over TCP from a peer whose uid nobody can tell.
-    fn ask(listen: &str, token: Option<&str>, method: &str, uri: &str, headers: &[(&'static str, &str)]) -> u16 {
+    fn ask(
+        listen: &str,
+        token: Option<&str>,
+        method: &str,
+        uri: &str,
+        headers: &[(&'static str, &str)],
+    ) -> u16 {
         let doors = Doors { listen: listen.parse().unwrap(), hostname: "box.lan".to_owned() };
         let mut map = HeaderMap::new();
         for (name, value) in headers {

@@ -38,5 +38,6 @@ pub async fn bytes(body: Body) -> Result<Bytes, ApiError> {
 pub async fn json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
     let bytes = bytes(body).await?;
     let text: &[u8] = if bytes.trim_ascii().is_empty() { b"{}" } else { &bytes };
-    serde_json::from_slice(text).map_err(|error| ApiError::malformed(format!("the body is not as expected: {error}")))
+    serde_json::from_slice(text)
+        .map_err(|error| ApiError::malformed(format!("the body is not as expected: {error}")))
 }

@@ -67,11 +67,13 @@ pub fn readiness(status: &Status) -> Readiness {
     for (name, part) in parts {
         if let Some(part) = part {
             let hint = hint_for(status, name);
-            checks.insert(format!("components.{name}"), check(component_ok(part), component_text(part), hint));
+            checks
+                .insert(format!("components.{name}"), check(component_ok(part), component_text(part), hint));
         }
     }
     for database in &status.databases {
-        let output = database.issue.clone().unwrap_or_else(|| format!("{}, txid {}", database.mode, database.txid));
+        let output =
+            database.issue.clone().unwrap_or_else(|| format!("{}, txid {}", database.mode, database.txid));
         let mut check = check(database.mode != "failed", output, None);
         check.path = Some(database.path.to_string());
         checks.insert(format!("database.{}", database.path), check);

@@ -33,7 +33,8 @@ pub fn render(status: &Status) -> String {
     }
     page.push_str("</table>");
     for issue in &status.issues {
-        let path = issue.path.as_deref().map(|path| format!(" <code>{}</code>", escape(path))).unwrap_or_default();
+        let path =
+            issue.path.as_deref().map(|path| format!(" <code>{}</code>", escape(path))).unwrap_or_default();
         let _ = write!(
             page,
             "<p class=\"issue\"><strong>{}</strong> {}{path}<br>{}</p>",
@@ -84,7 +85,9 @@ fn app_text(status: &Status) -> String {
 
 fn checkpoints_text(status: &Status) -> String {
     match &status.checkpoints.latest {
-        Some(latest) => format!("{}, the newest is <code>{}</code>", status.checkpoints.count, escape(latest)),
+        Some(latest) => {
+            format!("{}, the newest is <code>{}</code>", status.checkpoints.count, escape(latest))
+        }
         None => status.checkpoints.count.to_string(),
     }
 }

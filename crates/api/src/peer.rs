@@ -98,10 +98,13 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 mod tests {
     use super::*;
 
-    const HEAD: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+    const HEAD: &str =
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
 
     fn line(own: &str, far: &str, state: &str, uid: u32, inode: u32) -> String {
-        format!("   0: {own} {far} {state} 00000000:00000000 00:00000000 00000000  {uid}        0 {inode} 1 0 20 4\n")
+        format!(
+            "   0: {own} {far} {state} 00000000:00000000 00:00000000 00000000  {uid}        0 {inode} 1 0 20 4\n"
+        )
     }
 
     #[test]
@@ -115,7 +118,16 @@ mod tests {
             (line(own, far, "06", 0, 0), None),
             (line(own, far, "05", 0, 0), None),
             (line(own, far, "01", 0, 0), None),
-            (line("0000000000000000FFFF00000100007F:9C40", "0000000000000000FFFF00000100007F:1F90", "01", 7, 5), Some(7)),
+            (
+                line(
+                    "0000000000000000FFFF00000100007F:9C40",
+                    "0000000000000000FFFF00000100007F:1F90",
+                    "01",
+                    7,
+                    5,
+                ),
+                Some(7),
+            ),
             ("garbage\nmore".to_owned(), None),
         ] {
             assert_eq!(find(&format!("{HEAD}{table}"), peer, local), uid, "{table}");

@@ -41,7 +41,10 @@ pub fn router(shared: Shared) -> Router {
     Router::new()
         .route("/", get(state::overview))
         .route("/status", get(state::status))
-        .route("/config", get(config::show).post(config::configure).put(config::change).delete(config::forget))
+        .route(
+            "/config",
+            get(config::show).post(config::configure).put(config::change).delete(config::forget),
+        )
         .route("/checkpoint", get(checkpoint::list).post(checkpoint::create))
         .route("/checkpoint/{id}", get(checkpoint::show).delete(checkpoint::remove))
         .route("/restore", post(checkpoint::restore))

@@ -3,9 +3,7 @@
 //! Binding is apart from serving, so that a port in use is known before anything else starts.
 
 use crate::access::Doors;
-use crate::limits::{
-    CLIENT_SILENCE_MAX, CONNECTIONS_MAX, DRAIN_WAIT, EVENT_READERS_MAX, HEAD_WAIT,
-};
+use crate::limits::{CLIENT_SILENCE_MAX, CONNECTIONS_MAX, DRAIN_WAIT, EVENT_READERS_MAX, HEAD_WAIT};
 use crate::peer::Peer;
 use crate::routes::{Shared, router};
 use axum::Router;
@@ -56,7 +54,8 @@ pub fn bind(listen: SocketAddr, socket: &Path) -> Result<Bound, BindError> {
     let tcp = std::net::TcpListener::bind(listen).map_err(tcp_error)?;
     tcp.set_nonblocking(true).map_err(tcp_error)?;
     let address = tcp.local_addr().map_err(tcp_error)?;
-    let unix = bind_socket(socket).map_err(|error| BindError { place: socket.display().to_string(), error })?;
+    let unix =
+        bind_socket(socket).map_err(|error| BindError { place: socket.display().to_string(), error })?;
     Ok(Bound { tcp, address, unix, socket: socket.to_owned() })
 }
 

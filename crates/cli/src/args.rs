@@ -1,21 +1,27 @@
 //! The command line's grammar: every command, flag and environment variable.
 
 use clap::{Args, Parser, Subcommand};
-use node::config::Overrides;
+use node::config::{Overrides, Secret};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Keeps an application's SQLite databases, their whole history, and the application running on them.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "stead", version, propagate_version = true, max_term_width = 100, subcommand_required = true)]
+#[command(
+    name = "stead",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    subcommand_required = true
+)]
 #[command(after_help = "Examples:
   stead run -- ./server --port 3000      run an application on the state in this directory
   stead checkpoint create before-upgrade
   stead restore before-upgrade
   stead status --watch
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 69 a needed service is unavailable, 70 a bug, 71 a path,
-permission or other system problem, 75 try again later, 78 configuration.")]
+Exit codes: 0 done, 1 failed, 2 wrong usage, 69 a needed service is unavailable, 70 a bug,
+71 a path, permission or other system problem, 75 try again later, 78 configuration.")]
 pub struct Cli {
     /// What holds for every command.
     #[command(flatten)]
@@ -35,8 +41,8 @@ pub struct Global {
     #[arg(long, global = true, env = "STEAD_NODE", value_name = "URL")]
     pub node: Option<String>,
     /// What the node needs to let requests through.
-    #[arg(long = "token", global = true, env = "STEAD_TOKEN", hide = true, hide_env_values = true)]
-    pub token: Option<String>,
+    #[arg(long, global = true, env = "STEAD_TOKEN", hide = true, hide_env_values = true, value_parser = secret)]
+    pub token: Option<Secret>,
     /// Print JSON instead of tables.
     #[arg(long, global = true)]
     pub json: bool,
@@ -291,4 +297,8 @@ pub enum Config {
     Schema,
     /// Print a complete example, every key explained.
     Example,
+}
+
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text))
 }

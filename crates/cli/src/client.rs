@@ -3,6 +3,7 @@
 use crate::args::Global;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use node::config::Secret;
 use reqwest::{Method, Response, StatusCode};
 use rustix::fs::{CWD, Mode, OFlags};
 use serde_json::Value;
@@ -23,7 +24,7 @@ pub struct Client {
     base: String,
     /// What people call it.
     place: String,
-    token: Option<String>,
+    token: Option<Secret>,
     /// Keeps the way to the socket short; see [`socket`].
     _directory: Option<OwnedFd>,
 }
@@ -47,9 +48,9 @@ impl Client {
             }
             (None, None) => (builder, DEFAULT_NODE.to_owned(), DEFAULT_NODE.to_owned(), None),
         };
-        let http = builder
-            .build()
-            .map_err(|error| Failure::new(Exit::Bug, "the HTTP client did not start", error, "please report it"))?;
+        let http = builder.build().map_err(|error| {
+            Failure::new(Exit::Bug, "the HTTP client did not start", error, "please report it")
+        })?;
         Ok(Client { http, base, place, token: global.token.clone(), _directory: directory })
     }
 
@@ -72,7 +73,7 @@ impl Client {
             request = request.json(body);
         }
         if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
+            request = request.bearer_auth(token.reveal());
         }
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
@@ -85,7 +86,12 @@ impl Client {
 
     /// What went wrong while a body was read.
     pub fn broke_off(&self, error: &dyn std::error::Error) -> Failure {
-        Failure::new(Exit::Unavailable, format!("the answer of {} broke off", self.place), innermost(error), "try again")
+        Failure::new(
+            Exit::Unavailable,
+            format!("the answer of {} broke off", self.place),
+            innermost(error),
+            "try again",
+        )
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {

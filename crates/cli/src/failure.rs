@@ -18,7 +18,12 @@ pub struct Failure {
 
 impl Failure {
     /// Puts the parts together.
-    pub fn new(exit: Exit, what: impl Into<String>, cause: impl ToString, hint: impl Into<String>) -> Failure {
+    pub fn new(
+        exit: Exit,
+        what: impl Into<String>,
+        cause: impl ToString,
+        hint: impl Into<String>,
+    ) -> Failure {
         Failure { what: what.into(), cause: cause.to_string(), hint: hint.into(), exit }
     }
 
@@ -56,7 +61,8 @@ mod tests {
 
     #[test]
     fn an_error_is_three_lines() {
-        let failure = Failure::new(Exit::Failed, "nothing was restored", "no checkpoint `x`", "stead checkpoint list");
+        let failure =
+            Failure::new(Exit::Failed, "nothing was restored", "no checkpoint `x`", "stead checkpoint list");
         assert_eq!(
             failure.to_string(),
             "error: nothing was restored\ncause: no checkpoint `x`\nhint: stead checkpoint list\n"

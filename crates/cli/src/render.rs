@@ -49,7 +49,9 @@ pub fn age(value: &Value) -> String {
 pub fn time(value: &Value) -> Option<Timestamp> {
     match value {
         Value::Number(ms) => ms.as_i64().map(Timestamp),
-        Value::String(text) => text.parse::<jiff::Timestamp>().ok().map(|time| Timestamp(time.as_millisecond())),
+        Value::String(text) => {
+            text.parse::<jiff::Timestamp>().ok().map(|time| Timestamp(time.as_millisecond()))
+        }
         _ => None,
     }
 }
@@ -115,9 +117,14 @@ mod tests {
 
     #[test]
     fn spans_and_sizes_read_easily() {
-        for (ms, shown) in
-            [(5, "5ms"), (999, "999ms"), (59_999, "59s"), (61_000, "1m1s"), (7_260_000, "2h1m"), (90_000_000, "1d1h")]
-        {
+        for (ms, shown) in [
+            (5, "5ms"),
+            (999, "999ms"),
+            (59_999, "59s"),
+            (61_000, "1m1s"),
+            (7_260_000, "2h1m"),
+            (90_000_000, "1d1h"),
+        ] {
             assert_eq!(span(ms), shown);
         }
         for (count, shown) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (10 << 30, "10.0 GiB")] {
@@ -128,7 +135,8 @@ mod tests {
 
     #[test]
     fn a_table_has_no_trailing_blanks() {
-        let shown = table(["ID", "AGE"], [["a".to_owned(), "3m".to_owned()], ["longer".to_owned(), "1s".to_owned()]]);
+        let shown =
+            table(["ID", "AGE"], [["a".to_owned(), "3m".to_owned()], ["longer".to_owned(), "1s".to_owned()]]);
         assert_eq!(shown, "ID      AGE\na       3m\nlonger  1s");
     }
 }

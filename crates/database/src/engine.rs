@@ -158,6 +158,7 @@ struct Shared {
     watch: Watch,
     last_vector: Mutex<BTreeMap<DatabasePath, Position>>,
     turning: Mutex<()>,
+    thin_at: Mutex<Duration>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -202,6 +203,11 @@ impl Engine {
             Next::Wait(time) => Err(time),
             Next::Stop => Err(None),
         }
+    }
+
+    /// Says that files may have come or gone, as the watch does: for whoever steps the engine on a machine without one.
+    pub fn files_changed(&self) {
+        self.shared.ask(Task::Discover, self.shared.now());
     }
 
     fn spawn(&mut self, name: &str, body: fn(&Shared)) -> Result<(), StartError> {
@@ -287,6 +293,7 @@ impl Shared {
             watch,
             last_vector: Mutex::default(),
             turning: Mutex::default(),
+            thin_at: Mutex::default(),
         })
     }
 

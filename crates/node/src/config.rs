@@ -267,6 +267,15 @@ impl Config {
         text
     }
 
+    /// The configuration for `POST /config`: every key with its value, secrets included, variables replaced.
+    pub fn to_posted_json(&self) -> Value {
+        let mut posted = serde_json::to_value(self).unwrap_or_default();
+        if let Some(token) = &self.token {
+            posted["token"] = json!(token.reveal());
+        }
+        posted
+    }
+
     /// Every key with its value, for showing: secrets as `***`, and variables of the app that came from the
     /// environment as they were written.
     pub fn redacted_json(&self) -> Value {

@@ -352,8 +352,11 @@ pub trait Control: Send + Sync {
     fn forget(&self) -> Result<(), ConfigureError>;
 
     /// Makes a checkpoint; without an id, one is made from the time.
-    fn checkpoint(&self, id: Option<CheckpointId>, comment: Option<String>)
-    -> Result<CheckpointMade, CheckpointError>;
+    fn checkpoint(
+        &self,
+        id: Option<CheckpointId>,
+        comment: Option<String>,
+    ) -> Result<CheckpointMade, CheckpointError>;
     /// All of them, newest first.
     fn checkpoints(&self) -> Result<Vec<Checkpoint>, CheckpointError>;
     /// Removes one from the catalogue.

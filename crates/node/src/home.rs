@@ -32,9 +32,8 @@ impl Home {
             disk.create_dir_all(path).map_err(|cause| HomeError::Directory { path: path.to_owned(), cause })
         };
         made(root)?;
-        let root = root
-            .canonicalize()
-            .map_err(|cause| HomeError::Directory { path: root.to_owned(), cause })?;
+        let root =
+            root.canonicalize().map_err(|cause| HomeError::Directory { path: root.to_owned(), cause })?;
         let home = Home { root, disk: disk.clone() };
         let private = home.private();
         if home.disk.metadata(&private).is_err() {

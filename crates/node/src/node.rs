@@ -11,9 +11,9 @@
 
 use crate::config::Config;
 use crate::control::{
-    ActionError, AppAction, Checkpoint, CheckpointError, CheckpointId, CheckpointMade, Checkpoints, ConfigureError, Control,
-    DatabaseError, Event, HistoryFile, Issue, LogLine, Moment, RestoreError, RestoreRequest, Restored, State,
-    Status, Transition, Verified,
+    ActionError, AppAction, Checkpoint, CheckpointError, CheckpointId, CheckpointMade, Checkpoints,
+    ConfigureError, Control, DatabaseError, Event, HistoryFile, Issue, LogLine, Moment, RestoreError,
+    RestoreRequest, Restored, State, Status, Transition, Verified,
 };
 use crate::home::{Home, Identity};
 use crate::issues::Issues;
@@ -23,6 +23,7 @@ use database::Machine;
 use database::engine::{Notice, Notify};
 use database::ledger::Ledger;
 use events::Events;
+use lifetime::Save;
 use parts::{App, Databases, Lent, StartDatabases};
 use serde_json::json;
 use std::path::PathBuf;
@@ -131,9 +132,20 @@ impl Node {
         Node { core, keeper: Mutex::new(keeper) }
     }
 
-    /// Starts what a configuration names that was accepted before (`tmp/config.json`, `--config`, flags).
-    pub fn begin(&self, config: Config, reason: &str) -> Result<(), ConfigureError> {
-        self.core.configure(config, reason).map(drop)
+    /// Takes a configuration that needs nobody's leave any more (`tmp/config.json`, `--config`, flags), before the API
+    /// answers. One that cannot be saved holds all the same, and is an issue. [`Node::begin`] starts what it names.
+    pub fn accept(&self, config: Config, reason: &str) -> Result<(), ConfigureError> {
+        let _turn = lock(&self.core.turn);
+        self.core.accept(config, reason, Save::IfPossible)
+    }
+
+    /// Starts what the accepted configuration names; nothing where there is none.
+    pub fn begin(&self) {
+        {
+            let _turn = lock(&self.core.turn);
+            self.core.bring_up();
+        }
+        self.core.alarm.ring();
     }
 
     /// Raises an issue found before there was a node, and takes it as the reason for the state.

@@ -8,9 +8,7 @@
 //! One restore at a time. The app is started again only where it should have been running before; the catalogue is
 //! read before anything stops, and the engine has checked every page it will need by then.
 
-use crate::control::{
-    DatabaseChange, RestoreError, RestoreRequest, Restored, Step, Target,
-};
+use crate::control::{DatabaseChange, RestoreError, RestoreRequest, Restored, Step, Target};
 use crate::node::lifetime::HeldDown;
 use crate::node::parts::Databases;
 use crate::node::{Core, actions, lock};
@@ -58,7 +56,10 @@ impl Core {
             Ok(changes) => {
                 let restored = steps.restored(resolved.name, false, resolved.as_of, changes);
                 tracing::info!(target_moment = restored.target, ms = restored.ms, "restore done");
-                self.tell("restore", json!({ "target": restored.target, "state": "done", "ms": restored.ms }));
+                self.tell(
+                    "restore",
+                    json!({ "target": restored.target, "state": "done", "ms": restored.ms }),
+                );
                 Ok(restored)
             }
             Err(error) => {
@@ -133,7 +134,9 @@ impl Core {
             Target::Undo => {
                 let undo = ledger.last_undo().map_err(failed)?;
                 let vector = undo.ok_or_else(|| {
-                    RestoreError::NothingThere("there is nothing to undo: no restore has been made".to_owned())
+                    RestoreError::NothingThere(
+                        "there is nothing to undo: no restore has been made".to_owned(),
+                    )
                 })?;
                 checked("undo".to_owned(), self.moment_of(&vector), vector, databases)
             }
@@ -199,7 +202,8 @@ struct Running<'a>(&'a AtomicBool);
 
 impl<'a> Running<'a> {
     fn begin(flag: &'a AtomicBool) -> Option<Running<'a>> {
-        (!flag.swap(true, Ordering::SeqCst)).then_some(Running(flag))
+        // Made only when it is ours: a mark that is dropped is taken back.
+        (!flag.swap(true, Ordering::SeqCst)).then(|| Running(flag))
     }
 }
 
@@ -230,7 +234,13 @@ impl<'a> Steps<'a> {
         }
     }
 
-    fn restored(&mut self, target: String, dry_run: bool, as_of: Timestamp, changes: Vec<Change>) -> Restored {
+    fn restored(
+        &mut self,
+        target: String,
+        dry_run: bool,
+        as_of: Timestamp,
+        changes: Vec<Change>,
+    ) -> Restored {
         let now = self.clock.boottime();
         if let Some((last, since)) = self.current.take() {
             self.done.push(Step { step: last, ms: ms(now - since) });
@@ -269,7 +279,9 @@ mod tests {
     fn two_restores_cannot_run_at_once() {
         let flag = AtomicBool::new(false);
         let first = Running::begin(&flag).unwrap();
-        assert!(Running::begin(&flag).is_none());
+        for _ in 0..2 {
+            assert!(Running::begin(&flag).is_none(), "a refused restore must not end the one that runs");
+        }
         drop(first);
         assert!(Running::begin(&flag).is_some());
     }

@@ -1,2 +1,17 @@
-//! The binary.
-fn main() {}
+//! The binary: `run` is the supervisor, `node` the process it starts, everything else the command line.
+
+use cli::Command;
+use std::process::ExitCode;
+
+mod serve;
+mod supervisor;
+
+fn main() -> ExitCode {
+    let cli = cli::parse();
+    let code = match cli.command {
+        Command::Run(args) => supervisor::run(&args.home, args.to_arguments()),
+        Command::Node(args) => serve::run(&args),
+        _ => cli::run(cli),
+    };
+    ExitCode::from(code)
+}

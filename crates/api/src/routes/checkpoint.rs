@@ -8,7 +8,9 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use base::Timestamp;
-use node::control::{Checkpoint, CheckpointError, CheckpointId, CheckpointMade, RestoreRequest, Restored, Target};
+use node::control::{
+    Checkpoint, CheckpointError, CheckpointId, CheckpointMade, RestoreRequest, Restored, Target,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -84,7 +84,8 @@ async fn image(shared: Shared, path: DatabasePath, moment: Moment) -> Result<Res
         if let Err(error) = LocalDisk.remove_file(&exported) {
             tracing::warn!(%error, path = %exported.display(), "an exported database could not be removed");
         }
-        let (len, file) = opened.map_err(|error| DatabaseError::Failed(format!("the image cannot be read: {error}")))?;
+        let (len, file) =
+            opened.map_err(|error| DatabaseError::Failed(format!("the image cannot be read: {error}")))?;
         Ok::<_, ApiError>((file, len))
     })
     .await??;

@@ -34,7 +34,8 @@ pub async fn stream(State(shared): State<Shared>) -> Result<Response, ApiError> 
             }
         }
     });
-    let stream = Sse::new(ReceiverStream::new(receiver)).keep_alive(KeepAlive::new().interval(EVENT_KEEP_ALIVE));
+    let stream =
+        Sse::new(ReceiverStream::new(receiver)).keep_alive(KeepAlive::new().interval(EVENT_KEEP_ALIVE));
     Ok(stream.into_response())
 }
 

@@ -3,6 +3,7 @@
 use super::Shared;
 use super::slot::{Slot, Trouble};
 use crate::history::History;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// How often history is merged and thinned while databases change.
@@ -15,19 +16,41 @@ impl Shared {
     pub(super) fn keep(&self) -> Option<Duration> {
         let mut again = None;
         let mut soonest = |at: Duration| again = Some(again.map_or(at, |was: Duration| was.min(at)));
+        let thin_at = self.next_thinning();
+        let thin_now = self.now() >= thin_at;
         for slot in self.slots() {
             let Some(history) = slot.history() else { continue };
             if !self.ship(&slot, &history) {
                 soonest(self.now() + STORE_RETRY);
             }
-            if self.thin(&slot, &history) {
+            if !thin_now {
+                soonest(thin_at);
+            } else if self.thin(&slot, &history) {
                 soonest(self.now() + THIN_EVERY);
             }
         }
-        if let Err(error) = self.ledger.maintain() {
-            tracing::warn!(event = "ledger not maintained", %error, "its log grows until this succeeds");
+        if thin_now {
+            self.tidy_ledger();
         }
         again
+    }
+
+    /// When history is next thinned; that moment, once reached, moves on.
+    fn next_thinning(&self) -> Duration {
+        let mut at = self.thin_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let was = *at;
+        if self.now() >= was {
+            *at = self.now() + THIN_EVERY;
+        }
+        was
+    }
+
+    fn tidy_ledger(&self) {
+        let now = self.settings.machine.clock.now();
+        let tidied = self.ledger.thin_vectors(now, self.settings.retention.keep).map(|_| ());
+        if let Err(error) = tidied.and_then(|()| self.ledger.maintain()) {
+            tracing::warn!(event = "ledger not maintained", %error, "it grows until this succeeds");
+        }
     }
 
     /// Ships everything, as at a clean stop.

@@ -174,6 +174,10 @@ impl Shared {
             let history =
                 self.open_history(&slot.path, to.incarnation).map_err(|error| problem(error.to_string()))?;
             let plan = history.plan(to.txid).map_err(|error| problem(error.to_string()))?;
+            let (found, wanted) = (plan.header().checksum_after, to.checksum);
+            if found != wanted {
+                return Err(problem(format!("txid {} of its history adds up to {found}, not {wanted}", to.txid)));
+            }
             let kind = if from.is_some() { ChangeKind::Replaced } else { ChangeKind::Recreated };
             return Ok(change(kind, from, u64::from(plan.header().commit)));
         };

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 mod crash;
 mod damage;
+mod litestream;
 mod thinning;
 
 const PAGE: u32 = 512;

@@ -276,15 +276,16 @@ impl<'a> Thinning<'a> {
         }
     }
 
-    /// Removes what a merged file covers, in each place by what that place has.
+    /// Removes what a merged file covers: in the store only by what the store has; here by what is here or there (it
+    /// is only there when the local limit took it from here).
     fn remove_covered(&mut self) {
         let moved: BTreeSet<FileKey> = self.plan.moves.iter().map(|one| one.from).collect();
         let made = Covers::new(self.outputs().into_iter());
         for file in self.files.iter().filter(|file| !moved.contains(&file.key)) {
-            let by_there = || self.covers.over(file).filter(|by| self.replaces(by, file));
-            let by_made = made.over(file).any(|by| self.replaces(by, file));
-            let local = file.local && (by_made || by_there().any(|by| by.local));
-            let stored = file.stored && by_there().any(|by| by.stored);
+            let there = || self.covers.over(file).filter(|by| self.replaces(by, file));
+            let local =
+                file.local && (there().next().is_some() || made.over(file).any(|by| self.replaces(by, file)));
+            let stored = file.stored && there().any(|by| by.stored);
             if local {
                 self.plan.remove_local.push(file.key);
             }

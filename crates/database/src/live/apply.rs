@@ -1,11 +1,16 @@
 //! Writing pages through SQLite itself, in one transaction, so that readers keep their snapshots.
 //!
 //! Descending, page 1 after the others (else the schema is read again half-way), the cut last (a page written after
-//! it undoes it). The page size cannot change this way: such a file is swapped.
+//! it undoes it). Page 1 is written under the schema cookie in force and the cookie set after the cut: a statement that
+//! finds another cookie reads the schema again, through what SQLite still remembers of the old page 1. For the same
+//! reason the connection forgets its pages after the commit. (Page 1 and the cut in one statement is no way out: at the
+//! end of a statement of several rows SQLite takes the page count from page 1, and then finds nothing to cut.)
+//! The page size cannot change this way: such a file is swapped.
 
 use super::{Live, SealError};
 use crate::sums::Sums;
 use base::{Checksum, Pgno};
+use std::collections::BTreeSet;
 
 /// Bytes of page 1 that hold the schema cookie.
 const COOKIE: std::ops::Range<usize> = 40..44;
@@ -76,7 +81,8 @@ impl Live {
 
     /// Commits what was written under the lock.
     pub fn commit(&mut self) -> Result<(), ApplyError> {
-        Ok(self.worker.sql().execute_batch("COMMIT")?)
+        self.worker.sql().execute_batch("COMMIT")?;
+        Ok(self.worker.sql().execute_batch("PRAGMA shrink_memory")?)
     }
 
     /// Which of these pages differ from what the database holds, and what it would add up to with them.
@@ -124,21 +130,22 @@ impl Live {
         let mut page = vec![0; self.sums.page_size() as usize];
         for pgno in differing.iter().rev() {
             pages.read(*pgno, &mut page)?;
+            if Some(ltx::page_checksum(*pgno, &page)) != sums.get(*pgno) {
+                return Err(ApplyError::History(format!("page {pgno} read differently the second time")));
+            }
             if *pgno == Pgno::ONE {
                 self.raise_cookie(&mut page)?;
                 sums.set(Pgno::ONE, ltx::page_checksum(Pgno::ONE, &page));
-            } else if Some(ltx::page_checksum(*pgno, &page)) != sums.get(*pgno) {
-                return Err(ApplyError::History(format!("page {pgno} read differently the second time")));
+            } else {
+                self.write_page(*pgno, Some(&page))?;
             }
-            self.write_page(*pgno, Some(&page))?;
         }
-        if count < self.sums.pages() {
-            self.write_page(Pgno(count + 1), None)?;
-        }
+        let first = (differing.first() == Some(&Pgno::ONE)).then_some(&mut page);
+        self.write_first_and_cut(first, (count < self.sums.pages()).then_some(count))?;
         Ok(Turned { pages: differing.len() as u64, checksum: sums.rolling() })
     }
 
-    pub(super) fn write_page(&self, pgno: Pgno, page: Option<&[u8]>) -> Result<(), ApplyError> {
+    fn write_page(&self, pgno: Pgno, page: Option<&[u8]>) -> Result<(), ApplyError> {
         self.worker
             .sql()
             .prepare_cached("INSERT INTO sqlite_dbpage(pgno, data) VALUES(?1, ?2)")?
@@ -146,20 +153,56 @@ impl Live {
         Ok(())
     }
 
+    /// Page 1 and the number of pages to keep, where they change.
+    fn write_first_and_cut(&self, first: Option<&mut Vec<u8>>, keep: Option<u32>) -> Result<(), ApplyError> {
+        let now = self.cookie()?;
+        let mut wanted = now;
+        if let Some(page) = first {
+            wanted = cookie_of(page);
+            page[COOKIE].copy_from_slice(&now.to_be_bytes());
+            self.write_page(Pgno::ONE, Some(page))?;
+        }
+        if let Some(keep) = keep {
+            self.write_page(Pgno(keep + 1), None)?;
+        }
+        if wanted != now {
+            self.worker.sql().execute_batch(&format!("PRAGMA schema_version={}", wanted.cast_signed()))?;
+        }
+        Ok(())
+    }
+
+    /// Writes pages whatever the checksums say of the file: they describe history's end, not the file.
+    pub(super) fn overwrite(&mut self, pages: &mut dyn Pages, changed: &[Pgno]) -> Result<(), ApplyError> {
+        self.worker.sql().execute_batch("PRAGMA writable_schema=ON")?;
+        let count = pages.count();
+        let lock_page = Pgno::lock_page(self.sums.page_size());
+        let now = self.worker.page_count()?;
+        let mut page = vec![0; self.sums.page_size() as usize];
+        let all: BTreeSet<Pgno> = changed.iter().copied().chain((now + 1..=count).map(Pgno)).collect();
+        for pgno in all.iter().rev().filter(|pgno| pgno.0 <= count && **pgno != lock_page) {
+            pages.read(*pgno, &mut page)?;
+            if *pgno != Pgno::ONE {
+                self.write_page(*pgno, Some(&page))?;
+            }
+        }
+        let first = (all.first() == Some(&Pgno::ONE)).then_some(&mut page);
+        self.write_first_and_cut(first, (count < now).then_some(count))
+    }
+
     /// A connection that cached the schema under a cookie must never meet that cookie with another schema. The one in
     /// force is the highest there was, since each turn back goes above it.
     fn raise_cookie(&self, page: &mut [u8]) -> Result<(), ApplyError> {
-        let now: u32 = self
-            .worker
-            .sql()
-            .query_row("PRAGMA schema_version", [], |row| row.get::<_, i64>(0))
-            .map(|cookie| u32::try_from(cookie & 0xffff_ffff).unwrap_or(0))?;
-        let mut old = [0; 4];
-        old.copy_from_slice(&page[COOKIE]);
-        if u32::from_be_bytes(old) != now {
+        let now = self.cookie()?;
+        if cookie_of(page) != now {
             page[COOKIE].copy_from_slice(&now.wrapping_add(1).to_be_bytes());
         }
         Ok(())
+    }
+
+    /// The schema cookie in force.
+    fn cookie(&self) -> Result<u32, ApplyError> {
+        let now = self.worker.sql().query_row("PRAGMA schema_version", [], |row| row.get::<_, i64>(0))?;
+        Ok(u32::try_from(now & 0xffff_ffff).unwrap_or(0))
     }
 
     /// Captures and seals what a turn committed, and holds it against what it must add up to.
@@ -178,4 +221,10 @@ impl Live {
         }
         Err(ApplyError::History("the write-ahead log's index never settled".into()))
     }
+}
+
+fn cookie_of(page: &[u8]) -> u32 {
+    let mut cookie = [0; 4];
+    cookie.copy_from_slice(&page[COOKIE]);
+    u32::from_be_bytes(cookie)
 }

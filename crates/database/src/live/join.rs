@@ -271,24 +271,6 @@ impl Live {
         Ok(())
     }
 
-    /// Writes pages whatever the checksums say of the file: they describe history's end, not the file.
-    fn overwrite(&mut self, pages: &mut dyn Pages, changed: &[Pgno]) -> Result<(), ApplyError> {
-        self.worker.sql().execute_batch("PRAGMA writable_schema=ON")?;
-        let count = pages.count();
-        let lock_page = Pgno::lock_page(self.sums.page_size());
-        let now = self.worker.page_count()?;
-        let mut page = vec![0; self.sums.page_size() as usize];
-        let all: BTreeSet<Pgno> = changed.iter().copied().chain((now + 1..=count).map(Pgno)).collect();
-        for pgno in all.into_iter().rev().filter(|pgno| pgno.0 <= count && *pgno != lock_page) {
-            pages.read(pgno, &mut page)?;
-            self.write_page(pgno, Some(&page))?;
-        }
-        if count < now {
-            self.write_page(Pgno(count + 1), None)?;
-        }
-        Ok(())
-    }
-
     fn note_attached(&self) -> Result<(), JoinError> {
         let disk = &*self.machine.disk;
         let attached = Attached {

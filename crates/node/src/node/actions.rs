@@ -189,5 +189,9 @@ fn app_issue(code: &str, message: &str, hint: &str) -> Issue {
 /// The issue that stays while a failed restore keeps the app down.
 pub(crate) fn restore_issue(reason: &str) -> Issue {
     let message = format!("a restore failed and was rolled back, the app stays stopped: {reason}");
-    app_issue("restore_failed", &message, "mend the cause and restore again, or start the app with `stead app start`")
+    app_issue(
+        "restore_failed",
+        &message,
+        "mend the cause and restore again, or start the app with `stead app start`",
+    )
 }

@@ -107,9 +107,7 @@ fn seal_at(seals: &[(Txid, Timestamp)], moment: Moment) -> Option<Txid> {
     match moment {
         Moment::Txid(txid) => (txid != Txid::ZERO).then_some(txid),
         Moment::Now => seals.iter().map(|(txid, _)| *txid).max(),
-        Moment::Time(time) => {
-            seals.iter().filter(|(_, sealed)| *sealed <= time).map(|(txid, _)| *txid).max()
-        }
+        Moment::Time(time) => seals.iter().filter(|(_, sealed)| *sealed <= time).map(|(txid, _)| *txid).max(),
     }
 }
 
@@ -150,7 +148,8 @@ mod tests {
             home.disk().open(&home.tmp().join(name), Open::CreateNew).unwrap();
         }
         remove_leftovers(&home);
-        let left: Vec<String> = home.disk().read_dir(&home.tmp()).unwrap().into_iter().map(|e| e.name).collect();
+        let left: Vec<String> =
+            home.disk().read_dir(&home.tmp()).unwrap().into_iter().map(|e| e.name).collect();
         assert_eq!(left, ["checkpoints", "config.json"]);
     }
 }

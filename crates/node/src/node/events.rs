@@ -31,8 +31,7 @@ impl Events {
     /// Tells everyone; never waits.
     pub fn tell(&self, event: &'static str, time: Timestamp, data: serde_json::Value) {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        listeners
-            .retain(|listener| listener.try_send(Event { event, time, data: data.clone() }).is_ok());
+        listeners.retain(|listener| listener.try_send(Event { event, time, data: data.clone() }).is_ok());
     }
 }
 

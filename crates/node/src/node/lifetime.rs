@@ -39,6 +39,25 @@ pub(crate) enum HeldDown {
     Restore(String),
 }
 
+/// What becomes of a configuration that cannot be saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Save {
+    /// It is refused: whoever gave it believes that it lasts.
+    First,
+    /// It holds: it came from this machine, and comes again at the next start.
+    IfPossible,
+}
+
+fn not_saved(error: &ConfigureError) -> Issue {
+    Issue {
+        code: "config_not_saved".to_owned(),
+        component: "config",
+        message: error.to_string(),
+        path: Some("tmp/config.json".to_owned()),
+        hint: "make room or mend the permissions of tmp/, then restart the node".to_owned(),
+    }
+}
+
 /// What an earlier run left; a file that cannot be read still means "stopped".
 pub(crate) fn read_held_down(home: &Home) -> Option<HeldDown> {
     match base::disk::read(home.disk(), &home.app_stopped(), SMALL_FILE_BYTES) {
@@ -53,22 +72,32 @@ impl Core {
     pub(crate) fn configure(&self, config: Config, reason: &str) -> Result<Status, ConfigureError> {
         {
             let _turn = lock(&self.turn);
-            if self.config().is_some() {
-                return Err(ConfigureError::AlreadyConfigured);
-            }
-            if self.state() != State::Unconfigured {
-                return Err(ConfigureError::NotSaved("the node is stopping".to_owned()));
-            }
-            self.save_config(&config)?;
-            (self.setup.logging)(&config.log);
-            *lock(&self.config) = Some(config);
-            self.clear("config", "config_invalid");
-            self.compare_address();
-            self.step(LifeEvent::Configure, reason);
+            self.accept(config, reason, Save::First)?;
             self.bring_up();
         }
         self.alarm.ring();
         Ok(self.status())
+    }
+
+    /// Takes a first configuration. The caller holds `turn`.
+    pub(crate) fn accept(&self, config: Config, reason: &str, save: Save) -> Result<(), ConfigureError> {
+        if self.config().is_some() {
+            return Err(ConfigureError::AlreadyConfigured);
+        }
+        if self.state() != State::Unconfigured {
+            return Err(ConfigureError::NotSaved("the node is stopping".to_owned()));
+        }
+        match (self.save_config(&config), save) {
+            (Err(error), Save::First) => return Err(error),
+            (Err(error), Save::IfPossible) => self.raise(not_saved(&error)),
+            (Ok(()), _) => {}
+        }
+        (self.setup.logging)(&config.log);
+        *lock(&self.config) = Some(config);
+        self.clear("config", "config_invalid");
+        self.compare_address();
+        self.step(LifeEvent::Configure, reason);
+        Ok(())
     }
 
     /// Changes the running node; the texts name what only a restart can change.
@@ -76,7 +105,7 @@ impl Core {
         let _turn = lock(&self.turn);
         let before = self.config().ok_or(ConfigureError::Unconfigured)?;
         self.save_config(&config)?;
-        let later = settings::needs_restart(&before, &config);
+        let later = settings::needs_restart(&before, &config, self.setup.listening.is_none());
         let app_changed = before.app != config.app;
         (self.setup.logging)(&config.log);
         *lock(&self.config) = Some(config);
@@ -137,7 +166,10 @@ impl Core {
         self.raise(Issue {
             code: "listen_after_restart".to_owned(),
             component: "config",
-            message: format!("`listen` says {}, and the node listens on {now} until it is restarted", config.listen.0),
+            message: format!(
+                "`listen` says {}, and the node listens on {now} until it is restarted",
+                config.listen.0
+            ),
             path: Some("listen".to_owned()),
             hint: "restart the node".to_owned(),
         });
@@ -146,16 +178,21 @@ impl Core {
     fn save_config(&self, config: &Config) -> Result<(), ConfigureError> {
         let home = &self.setup.home;
         let path = home.config_file();
+        let text = config.to_saved_json();
+        let there = base::disk::read(home.disk(), &path, SMALL_FILE_BYTES);
+        if there.is_ok_and(|bytes| bytes == text.as_bytes()) {
+            return Ok(());
+        }
         let saved = (|| {
             home.disk().create_dir_all(&home.tmp())?;
             home.disk().create_dir_all(&home.data())?;
-            base::disk::write_atomic(home.disk(), &path, config.to_saved_json().as_bytes(), true)
+            base::disk::write_atomic(home.disk(), &path, text.as_bytes(), true)
         })();
         saved.map_err(|error| ConfigureError::NotSaved(format!("{}: {error}", path.display())))
     }
 
     /// Starts the databases, then the app. The caller holds `turn`.
-    fn bring_up(&self) {
+    pub(crate) fn bring_up(&self) {
         let Some(config) = self.config() else { return };
         if !matches!(self.state(), State::Starting | State::Primary | State::Replica) {
             return;

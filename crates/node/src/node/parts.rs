@@ -6,7 +6,8 @@
 use app::{AppStatus, LogLine, RestartPolicy, Runner, Spec};
 use base::DatabasePath;
 use database::engine::{
-    Change, Check, CheckError, Cut, CutError, DatabaseInfo, Engine, HistoryProblem, Notify, Settings, TurnError,
+    Change, Check, CheckError, Cut, CutError, DatabaseInfo, Engine, HistoryProblem, Notify, Settings,
+    TurnError,
 };
 use database::history::History;
 use database::ledger::Vector;

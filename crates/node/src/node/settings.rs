@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// What the app must not inherit: the right to change the node, and the node's own line to the supervisor.
-const NOT_FOR_THE_APP: [&str; 3] = ["STEAD_TOKEN", app::protocol::DESCRIPTOR_VARIABLE, app::protocol::NODE_COOKIE_VARIABLE];
+const NOT_FOR_THE_APP: [&str; 3] =
+    ["STEAD_TOKEN", app::protocol::DESCRIPTOR_VARIABLE, app::protocol::NODE_COOKIE_VARIABLE];
 
 /// The first WAL size at which the engine seals and rotates whatever else happens.
 const WAL_LIMIT_BYTES: u64 = 64 << 20;
@@ -109,11 +110,11 @@ pub(super) fn checkpoints(config: &Config) -> Option<Rhythm> {
     Some(Rhythm { every, keep: usize::try_from(config.checkpoints.keep).unwrap_or(usize::MAX) })
 }
 
-/// The keys that differ and that only a restart can change.
-pub(super) fn needs_restart(before: &Config, after: &Config) -> Vec<String> {
+/// The keys that differ and that only a restart can change; where a flag decides `listen`, nothing else does.
+pub(super) fn needs_restart(before: &Config, after: &Config, listen_by_flag: bool) -> Vec<String> {
     let keys = [
         ("name", before.name != after.name),
-        ("listen", before.listen != after.listen),
+        ("listen", !listen_by_flag && before.listen != after.listen),
         ("storage", before.storage != after.storage),
         ("retention", before.retention != after.retention),
         ("databases", before.databases != after.databases),
@@ -137,9 +138,9 @@ mod tests {
     fn what_only_a_restart_can_change_is_named() {
         let before = config(r#"{"name":"a","app":{"command":"x"}}"#);
         let live = config(r#"{"name":"a","app":{"command":"y"},"checkpoints":{"every":"1h"}}"#);
-        assert!(needs_restart(&before, &live).is_empty());
+        assert!(needs_restart(&before, &live, false).is_empty());
         let later = config(r#"{"name":"a","databases":[{"path":"data/b.db"}],"retention":{"keep":"1d"}}"#);
-        let told = needs_restart(&before, &later);
+        let told = needs_restart(&before, &later, false);
         assert_eq!(told.len(), 2);
         assert!(told[1].starts_with("`databases`"), "{told:?}");
     }

@@ -76,16 +76,19 @@ impl Core {
         let kept = lock(&self.parts).database.clone()?;
         let worst = infos.iter().find_map(|info| info.trouble.as_ref().map(|trouble| (info, trouble)));
         match worst {
-            Some((info, issue)) if kept.state == "ok" => {
-                Some(Component { state: "degraded", error: Some(format!("{}: {}", info.path, issue.message)), ..kept })
-            }
+            Some((info, issue)) if kept.state == "ok" => Some(Component {
+                state: "degraded",
+                error: Some(format!("{}: {}", info.path, issue.message)),
+                ..kept
+            }),
             _ => Some(kept),
         }
     }
 
     fn storage_component(&self, has_store: bool, infos: &[DatabaseInfo]) -> Option<Component> {
         let kept = lock(&self.parts).database.clone().filter(|_| has_store)?;
-        let wrong = infos.iter().find_map(|info| info.trouble.as_ref().filter(|t| t.code.starts_with("store")));
+        let wrong =
+            infos.iter().find_map(|info| info.trouble.as_ref().filter(|t| t.code.starts_with("store")));
         Some(match wrong {
             Some(issue) => Component { state: "degraded", error: Some(issue.message.clone()), ..kept },
             None => Component { error: None, ..kept },
@@ -177,9 +180,9 @@ fn database_status(info: &DatabaseInfo, boottime: Duration) -> DatabaseStatus {
         pages: info.pages,
         page_size: info.page_size,
         stored_txid: info.stored_txid,
-        lag_ms: info.dirty_since.map_or(0, |since| {
-            u64::try_from(boottime.saturating_sub(since).as_millis()).unwrap_or(u64::MAX)
-        }),
+        lag_ms: info
+            .dirty_since
+            .map_or(0, |since| u64::try_from(boottime.saturating_sub(since).as_millis()).unwrap_or(u64::MAX)),
         history: info.history.clone(),
         issue: info.trouble.as_ref().map(|trouble| trouble.message.clone()),
     }

@@ -33,7 +33,10 @@ fn a_posted_configuration_is_saved_and_started_databases_first() {
 
     let status = node.configure(with_app()).unwrap();
 
-    assert_eq!((status.state, status.role, status.name.as_deref()), (State::Primary, Some("primary"), Some("notes")));
+    assert_eq!(
+        (status.state, status.role, status.name.as_deref()),
+        (State::Primary, Some("primary"), Some("notes"))
+    );
     assert_eq!(world.done(), ["start databases", "start ./app"]);
     let saved = dir.path().join("tmp/config.json");
     assert_eq!(rustix::fs::stat(&saved).unwrap().st_mode & 0o777, 0o600);
@@ -177,15 +180,17 @@ fn a_point_in_time_takes_the_newest_moment_that_is_whole() {
     let world = world(&dir);
     let node = node(&dir, &world);
     node.configure(with_app()).unwrap();
+    let begun = node.status().since.0;
+    let moment = |ms: i64| Timestamp(begun + ms);
     for txid in [1, 2, 3] {
-        world.ledger.note_vector(Timestamp(txid as i64 * 1000), &world.vector(txid)).unwrap();
+        world.ledger.note_vector(moment(txid as i64 * 1000), &world.vector(txid)).unwrap();
     }
     *world.lost.lock().unwrap() = vec![2];
-    let time = |ms| RestoreRequest { target: Target::Time(Timestamp(ms)), dry_run: true };
+    let time = |ms| RestoreRequest { target: Target::Time(moment(ms)), dry_run: true };
 
-    assert_eq!(node.restore(time(9000)).unwrap().as_of, Timestamp(3000));
+    assert_eq!(node.restore(time(9000)).unwrap().as_of, moment(3000));
     let older = node.restore(time(2500)).unwrap();
-    assert_eq!((older.as_of, older.databases[0].to.unwrap().txid.0), (Timestamp(1000), 1));
+    assert_eq!((older.as_of, older.databases[0].to.unwrap().txid.0), (moment(1000), 1));
     assert!(matches!(node.restore(time(500)), Err(RestoreError::NothingThere(_))));
 
     *world.lost.lock().unwrap() = vec![1, 2, 3];

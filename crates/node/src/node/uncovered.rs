@@ -48,10 +48,7 @@ fn databases_among(open: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
             .and_then(|e| e.to_str())
             .is_some_and(|e| matches!(e.to_ascii_lowercase().as_str(), "db" | "db3" | "sqlite" | "sqlite3"))
     };
-    open.iter()
-        .filter(|path| named(path) || has(path, "-wal") || has(path, "-journal"))
-        .cloned()
-        .collect()
+    open.iter().filter(|path| named(path) || has(path, "-wal") || has(path, "-journal")).cloned().collect()
 }
 
 /// What is wrong with such a database, with the line that mends it.
@@ -64,14 +61,19 @@ pub fn issue(home: &Path, path: &Path, pid: u32) -> Issue {
         }
         Err(_) => (
             path.display().to_string(),
-            format!("let the app keep it below {}, and name it under `databases:`", home.join("data").display()),
+            format!(
+                "let the app keep it below {}, and name it under `databases:`",
+                home.join("data").display()
+            ),
         ),
     };
     Issue {
         code: CODE.to_owned(),
         component: "database",
-        message: format!("the app (pid {pid}) has {name} open, which no entry under `databases` covers: \
-                          it is in no checkpoint"),
+        message: format!(
+            "the app (pid {pid}) has {name} open, which no entry under `databases` covers: \
+                          it is in no checkpoint"
+        ),
         path: Some(name),
         hint,
     }
@@ -84,10 +86,11 @@ mod tests {
 
     #[test]
     fn a_database_is_told_by_its_name_or_by_its_journal() {
-        let open: BTreeSet<PathBuf> = ["/h/a.db", "/h/b", "/h/b-wal", "/h/c", "/h/d-journal", "/h/d", "/h/log.txt"]
-            .into_iter()
-            .map(PathBuf::from)
-            .collect();
+        let open: BTreeSet<PathBuf> =
+            ["/h/a.db", "/h/b", "/h/b-wal", "/h/c", "/h/d-journal", "/h/d", "/h/log.txt"]
+                .into_iter()
+                .map(PathBuf::from)
+                .collect();
         let found = databases_among(&open);
         assert_eq!(found, [PathBuf::from("/h/a.db"), "/h/b".into(), "/h/d".into()]);
     }

@@ -14,7 +14,8 @@ pub fn bulk(plan: &Plan) {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().to_owned();
         std::fs::create_dir_all(home.join(".stead")).unwrap();
-        let ledger = Arc::new(database::ledger::Ledger::open(&home.join(".stead/ledger.sqlite"), None).unwrap());
+        let ledger =
+            Arc::new(database::ledger::Ledger::open(&home.join(".stead/ledger.sqlite"), None).unwrap());
         let settings = Settings {
             home: home.clone(),
             entries: vec![Entry::File { path: DatabasePath::parse("data/a.db").unwrap(), schema: None }],
@@ -71,7 +72,10 @@ pub fn latency(_: &Plan) {
     node.until_followed();
     let level0 = home.join("data/database.sqlite-litestream/ltx/0");
     let newest = || {
-        let names = std::fs::read_dir(&level0).unwrap().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let names = std::fs::read_dir(&level0)
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok());
         names.filter(|name| name.ends_with(".ltx")).max()
     };
     let mut times = Vec::new();

@@ -92,7 +92,8 @@ impl Node {
     /// The pids of supervisor and node.
     pub fn pids(&self) -> Vec<u32> {
         let tid = self.child.id();
-        let children = std::fs::read_to_string(format!("/proc/{tid}/task/{tid}/children")).unwrap_or_default();
+        let children =
+            std::fs::read_to_string(format!("/proc/{tid}/task/{tid}/children")).unwrap_or_default();
         std::iter::once(tid).chain(children.split_whitespace().filter_map(|pid| pid.parse().ok())).collect()
     }
 }
@@ -144,13 +145,17 @@ pub fn start(_: &Plan) {
         let from = wall.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
         if round == 0 {
             let conn = rusqlite::Connection::open(home.join("data/database.sqlite")).unwrap();
-            conn.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+            conn.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)")
+                .unwrap();
             node.until_followed();
         } else {
             times.push((began - from) as f64 / 1e6);
         }
     }
-    println!("start to app running, existing home: p50 {:.1} ms (bound 100), all {times:.1?}", median(&mut times));
+    println!(
+        "start to app running, existing home: p50 {:.1} ms (bound 100), all {times:.1?}",
+        median(&mut times)
+    );
 }
 
 /// Wake-ups of a node whose database nobody touches.
@@ -166,6 +171,9 @@ pub fn idle(_: &Plan) {
     std::thread::sleep(Duration::from_secs(20));
     for (pid, before) in pids.iter().zip(before) {
         let rate = (wakeups(*pid) - before) as f64 / (ms(started.elapsed()) / 1000.0);
-        println!("idle: pid {pid} wakes {rate:.2} times a second (bound 1), {} KiB resident", status_field(*pid, "VmRSS"));
+        println!(
+            "idle: pid {pid} wakes {rate:.2} times a second (bound 1), {} KiB resident",
+            status_field(*pid, "VmRSS")
+        );
     }
 }

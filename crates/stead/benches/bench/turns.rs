@@ -9,8 +9,10 @@ use std::time::Instant;
 fn filled(node: &Node, megabytes: u64) -> Connection {
     let conn = Connection::open(node.home().join("data/database.sqlite")).unwrap();
     conn.busy_timeout(std::time::Duration::from_secs(30)).unwrap();
-    conn.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; CREATE TABLE big(id INTEGER PRIMARY KEY, x)")
-        .unwrap();
+    conn.execute_batch(
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; CREATE TABLE big(id INTEGER PRIMARY KEY, x)",
+    )
+    .unwrap();
     for _ in 0..megabytes.div_ceil(10) {
         conn.execute_batch(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2560)
@@ -73,7 +75,10 @@ pub fn restore(plan: &Plan) {
         node.json("POST", "/checkpoint", &format!(r#"{{"id":"{id}"}}"#));
         conn.execute("UPDATE big SET x = randomblob(3900) WHERE id % 100 = ?1", [round]).unwrap();
         let sum = |conn: &Connection| -> i64 {
-            conn.query_row("SELECT count(*) FROM big WHERE substr(x, 2000, 100) = zeroblob(100)", [], |row| row.get(0)).unwrap()
+            conn.query_row("SELECT count(*) FROM big WHERE substr(x, 2000, 100) = zeroblob(100)", [], |row| {
+                row.get(0)
+            })
+            .unwrap()
         };
         let started = Instant::now();
         let done = node.json("POST", "/restore", &format!(r#"{{"id":"{id}"}}"#));
@@ -86,7 +91,10 @@ pub fn restore(plan: &Plan) {
             .sum();
         let rows: i64 = conn.query_row("SELECT count(*) FROM big", [], |row| row.get(0)).unwrap();
         assert_eq!(sum(&conn), rows, "every row is as it was");
-        println!("restore of {megabytes} MB, 1 % changed: {own:.0} ms (bound 300) of {all:.0} ms; {}", done["steps"]);
+        println!(
+            "restore of {megabytes} MB, 1 % changed: {own:.0} ms (bound 300) of {all:.0} ms; {}",
+            done["steps"]
+        );
     }
     println!("resident after restores: {:?} KiB (bound 40 MB)", resident_kib(&node));
 }

@@ -7,8 +7,8 @@
 //! ```
 //! Flags lie over whichever it is.
 
-use super::Failure;
-use base::{Disk, Timestamp};
+use base::Timestamp;
+use cli::{Exit, Failure};
 use node::config::{Config, ListenAddress, LoadError, Overrides, Problem, Problems, StoreUrl};
 use node::control::Issue;
 use node::home::Home;
@@ -86,12 +86,9 @@ fn refused(error: &LoadError, from: &str) -> Failure {
 
 fn invalid(problems: &Problems, from: &str) -> Failure {
     let hints: Vec<&str> = problems.0.iter().map(|problem| problem.hint.as_str()).collect();
-    Failure {
-        code: super::CONFIGURATION,
-        what: format!("{from} holds no valid configuration"),
-        cause: problems.to_string(),
-        hint: hints.join("; "),
-    }
+    let causes: Vec<String> = problems.0.iter().map(ToString::to_string).collect();
+    let what = format!("{from} holds no valid configuration");
+    Failure::new(Exit::Configuration, what, causes.join("\n"), hints.join("\n"))
 }
 
 /// Keeps an unusable `tmp/config.json` under another name, for whoever mends it.
@@ -116,7 +113,7 @@ fn set_aside(home: &Home, error: &LoadError, now: Timestamp) -> Issue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base::LocalDisk;
+    use base::{Disk, LocalDisk};
     use std::sync::Arc;
 
     fn home() -> (tempfile::TempDir, Home) {
@@ -151,10 +148,14 @@ mod tests {
     #[test]
     fn flags_are_a_configuration_by_themselves_and_lie_over_the_saved_one() {
         let (_dir, home) = home();
-        let Found::Config(alone, _) = find_in(&home, None, &flags(&["./app"], None)).unwrap() else { panic!() };
+        let Found::Config(alone, _) = find_in(&home, None, &flags(&["./app"], None)).unwrap() else {
+            panic!()
+        };
         assert!(alone.app.is_some());
         saved(&home, r#"{"name":"kept"}"#);
-        let Found::Config(over, _) = find_in(&home, None, &flags(&["./app"], None)).unwrap() else { panic!() };
+        let Found::Config(over, _) = find_in(&home, None, &flags(&["./app"], None)).unwrap() else {
+            panic!()
+        };
         assert_eq!((over.name.as_str(), over.app.is_some()), ("kept", true));
     }
 
@@ -175,13 +176,18 @@ mod tests {
         saved(&home, r#"{"name":"saved"}"#);
         let file = dir.path().join("stead.yaml");
         base::disk::write_atomic(&LocalDisk, &file, b"name: named\n", false).unwrap();
-        let Found::Config(config, _) = find_in(&home, Some(&file), &flags(&[], None)).unwrap() else { panic!() };
+        let Found::Config(config, _) = find_in(&home, Some(&file), &flags(&[], None)).unwrap() else {
+            panic!()
+        };
         assert_eq!(config.name.as_str(), "named");
 
         base::disk::write_atomic(&LocalDisk, &file, b"nmae: named\n", false).unwrap();
-        assert_eq!(find_in(&home, Some(&file), &flags(&[], None)).unwrap_err().code, 78);
+        assert_eq!(find_in(&home, Some(&file), &flags(&[], None)).unwrap_err().exit, Exit::Configuration);
         let missing = dir.path().join("missing.yaml");
-        assert_eq!(find_in(&home, Some(&missing), &flags(&[], None)).unwrap_err().code, 71);
-        assert_eq!(find_in(&home, None, &flags(&[], Some("nonsense"))).unwrap_err().code, 78);
+        assert_eq!(find_in(&home, Some(&missing), &flags(&[], None)).unwrap_err().exit, Exit::System);
+        assert_eq!(
+            find_in(&home, None, &flags(&[], Some("nonsense"))).unwrap_err().exit,
+            Exit::Configuration
+        );
     }
 }

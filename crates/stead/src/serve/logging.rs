@@ -5,46 +5,61 @@
 
 use node::config::{Log, LogFormat, LogLevel};
 use std::io::IsTerminal;
-use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing::Subscriber;
+use tracing_subscriber::layer::{Layer, Layered, SubscriberExt};
 use tracing_subscriber::registry::Registry;
-use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, reload};
 
-type Lines = Box<dyn Layer<Registry> + Send + Sync>;
+/// A filter of its own, not one around the lines: the library cannot exchange those.
+type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
+type Lines = Box<dyn Layer<Filtered> + Send + Sync>;
 
 /// The way to change the log.
 pub struct Logging {
-    lines: reload::Handle<Lines, Registry>,
+    filter: reload::Handle<EnvFilter, Registry>,
+    lines: reload::Handle<Lines, Filtered>,
 }
 
 impl Logging {
     /// Begins to log as an empty configuration would.
     pub fn start() -> Logging {
-        let (layer, lines) = reload::Layer::new(lines(&Log::default()));
-        // A second subscriber in one process can only be a test's; its lines go there.
-        let _ = tracing_subscriber::registry().with(layer).try_init();
-        Logging { lines }
+        let (subscriber, logging) = Logging::prepare();
+        if tracing::subscriber::set_global_default(subscriber).is_err() {
+            // Only a test has another one already; its lines go there.
+            tracing::debug!("the log was begun before");
+        }
+        logging
+    }
+
+    fn prepare() -> (impl Subscriber + Send + Sync, Logging) {
+        let log = Log::default();
+        let (filter_layer, filter) = reload::Layer::new(filter(&log));
+        let (lines_layer, lines) = reload::Layer::new(lines(&log));
+        let subscriber = tracing_subscriber::registry().with(filter_layer).with(lines_layer);
+        (subscriber, Logging { filter, lines })
     }
 
     /// Logs as the configuration says from now on.
     pub fn change(&self, log: &Log) {
-        if let Err(error) = self.lines.reload(lines(log)) {
+        let changed = self.filter.reload(filter(log)).and_then(|()| self.lines.reload(lines(log)));
+        if let Err(error) = changed {
             tracing::warn!(%error, "the log stays as it was");
         }
     }
 }
 
+fn filter(log: &Log) -> EnvFilter {
+    let asked = std::env::var("RUST_LOG").ok().and_then(|text| EnvFilter::try_new(text).ok());
+    asked.unwrap_or_else(|| EnvFilter::new(level(log.level)))
+}
+
 fn lines(log: &Log) -> Lines {
-    let filter = std::env::var("RUST_LOG")
-        .ok()
-        .and_then(|text| EnvFilter::try_new(text).ok())
-        .unwrap_or_else(|| EnvFilter::new(level(log.level)));
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match log.format {
-        LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
         LogFormat::Text => {
             let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            layer.with_ansi(colours).with_filter(filter).boxed()
+            layer.with_ansi(colours).boxed()
         }
     }
 }
@@ -56,5 +71,24 @@ fn level(level: LogLevel) -> &'static str {
         LogLevel::Info => "info",
         LogLevel::Debug => "debug",
         LogLevel::Trace => "trace",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn form_and_level_change_while_the_node_runs() {
+        let (subscriber, logging) = Logging::prepare();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!("a line for people");
+            assert!(!tracing::enabled!(tracing::Level::DEBUG));
+            logging.change(&Log { format: LogFormat::Json, level: LogLevel::Debug });
+            tracing::info!("an object");
+            assert!(tracing::enabled!(tracing::Level::DEBUG) || std::env::var_os("RUST_LOG").is_some());
+            logging.change(&Log { format: LogFormat::Text, level: LogLevel::Error });
+            assert!(!tracing::enabled!(tracing::Level::INFO) || std::env::var_os("RUST_LOG").is_some());
+        });
     }
 }

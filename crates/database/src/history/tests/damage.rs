@@ -32,21 +32,25 @@ fn a_damaged_file_without_another_copy_is_named_and_never_used() {
 
 #[test]
 fn every_kind_of_damage_is_found() {
-    /// Length kept, and what is written at its end or over its start.
-    const DAMAGES: [(fn(u64) -> u64, &[u8], bool); 5] = [
-        (|len| len - 7, b"", false),
-        (|_| 20, b"", false),
-        (|_| 0, b"", false),
-        (|len| len, b"JUNK", true),
-        (|len| len, b"x", false),
+    /// Bytes kept of the file, or taken off its end where negative; what is then written there, or over its start.
+    struct Damage(i64, &'static [u8], bool);
+    let damages = [
+        Damage(-7, b"", false),
+        Damage(20, b"", false),
+        Damage(0, b"", true),
+        Damage(-1_000_000, b"", false),
+        Damage(i64::MAX, b"JUNK", true),
+        Damage(i64::MAX, b"x", false),
     ];
-    for (kind, (keep, bytes, at_start)) in DAMAGES.into_iter().enumerate() {
+    for (kind, Damage(keep, bytes, at_start)) in damages.into_iter().enumerate() {
         let mut world = World::new(false);
         world.seal(&[], 4);
         let second = world.seal(&[(2, 2)], 4);
         let file = LocalDisk.open(&second.path, Open::Write).unwrap();
-        file.set_len(keep(second.bytes)).unwrap();
-        file.write_at(bytes, if at_start { 0 } else { keep(second.bytes) }).unwrap();
+        let len = i64::try_from(second.bytes).unwrap();
+        let kept = if keep < 0 { (len + keep).max(0) } else { keep.min(len) }.cast_unsigned();
+        file.set_len(kept).unwrap();
+        file.write_at(bytes, if at_start { 0 } else { kept }).unwrap();
         world.reopen();
         let out = LocalDisk.open(&world.local().join("image"), Open::CreateNew).unwrap();
         let error = world.history.image(Txid(2), &*out, &mut |_, _| {}).unwrap_err();

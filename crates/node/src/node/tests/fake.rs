@@ -7,7 +7,9 @@ use crate::node::{Node, Setup};
 use app::{AppState, AppStatus, LogLine, RestartPolicy, Spec};
 use base::{Checksum, Clock, DatabasePath, Incarnation, LocalDisk, Position, Timestamp, Txid};
 use database::Machine;
-use database::engine::{Change, ChangeKind, Check, CheckError, Cut, CutError, DatabaseInfo, HistoryProblem, TurnError};
+use database::engine::{
+    Change, ChangeKind, Check, CheckError, Cut, CutError, DatabaseInfo, HistoryProblem, TurnError,
+};
 use database::history::History;
 use database::ledger::{Ledger, Vector};
 use std::path::Path;
@@ -74,8 +76,11 @@ impl World {
     }
 
     pub fn vector(&self, txid: u64) -> Vector {
-        let position =
-            Position { incarnation: Incarnation(1), txid: Txid(txid), checksum: Checksum(Checksum::FLAG | txid) };
+        let position = Position {
+            incarnation: Incarnation(1),
+            txid: Txid(txid),
+            checksum: Checksum(Checksum::FLAG | txid),
+        };
         Vector::from([(path(), position)])
     }
 }

@@ -1,0 +1,149 @@
+//! What each command does.
+
+use crate::args::{App, Cli, Command};
+use crate::client::Client;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::render;
+use clap::CommandFactory;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+mod checkpoint;
+mod config;
+mod database;
+mod image;
+mod logs;
+mod offline;
+mod restore;
+mod status;
+
+/// How a command ended.
+type Outcome = Result<Exit, Failure>;
+
+/// Runs a command.
+pub async fn run(cli: Cli) -> Outcome {
+    let Cli { global, command } = cli;
+    let json = global.json;
+    let client = || Client::find(&global);
+    match command {
+        // The binary runs these itself; reaching this is a mistake in its wiring.
+        Command::Run(_) | Command::Node(_) => {
+            Err(Failure::new(Exit::Bug, "this command does not run here", "", "please report it"))
+        }
+        Command::Status { watch } => status::run(&client, watch, json).await,
+        Command::Checkpoint(command) => checkpoint::run(&client()?, command, json).await,
+        Command::Restore(args) => restore::run(&client()?, args, json).await,
+        Command::Db(command) => database::run(&client, command, json).await,
+        Command::App(action) => app(&client()?, action, json).await,
+        Command::Config(command) => config::run(&client, command, json).await,
+        Command::Logs { lines, stderr, follow } => logs::run(&client()?, lines, stderr, follow, json).await,
+        Command::ReleaseLease => {
+            let answer = client()?.json(Method::POST, "/release-lease", Some(&json!({}))).await?;
+            Ok(said(
+                &answer,
+                json,
+                "the lease is released and the app stopped; `stead promote` takes it back",
+            ))
+        }
+        Command::Promote => {
+            let answer = client()?.json(Method::POST, "/promote", Some(&json!({}))).await?;
+            Ok(said(&answer, json, "this node may write"))
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "stead", &mut script);
+            Ok(raw(&script))
+        }
+        Command::Man { command } => man(&command),
+    }
+}
+
+async fn app(client: &Client, action: App, json: bool) -> Outcome {
+    let (word, done) = match action {
+        App::Start => ("start", "the app is started"),
+        App::Stop => ("stop", "the app is stopped, and stays so until `stead app start`"),
+        App::Restart => ("restart", "the app is restarted"),
+    };
+    let answer = client.json(Method::POST, "/app", Some(&json!({ "action": word }))).await?;
+    Ok(said(&answer, json, done))
+}
+
+/// Shows an answer, or what it means.
+fn said(answer: &Value, json: bool, meaning: &str) -> Exit {
+    if json {
+        render::json(answer)
+    } else {
+        render::line(meaning)
+    }
+    Exit::Done
+}
+
+fn man(path: &[String]) -> Outcome {
+    let mut command = Cli::command();
+    command.build();
+    for name in path {
+        command = command.find_subcommand(name).cloned().ok_or_else(|| {
+            Failure::new(
+                Exit::Usage,
+                format!("there is no command `{}`", path.join(" ")),
+                "",
+                "see `stead --help`",
+            )
+        })?;
+    }
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command).render(&mut page).map_err(|error| {
+        Failure::new(Exit::Bug, "the manual page was not made", error, "please report it")
+    })?;
+    Ok(raw(&page))
+}
+
+/// Prints bytes that are for a program.
+fn raw(bytes: &[u8]) -> Exit {
+    // Whoever reads may have gone; that ends the output, not the command.
+    let _ = std::io::Write::write_all(&mut std::io::stdout(), bytes);
+    Exit::Done
+}
+
+/// A part of a URL's path, with everything but plain characters and `/` encoded.
+fn encoded(path: &str) -> String {
+    use std::fmt::Write;
+    let mut out = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                out.push(char::from(byte))
+            }
+            byte => drop(write!(out, "%{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// The route of one database; what is no path of one must not become another route.
+fn database_route(path: &str) -> Result<String, Failure> {
+    match base::DatabasePath::parse(path) {
+        Ok(path) => Ok(format!("/databases/{}", encoded(path.as_str()))),
+        Err(bad) => {
+            Err(Failure::new(Exit::Usage, bad.to_string(), "", "`stead db list` shows those there are"))
+        }
+    }
+}
+
+/// The items of a list in an answer.
+fn items<'a>(answer: &'a Value, key: &str) -> &'a [Value] {
+    answer[key].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_encoded_but_keep_their_slashes() {
+        assert_eq!(encoded("data/a b/ü?.db"), "data/a%20b/%C3%BC%3F.db");
+        assert_eq!(database_route("data/a.db").unwrap(), "/databases/data/a.db");
+        assert_eq!(database_route("../config").unwrap_err().exit, Exit::Usage);
+    }
+}

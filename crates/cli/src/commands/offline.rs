@@ -1,0 +1,310 @@
+//! `stead db restore`: from a history to a file, without a node.
+//!
+//! A node may be writing the same history. Here it is only read: what the engine would tidy up when it opens one is
+//! left alone.
+
+use super::{Outcome, image, said};
+use crate::args::MomentArgs;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::moment;
+use crate::progress::Progress;
+use base::disk::{Entry, Metadata};
+use base::{Clock, DatabasePath, Disk, DiskFile, Incarnation, LocalDisk, Open, SystemClock, Txid};
+use database::history::{History, ImageError, local_base, store_base};
+use jiff::tz::TimeZone;
+use node::config::StoreUrl;
+use serde_json::json;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How often another way is tried when a history file turns out to be damaged.
+const TRIES_MAX: usize = 64;
+/// How many incarnations of one path are looked for beyond the last one found.
+const GAP_MAX: u32 = 16;
+
+/// Writes a database as it was into a new file.
+pub fn restore(source: &str, output: &Path, at: &MomentArgs, json: bool) -> Outcome {
+    image::refuse_existing(output)?;
+    let base = find(source)?;
+    let history = History::open(Arc::new(Onlooker), base.clone(), None).map_err(|error| {
+        Failure::system(format!("the history of {source} cannot be read"), error, "check its owner and mode")
+    })?;
+    let target = target(&history, at, source)?;
+    let part = image::beside(output);
+    let written = write(&history, target, &part, output);
+    if written.is_err() {
+        // The half-written file must not stay; the first error is the one to report.
+        let _ = LocalDisk.remove_file(&part);
+    }
+    let (txid, checksum) = written?;
+    let answer = json!({
+        "history": base.display().to_string(), "file": output.display().to_string(),
+        "txid": txid, "checksum": checksum,
+    });
+    Ok(said(&answer, json, &format!("{} holds {source} as of TXID {txid}", output.display())))
+}
+
+/// The directory of a history: a URL in a store, a database's path, or the directory itself. The newest incarnation.
+fn find(source: &str) -> Result<PathBuf, Failure> {
+    let usage = |cause: String, hint: String| {
+        Failure::new(Exit::Usage, format!("`{source}` names no history"), cause, hint)
+    };
+    let base_of: Box<dyn Fn(Incarnation) -> PathBuf> = if source.contains("://") {
+        let url = StoreUrl::parse(source).map_err(|fault| usage(fault.message, fault.hint))?;
+        let path = url.directory().to_owned();
+        if has_history(&path) {
+            return Ok(path);
+        }
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let root = base::disk::parent(&path).to_owned();
+        let name = DatabasePath::parse(&name).map_err(|bad| usage(bad.to_string(), String::new()))?;
+        Box::new(move |incarnation| store_base(&root, &name, incarnation))
+    } else {
+        let path = PathBuf::from(source);
+        if has_history(&path) {
+            return Ok(path);
+        }
+        Box::new(move |incarnation| local_base(&path, incarnation))
+    };
+    let (mut newest, mut n) = (None, 1);
+    while n <= newest.as_ref().map_or(0, |(found, _)| *found) + GAP_MAX {
+        let base = base_of(Incarnation(n));
+        if has_history(&base) {
+            newest = Some((n, base));
+        }
+        n += 1;
+    }
+    newest.map(|(_, base)| base).ok_or_else(|| {
+        Failure::system(
+            format!("there is no history of {source}"),
+            format!("{} does not exist", base_of(Incarnation(1)).join("ltx").display()),
+            "name a database, its history's directory, or file:///STORE/PATH; `stead db list` prints them",
+        )
+    })
+}
+
+fn has_history(base: &Path) -> bool {
+    LocalDisk.metadata(&base.join("ltx")).is_ok_and(|found| found.is_dir)
+}
+
+/// The seal that a moment means.
+fn target(history: &History, at: &MomentArgs, source: &str) -> Result<Txid, Failure> {
+    let nothing = |cause: String| {
+        Failure::new(Exit::Failed, format!("{source} is not kept as of then"), cause, "choose a later moment")
+    };
+    match (at.txid, &at.time) {
+        (Some(txid), _) => Ok(Txid(txid)),
+        (None, Some(time)) => {
+            let time = moment::parse(time, SystemClock.now(), &TimeZone::system())?;
+            let files = history.files();
+            let sealed = files
+                .iter()
+                .filter_map(|file| history.header(file))
+                .filter(|header| header.timestamp <= time);
+            sealed
+                .map(|header| header.max_txid)
+                .max()
+                .ok_or_else(|| nothing(format!("nothing was sealed by {time}")))
+        }
+        (None, None) => match history.last() {
+            Some(last) => Ok(last.header.max_txid),
+            None => Err(nothing("the history is empty or has a gap at its start".to_owned())),
+        },
+    }
+}
+
+fn write(
+    history: &History,
+    target: Txid,
+    part: &Path,
+    output: &Path,
+) -> Result<(Txid, base::Checksum), Failure> {
+    let failed = |error: io::Error| image::unwritable(output, &error);
+    let damaged = |error: &dyn std::fmt::Display| {
+        let hint = "another copy may be whole: try the store's, or another --txid";
+        Failure::new(Exit::Failed, format!("{} was not written", output.display()), error, hint)
+    };
+    let mut progress = Progress::new(output.display().to_string());
+    for _ in 0..TRIES_MAX {
+        let plan = history.plan(target).map_err(|error| damaged(&error))?;
+        let file = LocalDisk.open(part, Open::Create { private: false }).map_err(failed)?;
+        match plan.image(&*file, &mut |done, total| progress.at(done, total)) {
+            Ok(imaged) => {
+                file.sync().map_err(failed)?;
+                image::publish(part, output)?;
+                return Ok((imaged.txid, imaged.checksum));
+            }
+            // It is marked now: the next plan goes another way, or names what is missing.
+            Err(ImageError::Damaged { .. }) => {}
+            Err(ImageError::Output(error)) => return Err(failed(error)),
+            Err(error) => return Err(damaged(&error)),
+        }
+    }
+    Err(damaged(&"too many files are damaged"))
+}
+
+/// The machine's disk for one who only looks: nothing is made, moved or removed.
+#[derive(Debug)]
+struct Onlooker;
+
+impl Disk for Onlooker {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn DiskFile>> {
+        match how {
+            Open::Read => LocalDisk.open(path, how),
+            _ => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+        }
+    }
+
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        LocalDisk.metadata(path)
+    }
+
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        LocalDisk.read_dir(path)
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn remove_file(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn create_dir_all(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        LocalDisk.free_bytes(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::{Checksum, DatabasePath, Epoch, Pgno, Timestamp};
+    use ltx::{Header, Rolling, page_checksum};
+
+    const PAGE_BYTES: u32 = 512;
+
+    /// A history of one page, sealed once for each byte that fills it, a second apart.
+    fn seal(base: &Path, fills: &[u8]) {
+        let history = History::open(Arc::new(LocalDisk), base.to_owned(), None).unwrap();
+        let mut before = Checksum::NONE;
+        for (index, fill) in fills.iter().enumerate() {
+            let page = vec![*fill; PAGE_BYTES as usize];
+            let mut rolling = Rolling::default();
+            rolling.toggle(page_checksum(Pgno::ONE, &page));
+            let txid = Txid(index as u64 + 1);
+            let mut file = history
+                .begin(Header {
+                    page_size: PAGE_BYTES,
+                    commit: 1,
+                    min_txid: txid,
+                    max_txid: txid,
+                    timestamp: Timestamp(1_000_000_000_000 + 1000 * index as i64),
+                    wal_offset: 0,
+                    wal_size: 0,
+                    wal_salt1: 0,
+                    wal_salt2: 0,
+                    epoch: Epoch(1),
+                    checksum_after: rolling.value(),
+                    checksum_before: before,
+                    wal_frame_checksum: 0,
+                })
+                .unwrap();
+            file.page(Pgno::ONE, &page).unwrap();
+            file.publish().unwrap();
+            before = rolling.value();
+        }
+    }
+
+    fn at(txid: Option<u64>, time: Option<&str>) -> MomentArgs {
+        MomentArgs { time: time.map(str::to_owned), txid }
+    }
+
+    fn fill_of(file: &Path) -> u8 {
+        let bytes = base::disk::read(&LocalDisk, file, 10_000).unwrap();
+        assert_eq!(bytes.len(), PAGE_BYTES as usize);
+        bytes[200]
+    }
+
+    #[test]
+    fn a_database_comes_back_as_it_was_and_the_newest_file_of_the_name_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = dir.path().join("a.db");
+        seal(&local_base(&database, Incarnation(1)), &[9, 9]);
+        seal(&local_base(&database, Incarnation(2)), &[1, 2, 3]);
+        let source = database.display().to_string();
+        for (name, moment, fill) in [
+            ("last", at(None, None), 3),
+            ("second", at(Some(2), None), 2),
+            ("then", at(None, Some("2001-09-09T01:46:41.5Z")), 2),
+        ] {
+            let out = dir.path().join(name);
+            assert_eq!(restore(&source, &out, &moment, true), Ok(Exit::Done), "{name}");
+            assert_eq!(fill_of(&out), fill, "{name}");
+            assert_eq!(
+                restore(&source, &out, &moment, true).unwrap_err().exit,
+                Exit::System,
+                "overwrites {name}"
+            );
+        }
+        for (name, moment) in [("none", at(Some(4), None)), ("early", at(None, Some("2001-09-09T01:46:39Z")))]
+        {
+            let out = dir.path().join(name);
+            assert_eq!(restore(&source, &out, &moment, true).unwrap_err().exit, Exit::Failed, "{name}");
+            assert!(LocalDisk.metadata(&out).is_err());
+        }
+        assert!(LocalDisk.read_dir(dir.path()).unwrap().iter().all(|entry| !entry.name.ends_with(".tmp")));
+    }
+
+    #[test]
+    fn a_store_is_named_by_its_url() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = DatabasePath::parse("data/a.db").unwrap();
+        seal(&store_base(dir.path(), &path, Incarnation(1)), &[5]);
+        let out = dir.path().join("out");
+        let source = format!("file://{}/data/a.db", dir.path().display());
+        assert_eq!(restore(&source, &out, &at(None, None), true), Ok(Exit::Done));
+        assert_eq!(fill_of(&out), 5);
+        for (source, exit) in [
+            (format!("{source}x"), Exit::System),
+            ("s3://bucket/data/a.db".to_owned(), Exit::Usage),
+            ("file://relative".to_owned(), Exit::Usage),
+        ] {
+            assert_eq!(
+                restore(&source, &dir.path().join("x"), &at(None, None), true).unwrap_err().exit,
+                exit
+            );
+        }
+    }
+
+    #[test]
+    fn a_history_in_use_is_only_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = dir.path().join("a.db");
+        let base = local_base(&database, Incarnation(1));
+        seal(&base, &[1]);
+        let unfinished = base.join("ltx/0/being-written.tmp");
+        LocalDisk.open(&unfinished, Open::CreateNew).unwrap();
+        restore(&database.display().to_string(), &dir.path().join("out"), &at(None, None), true).unwrap();
+        assert!(LocalDisk.metadata(&unfinished).is_ok());
+        let absent = dir.path().join("none.db");
+        assert!(
+            restore(&absent.display().to_string(), &dir.path().join("y"), &at(None, None), true).is_err()
+        );
+        assert_eq!(LocalDisk.read_dir(dir.path()).unwrap().len(), 2, "nothing was made");
+    }
+}

@@ -1,0 +1,50 @@
+//! The database engine on a simulated machine: seeded worlds, and a crash at every step of what it does.
+//!
+//! ```text
+//! drive (what happens) ─▶ world (engine, crashes) ─▶ machine (disk, clock, kernel, with turns for others)
+//!                             │   └─▶ app (processes with SQLite) ─▶ content (rows)
+//!                             └─▶ checks (what must hold) ─▶ model (states, and which may be lost)
+//! ```
+//! `STEAD_SIM_SEEDS=10000 cargo test --release -p database --test simulation` runs as many worlds;
+//! `STEAD_SIM_SEED=7` runs that one.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod app;
+mod checks;
+mod content;
+mod drive;
+mod machine;
+mod model;
+mod world;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Worlds in an ordinary run.
+const SEEDS: u64 = 40;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn whatever_happens_nothing_acknowledged_is_lost() {
+    if let Some(seed) = number("STEAD_SIM_SEED") {
+        return drive::run(seed);
+    }
+    let next = AtomicU64::new(number("STEAD_SIM_FROM").unwrap_or(0));
+    let end = next.load(Ordering::Relaxed) + number("STEAD_SIM_SEEDS").unwrap_or(SEEDS);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        return;
+                    }
+                    drive::run(seed);
+                }
+            });
+        }
+    });
+}

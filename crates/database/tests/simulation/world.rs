@@ -1,0 +1,297 @@
+//! One machine from its first boot on: the engine, the applications, the crashes, and what must be true after each.
+
+use crate::app::Apps;
+use crate::machine::{Meanwhile, NODE, SharedClock, SharedDisk, SharedKernel};
+use crate::model::Moment;
+use base::sim::{SimClock, SimDisk, SimRandom, SimVfs};
+use base::{Clock, DatabasePath, Disk, Epoch, Incarnation, Random, Txid};
+use database::history::Retention;
+use database::ledger::{Ledger, Vector};
+use database::{Engine, Entry, Machine, Notice, Settings};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+pub const HOME: &str = "/stead-simulation/home";
+const STORE: &str = "/stead-simulation/store";
+
+/// What dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    /// The engine's process.
+    Engine,
+    /// Every process.
+    Processes,
+    /// The machine.
+    Power,
+}
+
+/// How a world is set up.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub apps: u32,
+    pub sync_interval: Duration,
+    pub keep: Duration,
+    pub local_bytes: u64,
+    pub store: bool,
+    pub wal_limit_bytes: u64,
+}
+
+/// A checkpoint, as it must be.
+#[derive(Clone, Debug)]
+pub struct Saved {
+    pub vector: Vector,
+    pub moment: Moment,
+}
+
+pub struct World {
+    pub seed: u64,
+    pub random: SimRandom,
+    pub disk: SimDisk,
+    pub clock: SimClock,
+    pub apps: Rc<RefCell<Apps>>,
+    pub setup: Setup,
+    pub vfs: SimVfs,
+    boots: Arc<AtomicU64>,
+    pub engine: Option<Engine>,
+    pub ledger: Option<Arc<Ledger>>,
+    notices: Arc<Mutex<Vec<String>>>,
+    pub saved: BTreeMap<String, Saved>,
+    /// A checkpoint whose insertion failed, or was interrupted.
+    pub unsure: BTreeMap<String, Saved>,
+    /// A turn that failed or was interrupted: from where to where.
+    pub turning: Option<(Moment, Moment)>,
+    /// What the last turn's undo vector must lead to.
+    pub undo: Option<Moment>,
+    pub names: u64,
+    /// Seals seen of each database.
+    seals: BTreeMap<String, (Incarnation, Txid)>,
+}
+
+fn unused_name() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    format!("world-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+impl World {
+    /// A fresh machine, not started.
+    pub fn new(seed: u64, setup: Setup) -> World {
+        let random = SimRandom::new(seed);
+        let clock = SimClock::default();
+        let disk = SimDisk::new(clock.clone(), SimRandom::new(random.next_u64()));
+        for dir in [HOME, STORE] {
+            disk.create_dir_all(&Path::new(dir).join(".stead")).unwrap();
+            disk.create_dir_all(&Path::new(dir).join("data")).unwrap();
+        }
+        for dir in ["/", "/stead-simulation", HOME, STORE] {
+            disk.sync_dir(Path::new(dir)).unwrap();
+        }
+        let vfs = SimVfs::register(&disk, &unused_name()).unwrap();
+        let app_random = SimRandom::new(random.next_u64());
+        let apps = Apps::new(&disk, Path::new(HOME), vfs.name(), app_random, setup.apps);
+        World {
+            seed,
+            random,
+            disk,
+            clock,
+            apps: Rc::new(RefCell::new(apps)),
+            setup,
+            vfs,
+            boots: Arc::default(),
+            engine: None,
+            ledger: None,
+            notices: Arc::default(),
+            saved: BTreeMap::new(),
+            unsure: BTreeMap::new(),
+            turning: None,
+            undo: None,
+            names: 0,
+            seals: BTreeMap::new(),
+        }
+    }
+
+    pub fn store(&self) -> Option<PathBuf> {
+        self.setup.store.then(|| STORE.into())
+    }
+
+    pub fn note(&self, text: impl Into<String>) {
+        let mut apps = self.apps.borrow_mut();
+        let notices = std::mem::take(&mut *self.notices.lock().unwrap_or_else(PoisonError::into_inner));
+        apps.trace.extend(notices);
+        apps.note(text);
+    }
+
+    pub fn chance(&self, percent: u64) -> bool {
+        self.random.below(100) < percent
+    }
+
+    pub fn halted(&self) -> bool {
+        self.disk.metadata(Path::new("/")).is_err()
+    }
+
+    fn settings(&self) -> Settings {
+        let path = |text| DatabasePath::parse(text).unwrap();
+        let notices = SharedKernel { disk: self.disk.clone(), boots: self.boots.clone() };
+        Settings {
+            home: HOME.into(),
+            entries: vec![
+                Entry::File { path: path("data/main.sqlite"), schema: None },
+                Entry::Pattern { dir: "data".into(), pattern: "**/*.db".into() },
+            ],
+            sync_interval: self.setup.sync_interval,
+            retention: Retention { keep: self.setup.keep, local_bytes: self.setup.local_bytes },
+            store: self.store(),
+            epoch: Epoch(1),
+            wal_limit_bytes: self.setup.wal_limit_bytes,
+            machine: Machine {
+                disk: Arc::new(SharedDisk(self.disk.clone())),
+                clock: Arc::new(SharedClock(self.clock.clone())),
+                random: Arc::new(self.random.clone()),
+                vfs: Some(self.vfs.name().to_owned()),
+                kernel: Arc::new(notices),
+            },
+        }
+    }
+
+    /// Starts the engine; an error only where the machine halted or is broken on purpose.
+    pub fn try_start(&mut self) -> Result<(), String> {
+        self.note("start");
+        let ledger = Ledger::open(&Path::new(HOME).join(".stead/ledger.sqlite"), Some(self.vfs.name()))
+            .map_err(|error| format!("ledger: {error}"))?;
+        let ledger = Arc::new(ledger);
+        let notices = Arc::clone(&self.notices);
+        let notify = move |Notice::Database { path, what, message }| {
+            let text = format!("  {path} {what}: {message}");
+            notices.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        };
+        self.seals.clear();
+        let engine = Engine::stepped(self.settings(), Arc::clone(&ledger), Arc::new(notify))
+            .map_err(|error| error.to_string())?;
+        self.engine = Some(engine);
+        self.ledger = Some(ledger);
+        self.remember_seals();
+        Ok(())
+    }
+
+    fn remember_seals(&mut self) {
+        let Some(engine) = &self.engine else { return };
+        for info in engine.databases() {
+            if let Some(at) = info.position {
+                self.seals.insert(info.path.as_str().to_owned(), (at.incarnation, at.txid));
+            }
+        }
+    }
+
+    /// Lets the engine do something, others acting meanwhile or not; what it seals is safe from then on.
+    pub fn with_engine<T>(&mut self, others: bool, act: impl FnOnce(&Engine) -> T) -> T {
+        let engine = self.engine.as_ref().expect("invariant: it runs");
+        let (lengths, unnoticed) = {
+            let apps = self.apps.borrow();
+            (apps.model.lengths(), apps.model.unnoticed.clone())
+        };
+        let done = {
+            let _turns = others.then(|| {
+                let (apps, random) = (Rc::clone(&self.apps), self.random.clone());
+                Meanwhile::others(move || {
+                    if random.below(100) < 12 {
+                        apps.borrow_mut().act();
+                    }
+                })
+            });
+            act(engine)
+        };
+        let mut apps = self.apps.borrow_mut();
+        for info in engine.databases() {
+            let name = info.path.as_str().to_owned();
+            let Some(at) = info.position.map(|at| (at.incarnation, at.txid)) else { continue };
+            let was = self.seals.insert(name.clone(), at);
+            let certain = !unnoticed.contains(&name) && !apps.model.unnoticed.contains(&name);
+            if let (true, Some(count), true) = (was != Some(at), lengths.get(&name), certain) {
+                apps.model.sealed(&name, *count);
+                let state = apps.model.last(&name);
+                apps.note(format!("  sealed {name}@{}: at least {count}, now {state:?}", at.1));
+            }
+        }
+        done
+    }
+
+    /// One step of the engine; `false` when nothing is due.
+    pub fn step(&mut self, others: bool) -> bool {
+        self.with_engine(others, |engine| engine.step()).is_ok()
+    }
+
+    /// Lets time pass, and the engine do what is due.
+    pub fn pass(&mut self, time: Duration) {
+        let until = self.clock.boottime() + time;
+        for _ in 0..10_000 {
+            if self.halted() {
+                return;
+            }
+            match self.with_engine(false, |engine| engine.step()) {
+                Ok(()) => {}
+                Err(wait) => {
+                    let now = self.clock.boottime();
+                    if now >= until {
+                        return;
+                    }
+                    let wait = wait.unwrap_or(time).max(Duration::from_micros(50));
+                    self.clock.advance(wait.min(until - now));
+                }
+            }
+        }
+        panic!("the engine never rests: 10,000 steps in {time:?}");
+    }
+
+    /// Shows the engine the files that came and went.
+    pub fn notice(&mut self) {
+        if self.apps.borrow().model.unnoticed.is_empty() {
+            return;
+        }
+        self.with_engine(false, |engine| engine.files_changed());
+        self.pass(Duration::from_millis(400));
+        if !self.halted() && !self.apps.borrow().faulty {
+            self.apps.borrow_mut().model.unnoticed.clear();
+        }
+    }
+
+    /// Something dies; what was broken on purpose is whole again. Nothing runs afterwards but, perhaps, applications.
+    pub fn crash(&mut self, crash: Crash) {
+        self.note(format!("crash: {crash:?} at step {}", self.disk.steps()));
+        match crash {
+            Crash::Engine => self.disk.crash_process(NODE),
+            Crash::Processes => self.disk.crash_processes(),
+            Crash::Power => {
+                self.disk.crash_power(&self.random);
+                self.boots.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.disk.clear_failures();
+        self.disk.set_capacity(u64::MAX);
+        self.engine = None;
+        self.ledger = None;
+        if crash != Crash::Engine {
+            self.apps.borrow_mut().close_all();
+        }
+        self.apps.borrow_mut().faulty = false;
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let notices = std::mem::take(&mut *self.notices.lock().unwrap_or_else(PoisonError::into_inner));
+            if let Ok(mut apps) = self.apps.try_borrow_mut() {
+                apps.trace.extend(notices);
+                let skipped = apps.trace.len().saturating_sub(40);
+                for line in &apps.trace[skipped..] {
+                    eprintln!("    {line}");
+                }
+            }
+            eprintln!("seed {} failed: STEAD_SIM_SEED={}", self.seed, self.seed);
+        }
+    }
+}

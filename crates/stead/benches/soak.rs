@@ -1,0 +1,37 @@
+//! `make soak`: real processes on a real node for as long as ARGS say, everything held against what they wrote down.
+//!
+//! ```text
+//! make soak ARGS="load --seconds 60"
+//! make soak ARGS="kill --rounds 200 --seed 7"
+//! ```
+//! Without a name both run. It ends at the first thing that is not as promised and leaves everything where it was.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a soak ends where something is not as it must be")]
+#![allow(clippy::disallowed_methods, reason = "a soak looks from outside")]
+#![allow(missing_docs, reason = "a program, not a library")]
+
+#[path = "soak/rig.rs"]
+mod rig;
+
+use rig::{kill, load};
+use std::time::Duration;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let number = |flag: &str, default: u64| {
+        let at = args.iter().position(|arg| arg == flag);
+        at.map_or(default, |at| args[at + 1].parse().unwrap())
+    };
+    let named = |name: &str| args.iter().any(|arg| arg == name);
+    let all = !named("load") && !named("kill");
+    let seed = number("--seed", u64::from(std::process::id()));
+    if all || named("load") {
+        let seconds = number("--seconds", 60);
+        println!("\n## load: {seconds} s, seed {seed}");
+        load::run(load::Load { seconds, restore_every: Duration::from_secs(10), seed });
+    }
+    if all || named("kill") {
+        let rounds = number("--rounds", 200);
+        println!("\n## kill: {rounds} rounds, seed {seed}");
+        kill::run(kill::Kill { rounds, seed });
+    }
+}

@@ -1,0 +1,355 @@
+//! A node in a home of its own, and the words in which tests speak of it.
+//!
+//! Waiting is for a state, with a deadline, never for a time. Whatever a test starts ends with it, by its pid.
+
+mod database;
+mod http;
+mod process;
+mod tmpfs;
+
+pub use database::{Db, count, integrity, sqlite3};
+pub use http::{Answer, request, request_with};
+pub use process::{Held, alive, children, signal};
+pub use tmpfs::Tmpfs;
+
+use serde_json::Value;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+/// Nothing that a test waits for takes longer, however busy the machine is.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// The program under test.
+pub const STEAD: &str = env!("CARGO_BIN_EXE_stead");
+
+/// Waits until a look finds something.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(started.elapsed() < DEADLINE, "never: {what}");
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// A directory for a node, removed with everything in it.
+pub struct Home {
+    dir: tempfile::TempDir,
+    root: PathBuf,
+    address: SocketAddr,
+}
+
+impl Home {
+    /// A home that does not exist yet.
+    pub fn new() -> Home {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("home");
+        Home { root, dir, address: own_address() }
+    }
+
+    /// A home at a directory that somebody else keeps.
+    pub fn at(root: &Path) -> Home {
+        Home { root: root.to_owned(), ..Home::new() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where a node of this home listens.
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// A path beside the home.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes a file of the home before there is a node.
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    pub fn exists(&self, name: &str) -> bool {
+        self.path(name).symlink_metadata().is_ok()
+    }
+
+    /// The names in a directory of the home.
+    pub fn list(&self, name: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path(name)).into_iter().flatten().flatten();
+        let mut names: Vec<_> = entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// The level-0 files of a database's first local history.
+    pub fn sealed_files(&self, database: &str) -> Vec<PathBuf> {
+        let dir = format!("{database}-litestream/ltx/0");
+        self.list(&dir).iter().map(|name| self.path(&dir).join(name)).collect()
+    }
+
+    /// A database of the home, opened as an application would.
+    pub fn db(&self, name: &str) -> Db {
+        Db::open(&self.path(name))
+    }
+
+    /// `stead ARG…` for this home, run to its end.
+    pub fn stead(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(STEAD);
+        clean(&mut command).arg("--home").arg(&self.root).args(args).stdin(Stdio::null()).output().unwrap()
+    }
+}
+
+/// Each node of this process has its own: all of 127.0.0.0/8 is this machine.
+fn own_address() -> SocketAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(2);
+    let pid = std::process::id();
+    let [.., high, low] = (pid % 62_500).to_be_bytes();
+    SocketAddr::from(([127, 1 + high, low, NEXT.fetch_add(1, Ordering::SeqCst)], 8080))
+}
+
+/// The environment of whoever runs the tests must not configure the nodes.
+fn clean(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("STEAD_") {
+            command.env_remove(name);
+        }
+    }
+    for name in ["RUST_LOG", "PUID", "PGID", "UMASK"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A running node, with its supervisor and its app; stopped when dropped.
+pub struct Node<'a> {
+    pub home: &'a Home,
+    child: Child,
+    ended: Option<ExitStatus>,
+}
+
+impl<'a> Node<'a> {
+    /// `stead run` in a home, answering.
+    pub fn start(home: &'a Home) -> Node<'a> {
+        Node::start_with(home, &[])
+    }
+
+    /// `stead run ARG…` in a home, answering.
+    pub fn start_with(home: &'a Home, args: &[&str]) -> Node<'a> {
+        let mut node = Node::spawn(home, args);
+        until("the node answers", || {
+            let ended = node.ended();
+            assert!(ended.is_none(), "the node ended with {ended:?}:\n{}", node.stderr());
+            node.try_get("/")
+        });
+        node
+    }
+
+    /// `stead run` in a home with a configuration that is in force once this returns.
+    pub fn configured(home: &'a Home, config: &Value) -> Node<'a> {
+        let node = Node::start(home);
+        node.configure(config);
+        node
+    }
+
+    /// `stead run ARG…`, which may not answer yet or ever.
+    pub fn spawn(home: &'a Home, args: &[&str]) -> Node<'a> {
+        let file = |name: &str| {
+            File::options().create(true).append(true).open(home.beside(name)).unwrap()
+        };
+        let mut command = Command::new(STEAD);
+        clean(&mut command)
+            .args(["run", "--listen", &home.address(), "--home"])
+            .arg(&home.root)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(file("stdout"))
+            .stderr(file("stderr"));
+        let child = command.spawn().unwrap();
+        Node { home, child, ended: None }
+    }
+
+    /// What supervisor, node and app wrote, over all nodes of this home.
+    pub fn stdout(&self) -> String {
+        std::fs::read_to_string(self.home.beside("stdout")).unwrap()
+    }
+
+    pub fn stderr(&self) -> String {
+        std::fs::read_to_string(self.home.beside("stderr")).unwrap()
+    }
+
+    /// Gives it its first configuration.
+    pub fn configure(&self, config: &Value) -> Value {
+        self.post("/config", config).ok()
+    }
+
+    pub fn request(&self, method: &str, path: &str, body: &str) -> Answer {
+        request(self.home.address, method, path, body).unwrap_or_else(|error| {
+            panic!("{method} {path}: {error}\n{}", self.stderr());
+        })
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.request("GET", path, "")
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.request("POST", path, &body.to_string())
+    }
+
+    /// The answer, unless nobody gives one.
+    pub fn try_get(&self, path: &str) -> Option<Answer> {
+        request(self.home.address, "GET", path, "").ok()
+    }
+
+    /// Everything on one screen.
+    pub fn status(&self) -> Value {
+        self.get("/").ok()
+    }
+
+    /// Waits for a status, and returns it.
+    pub fn until(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        let started = Instant::now();
+        loop {
+            let status = self.status();
+            if is(&status) {
+                return status;
+            }
+            assert!(started.elapsed() < DEADLINE, "never: {what}\n{status:#}\n{}", self.stderr());
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Waits until a database is followed and everything in it is sealed.
+    pub fn until_sealed(&self, path: &str) -> Value {
+        self.until(&format!("{path} is sealed"), |status| {
+            let found = database(status, path);
+            found["mode"] == "wal" && found["txid"].as_u64() > Some(0) && found["lag_ms"] == 0
+        })
+    }
+
+    /// Waits for an issue, and returns it.
+    pub fn until_issue(&self, code: &str) -> Value {
+        let status = self.until(&format!("issue {code}"), |status| issue(status, code).is_some());
+        issue(&status, code).unwrap()
+    }
+
+    /// Waits until nothing is wrong any more.
+    pub fn until_well(&self) {
+        self.until("no issues", |status| status["issues"].as_array().unwrap().is_empty());
+    }
+
+    /// Waits until the app runs, and returns its pid.
+    pub fn until_app(&self) -> u32 {
+        let status = self.until("the app runs", |status| status["process"]["state"] == "running");
+        app_pid(&status)
+    }
+
+    /// Makes a checkpoint.
+    pub fn checkpoint(&self, id: &str) -> Value {
+        self.post("/checkpoint", &serde_json::json!({ "id": id })).ok()
+    }
+
+    /// Turns back to a checkpoint.
+    pub fn restore(&self, id: &str) -> Value {
+        self.post("/restore", &serde_json::json!({ "id": id })).ok()
+    }
+
+    /// Compares a database with its history; there must be nothing wrong.
+    pub fn verify(&self, path: &str) {
+        let verified = self.request("POST", &format!("/databases/{path}"), r#"{"action":"verify"}"#).ok();
+        assert_eq!(verified["ok"], true, "{verified:#}");
+    }
+
+    /// The pid of the supervisor, which is the one that is known outside.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The pid of the node's own process.
+    pub fn node_pid(&self) -> u32 {
+        let is_node = |pid: &u32| process::words(*pid).get(1).is_some_and(|word| word == "node");
+        until("the node's process", || children(self.pid()).into_iter().find(is_node))
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().unwrap();
+        }
+        self.ended
+    }
+
+    /// An answer in the place of one that a node that has ended can no longer give.
+    pub fn dead(&self) -> Answer {
+        Answer { status: 0, head: String::new(), body: Vec::new() }
+    }
+
+    /// Waits for its end and returns the exit code, 128 + the signal for one that a signal ended.
+    pub fn wait(&mut self) -> i32 {
+        let status = until("the node ends", || self.ended());
+        status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
+    }
+
+    /// Ends it as a service manager would.
+    pub fn stop(mut self) -> i32 {
+        signal(self.pid(), "TERM");
+        self.wait()
+    }
+}
+
+impl Drop for Node<'_> {
+    fn drop(&mut self) {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        let started = Instant::now();
+        if self.ended().is_none() {
+            signal(self.pid(), "TERM");
+        }
+        while self.ended().is_none() {
+            if started.elapsed() > PATIENCE {
+                // Its children end by themselves when it is gone.
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                return;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+/// One database of a status; null where there is none.
+pub fn database(status: &Value, path: &str) -> Value {
+    let all = status["databases"].as_array().unwrap();
+    all.iter().find(|database| database["path"] == path).cloned().unwrap_or_default()
+}
+
+/// One issue of a status.
+pub fn issue(status: &Value, code: &str) -> Option<Value> {
+    status["issues"].as_array().unwrap().iter().find(|issue| issue["code"] == code).cloned()
+}
+
+/// The app's pid in a status.
+pub fn app_pid(status: &Value) -> u32 {
+    u32::try_from(status["process"]["pid"].as_u64().unwrap_or_else(|| panic!("no pid: {status:#}"))).unwrap()
+}

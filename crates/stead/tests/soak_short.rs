@@ -1,0 +1,18 @@
+//! `make soak` for a few seconds: the same writers, the same verification.
+#![allow(clippy::disallowed_methods, reason = "a soak looks from outside")]
+
+#[path = "../benches/soak/rig.rs"]
+mod rig;
+
+use rig::{kill, load};
+use std::time::Duration;
+
+#[test]
+fn checkpoints_under_load_hold_what_was_acknowledged_and_nothing_later() {
+    load::run(load::Load { seconds: 8, restore_every: Duration::from_millis(1500), seed: 1 });
+}
+
+#[test]
+fn kills_lose_nothing_that_was_acknowledged() {
+    kill::run(kill::Kill { rounds: 6, seed: 1 });
+}
