@@ -186,7 +186,10 @@ mod tests {
     #[test]
     fn the_table_of_doors_holds() {
         let (right, wrong) = (("authorization", "Bearer s"), ("authorization", "Bearer x"));
-        let table: &[(&str, Option<&str>, &str, &str, &[(&'static str, &str)], u16)] = &[
+        /// Where, the token, method, URI, headers, and the status expected.
+        type Row<'a> = (&'a str, Option<&'a str>, &'a str, &'a str, Headers<'a>, u16);
+        type Headers<'a> = &'a [(&'static str, &'a str)];
+        let table: &[Row<'_>] = &[
             (NEAR, None, "GET", "/", &[], 200),
             (NEAR, None, "POST", "/checkpoint", &[], 403),
             (NEAR, None, "GET", "/databases/data/a.db?view=image", &[], 403),

@@ -14,7 +14,11 @@ use serde::Serialize;
 
 /// An error as the client sees it: `{"error": {"code", "message", …}}`.
 #[derive(Debug, Serialize)]
-pub struct ApiError {
+#[serde(transparent)]
+pub struct ApiError(Box<Detail>);
+
+#[derive(Debug, Serialize)]
+struct Detail {
     #[serde(skip)]
     status: StatusCode,
     code: &'static str,
@@ -32,7 +36,7 @@ pub struct ApiError {
 impl ApiError {
     /// Puts status, code and message together.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError {
+        ApiError(Box::new(Detail {
             status,
             code,
             message: message.into(),
@@ -40,7 +44,7 @@ impl ApiError {
             hint: None,
             problems: Vec::new(),
             pids: Vec::new(),
-        }
+        }))
     }
 
     /// A request that cannot be understood.
@@ -51,24 +55,24 @@ impl ApiError {
     /// Adds what mends it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> ApiError {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
     fn path(mut self, path: impl ToString) -> ApiError {
-        self.path = Some(path.to_string());
+        self.0.path = Some(path.to_string());
         self
     }
 
     fn pids(mut self, pids: impl IntoIterator<Item = u32>) -> ApiError {
-        self.pids = pids.into_iter().collect();
+        self.0.pids = pids.into_iter().collect();
         self
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let status = self.status;
+        let status = self.0.status;
         let mut response = (status, Json(serde_json::json!({ "error": self }))).into_response();
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -102,9 +106,9 @@ impl From<Problems> for ApiError {
         let first = problems.first().filter(|_| problems.len() == 1);
         let (path, hint) = first.map(|one| (one.path.clone(), one.hint.clone())).unzip();
         let mut error = ApiError::new(StatusCode::BAD_REQUEST, "invalid_configuration", message);
-        error.path = path.filter(|path| !path.is_empty());
-        error.hint = hint;
-        error.problems = problems;
+        error.0.path = path.filter(|path| !path.is_empty());
+        error.0.hint = hint;
+        error.0.problems = problems;
         error
     }
 }
@@ -149,6 +153,8 @@ impl From<RestoreError> for ApiError {
             RestoreError::NotFound(_) => no_checkpoint(message),
             RestoreError::NothingThere(_) => ApiError::new(StatusCode::NOT_FOUND, "nothing_there", message)
                 .hint("`stead checkpoint list` shows what can be restored"),
+            RestoreError::NotPrimary(_) => ApiError::new(StatusCode::CONFLICT, "not_primary", message)
+                .hint("`stead promote` takes the right to write"),
             RestoreError::Running => ApiError::new(StatusCode::CONFLICT, "restore_running", message)
                 .hint("wait for it to end; `stead status` shows it"),
             RestoreError::Held { path, pids, .. } => {
@@ -257,6 +263,7 @@ mod tests {
             (RestoreError::Unconfigured.into(), 400, "unconfigured"),
             (RestoreError::NotFound(id()).into(), 404, "no_such_checkpoint"),
             (RestoreError::NothingThere("x".into()).into(), 404, "nothing_there"),
+            (RestoreError::NotPrimary("x".into()).into(), 409, "not_primary"),
             (RestoreError::Running.into(), 409, "restore_running"),
             (held().into(), 409, "database_held"),
             (RestoreError::History { path: path(), reason: "x".into() }.into(), 500, "history_damaged"),
@@ -276,11 +283,11 @@ mod tests {
             (Problems(vec![Problem::new("a", "b", "c")]).into(), 400, "invalid_configuration"),
         ];
         for (error, status, code) in table {
-            assert_eq!((error.status.as_u16(), error.code), (status, code), "{}", error.message);
+            assert_eq!((error.0.status.as_u16(), error.0.code), (status, code), "{}", error.0.message);
         }
         let held: ApiError = held().into();
-        assert_eq!(held.pids, [7]);
-        assert_eq!(held.path.as_deref(), Some("data/a.db"));
-        assert!(held.hint.unwrap().contains("kill 7"));
+        assert_eq!(held.0.pids, [7]);
+        assert_eq!(held.0.path.as_deref(), Some("data/a.db"));
+        assert!(held.0.hint.unwrap().contains("kill 7"));
     }
 }

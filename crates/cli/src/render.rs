@@ -31,6 +31,11 @@ pub fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [St
     lines.join("\n")
 }
 
+/// So many of something: `1 database`, `2 databases`.
+pub fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
 /// A text in a field, or a dash.
 pub fn text(value: &Value) -> String {
     match value {

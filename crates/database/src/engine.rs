@@ -21,15 +21,16 @@ mod watch;
 
 pub use check::{Check, CheckError};
 pub use cut::{Cut, CutError};
+pub use keep::HISTORY_OVER_LIMIT;
 pub use slot::{DatabaseInfo, Trouble};
 pub use turn::{Change, ChangeKind, HistoryProblem, TurnError};
 
-use crate::history::History;
+use crate::history::{History, HistoryError};
 pub use crate::history::Retention;
 use crate::ledger::Ledger;
 use crate::live::{Limits, Live, SealError, Wake};
 use crate::machine::Machine;
-use base::{Clock, DatabasePath, Epoch, Position, disk};
+use base::{Clock, DatabasePath, Epoch, Incarnation, Position, disk};
 use schedule::{Next, Schedule, Task};
 use slot::{Slot, State};
 use std::collections::BTreeMap;
@@ -233,6 +234,17 @@ impl Engine {
     /// A database's history.
     pub fn history(&self, path: &DatabasePath) -> Option<Arc<History>> {
         self.shared.slot(path)?.history()
+    }
+
+    /// The history of one file that lived under a path.
+    pub fn history_at(&self, path: &DatabasePath, incarnation: Incarnation) -> Result<Arc<History>, HistoryError> {
+        let info = self.shared.slot(path).map(|slot| (slot.info(), slot.history()));
+        match info {
+            Some((info, Some(history))) if info.position.is_some_and(|at| at.incarnation == incarnation) => {
+                Ok(history)
+            }
+            _ => self.shared.open_history(path, incarnation),
+        }
     }
 
     /// Boot time now, for ages of what [`DatabaseInfo`] shows.

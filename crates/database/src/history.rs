@@ -311,7 +311,7 @@ impl Files {
 }
 
 /// Makes a directory, and the names of the new ones on the way durable.
-fn make_dir(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+pub(crate) fn make_dir(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     match disk.metadata(path) {
         Ok(found) if found.is_dir => return Ok(()),
         Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),

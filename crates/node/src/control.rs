@@ -178,6 +178,9 @@ pub enum RestoreError {
     /// Nothing kept reaches back that far, or nothing to undo (404).
     #[error("{0}")]
     NothingThere(String),
+    /// This node may not write: promote it first (409).
+    #[error("this node may not write: {0}")]
+    NotPrimary(String),
     /// Another restore or checkpoint removal runs; wait for it (409).
     #[error("a restore is already running")]
     Running,
@@ -306,7 +309,7 @@ pub enum DatabaseError {
 }
 
 /// Which moment of a database is wanted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Moment {
     /// The last seal, after sealing what is open.
     Now,
@@ -314,6 +317,8 @@ pub enum Moment {
     Txid(Txid),
     /// The newest seal not later.
     Time(Timestamp),
+    /// Where a checkpoint has it, also when another file lives there now.
+    Checkpoint(CheckpointId),
 }
 
 /// One line of the app's output.

@@ -219,7 +219,7 @@ mod tests {
         for path in [home.data(), home.tmp(), home.checkpoints(), home.private()] {
             assert!(LocalDisk.metadata(&path).unwrap().is_dir, "{}", path.display());
         }
-        let mode = rustix::fs::stat(&home.private()).unwrap().st_mode & 0o777;
+        let mode = rustix::fs::stat(home.private()).unwrap().st_mode & 0o777;
         assert_eq!(mode, 0o700);
         Home::open(Arc::new(LocalDisk), home.root()).unwrap();
     }

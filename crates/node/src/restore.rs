@@ -8,7 +8,7 @@
 //! One restore at a time. The app is started again only where it should have been running before; the catalogue is
 //! read before anything stops, and the engine has checked every page it will need by then.
 
-use crate::control::{DatabaseChange, RestoreError, RestoreRequest, Restored, Step, Target};
+use crate::control::{DatabaseChange, RestoreError, RestoreRequest, Restored, State, Step, Target};
 use crate::node::lifetime::HeldDown;
 use crate::node::parts::Databases;
 use crate::node::{Core, actions, lock};
@@ -37,6 +37,9 @@ impl Core {
     pub(crate) fn restore(&self, request: &RestoreRequest) -> Result<Restored, RestoreError> {
         if self.config().is_none() {
             return Err(RestoreError::Unconfigured);
+        }
+        if self.state() == State::Replica {
+            return Err(RestoreError::NotPrimary("it has released the right to write".to_owned()));
         }
         let _running = Running::begin(&self.restoring).ok_or(RestoreError::Running)?;
         let _turn = lock(&self.turn);

@@ -34,6 +34,11 @@ pub fn outlived(catalogue: &[Checkpoint], keep: usize) -> Vec<CheckpointId> {
     automatic.into_iter().skip(keep).map(|c| c.id.clone()).collect()
 }
 
+/// The automatic checkpoint that goes first where room is needed; the newest one stays.
+pub fn oldest_automatic(catalogue: &[Checkpoint]) -> Option<CheckpointId> {
+    outlived(catalogue, 1).pop()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,5 +87,7 @@ mod tests {
         assert_eq!(last_automatic(&all), Some(Timestamp(4)));
         assert!(outlived(&all, 5).is_empty());
         assert_eq!(outlived(&all, 0).len(), 3);
+        assert_eq!(oldest_automatic(&all).map(|id| id.to_string()), Some("a1".into()));
+        assert_eq!(oldest_automatic(&all[..2]), None, "the newest stays");
     }
 }

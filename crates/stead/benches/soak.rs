@@ -27,7 +27,11 @@ fn main() {
     if all || named("load") {
         let seconds = number("--seconds", 60);
         println!("\n## load: {seconds} s, seed {seed}");
-        load::run(load::Load { seconds, restore_every: Duration::from_secs(10), seed });
+        load::run(load::Load {
+            seconds,
+            restore_every: Duration::from_millis(number("--restore-every-ms", 10_000)),
+            seed,
+        });
     }
     if all || named("kill") {
         let rounds = number("--rounds", 200);

@@ -106,7 +106,7 @@ fn serve(args: &RunArgs, link: &Link, logging: &Arc<Logging>) -> Result<u8, Fail
         api_url: url(address),
         logging: Box::new(move |changed: &Log| log.change(changed)),
         listening: overrides.listen.is_none().then_some(listen),
-        app_user: variable("PUID").and_then(|uid| Some((uid, variable("PGID").unwrap_or(uid)))),
+        app_user: variable("PUID").map(|uid| (uid, variable("PGID").unwrap_or(uid))),
         app_umask: std::env::var("UMASK").ok().and_then(|text| u32::from_str_radix(&text, 8).ok()),
     }));
     listen_to(&runner, &node, &ends);

@@ -1,4 +1,5 @@
 //! `make soak` for a few seconds: the same writers, the same verification.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a soak ends where something is not as it must be")]
 #![allow(clippy::disallowed_methods, reason = "a soak looks from outside")]
 
 #[path = "../benches/soak/rig.rs"]

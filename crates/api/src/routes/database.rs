@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use base::{DatabasePath, Disk, DiskFile, LocalDisk, Open, Txid};
-use node::control::{DatabaseError, Moment, Verified};
+use node::control::{CheckpointId, DatabaseError, Moment, Verified};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io;
@@ -38,6 +38,7 @@ pub struct View {
     view: Option<String>,
     txid: Option<u64>,
     time: Option<String>,
+    checkpoint: Option<String>,
 }
 
 pub async fn show(
@@ -46,12 +47,13 @@ pub async fn show(
     query: Result<Query<View>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let path = parse_path(name)?;
-    let Query(View { view, txid, time }) = query.map_err(|rejection| bad_query(&rejection))?;
-    let moment = match (txid, time) {
-        (None, None) => Moment::Now,
-        (Some(txid), None) => Moment::Txid(Txid(txid)),
-        (None, Some(time)) => Moment::Time(parse_time(&time)?),
-        _ => return Err(ApiError::malformed("say one of `txid` and `time`")),
+    let Query(View { view, txid, time, checkpoint }) = query.map_err(|rejection| bad_query(&rejection))?;
+    let moment = match (txid, time, checkpoint) {
+        (None, None, None) => Moment::Now,
+        (Some(txid), None, None) => Moment::Txid(Txid(txid)),
+        (None, Some(time), None) => Moment::Time(parse_time(&time)?),
+        (None, None, Some(id)) => Moment::Checkpoint(CheckpointId::parse(&id)?),
+        _ => return Err(ApiError::malformed("say one of `txid`, `time` and `checkpoint`")),
     };
     match (view.as_deref(), moment) {
         (None, Moment::Now) => one(shared, path).await,
@@ -61,7 +63,7 @@ pub async fn show(
             Ok(Json(json!({ "path": shown, "files": files })).into_response())
         }
         (Some("image"), moment) => image(shared, path, moment).await,
-        (Some("log") | None, _) => Err(ApiError::malformed("`txid` and `time` go with `view=image`")),
+        (Some("log") | None, _) => Err(ApiError::malformed("`txid`, `time` and `checkpoint` go with `view=image`")),
         (Some(other), _) => Err(ApiError::malformed(format!("`{other}` is no view: use log or image"))),
     }
 }

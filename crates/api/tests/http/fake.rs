@@ -212,6 +212,7 @@ impl Control for Fake {
             Moment::Txid(Txid(13)) => return Err(DatabaseError::Damaged("13.ltx".to_owned())),
             Moment::Txid(txid) => format!("txid {txid}"),
             Moment::Time(time) => format!("time {time}"),
+            Moment::Checkpoint(id) => format!("checkpoint {id}"),
             Moment::Now => "n".repeat(1_000_000),
         };
         let file = self.tmp.path().join("export");

@@ -1,5 +1,6 @@
 //! The API over real sockets, with a node that only answers.
 #![allow(clippy::disallowed_methods, reason = "tests prepare files as anybody else would")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test, failing is how a helper reports")]
 
 use fake::Fake;
 use node::control::Event;
@@ -320,7 +321,8 @@ async fn events_come_as_they_happen_and_end_with_the_node() {
     let mut response = node.request("GET", "/events").send().await.unwrap();
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let sender = loop {
-        match node.fake.events.lock().unwrap().pop() {
+        let reader = node.fake.events.lock().unwrap().pop();
+        match reader {
             Some(sender) => break sender,
             None => tokio::task::yield_now().await,
         }

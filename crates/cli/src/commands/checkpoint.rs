@@ -28,7 +28,11 @@ pub async fn run(client: &Client, command: Checkpoint, json: bool) -> Outcome {
             Ok(said(
                 &made,
                 json,
-                &format!("checkpoint {} of {count} databases in {ms:.1} ms", text(&made["id"])),
+                &format!(
+                    "checkpoint {} of {} in {ms:.1} ms",
+                    text(&made["id"]),
+                    render::count(count, "database")
+                ),
             ))
         }
         Checkpoint::List => {
@@ -128,7 +132,7 @@ async fn export(client: &Client, id: &str, dir: &Path, json: bool) -> Outcome {
                     .as_str(),
             );
             LocalDisk.create_dir_all(base::disk::parent(&target)).map_err(failed)?;
-            one(client, path, position, &target).await?;
+            one(client, id, path, position, &target).await?;
         }
         // An empty directory gives its name up; the rename is then the one step that makes the export.
         let _ = LocalDisk.remove_dir(dir);
@@ -146,10 +150,10 @@ async fn export(client: &Client, id: &str, dir: &Path, json: bool) -> Outcome {
     let count = checkpoint["databases"].as_object().map_or(0, serde_json::Map::len);
     let answer =
         json!({ "id": id, "directory": dir.display().to_string(), "databases": checkpoint["databases"] });
-    Ok(said(&answer, json, &format!("{count} databases of {id} are in {}", dir.display())))
+    Ok(said(&answer, json, &format!("{} of {id} in {}", render::count(count, "database"), dir.display())))
 }
 
-async fn one(client: &Client, path: &str, position: &Value, target: &Path) -> Result<(), Failure> {
+async fn one(client: &Client, id: &str, path: &str, position: &Value, target: &Path) -> Result<(), Failure> {
     let txid = position["txid"].as_u64().unwrap_or(0);
     if txid == 0 {
         // Nothing was committed yet: the file was there, and empty.
@@ -157,18 +161,5 @@ async fn one(client: &Client, path: &str, position: &Value, target: &Path) -> Re
             Failure::system(format!("{} cannot be written", target.display()), error, "make room")
         });
     }
-    // A TXID counts within one incarnation; the checksum tells whether the node's history is still the same one.
-    let log = client.get(&format!("{}?view=log", database_route(path)?)).await?;
-    let same = items(&log, "files")
-        .iter()
-        .any(|file| file["max_txid"].as_u64() == Some(txid) && file["checksum"] == position["checksum"]);
-    if !same {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!("{path} cannot be exported as it was"),
-            format!("the file that is there now is not the one of TXID {txid}"),
-            "use `stead db restore` with the history of the earlier file",
-        ));
-    }
-    image::download(client, &format!("{}?view=image&txid={txid}", database_route(path)?), target).await
+    image::download(client, &format!("{}?view=image&checkpoint={id}", database_route(path)?), target).await
 }

@@ -16,14 +16,16 @@ pub async fn run(client: &Client, lines: usize, stderr: bool, follow: bool, json
     let stream = if stderr { "&stream=stderr" } else { "" };
     let mut shown = items(&client.get(&format!("/logs?lines={lines}{stream}")).await?, "lines").to_vec();
     shown.iter().for_each(|line| print(line, json));
-    while follow {
+    if !follow {
+        return Ok(Exit::Done);
+    }
+    loop {
         tokio::time::sleep(EVERY).await;
         let answer = client.get(&format!("/logs?lines={FOLLOWED_LINES}{stream}")).await?;
         let now = items(&answer, "lines");
         now[already(&shown, now)..].iter().for_each(|line| print(line, json));
         shown = now.to_vec();
     }
-    Ok(Exit::Done)
 }
 
 fn print(line: &Value, json: bool) {

@@ -51,7 +51,8 @@ fn verdict(status: &Value) -> Exit {
     if state == "primary" && !held && app_runs {
         return Exit::Contradiction;
     }
-    if state != "primary" && state != "replica" {
+    // A released lease has no holder: nobody may write, whatever this node waits for.
+    if !held || !matches!(state, "primary" | "replica") {
         return Exit::NoPrimary;
     }
     let parts = status["components"].as_object().into_iter().flatten();
@@ -185,6 +186,12 @@ mod tests {
         assert_eq!(with("/state", json!("unconfigured")), 2);
         assert_eq!(with("/state", json!("starting")), 2);
         assert_eq!(with("/lease/state", json!("released")), 3);
+        assert_eq!(with("/lease", Value::Null), 3);
+        let mut released = status();
+        released["state"] = json!("replica");
+        released["process"]["state"] = json!("stopped");
+        released["lease"]["state"] = json!("released");
+        assert_eq!(verdict(&released), Exit::NoPrimary);
     }
 
     #[test]

@@ -15,8 +15,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long a look at all indexes is repeated before locks are tried.
+/// How long a look at all indexes is repeated for a seal that can do without a common moment.
 const OPTIMISTIC_FOR: Duration = Duration::from_millis(20);
+/// How long it is repeated for a checkpoint before locks are tried: a commit over attached databases that waits for a
+/// slow disk must be over by then, since a writer without a busy timeout fails where it meets one of those locks.
+const PATIENT_FOR: Duration = Duration::from_secs(1);
+/// For so long the looks follow one another without a pause.
+const EAGER_FOR: Duration = Duration::from_millis(2);
+/// Between two looks after that.
+const LOOK_PAUSE: Duration = Duration::from_micros(200);
 /// How long all write locks may be held together, at most.
 const LOCKED_FOR: Duration = Duration::from_millis(1);
 
@@ -50,12 +57,8 @@ impl Engine {
     ///
     /// A database whose file has just come is joined first, if that takes no longer than the limit.
     pub fn cut(&self, limit: Duration) -> Result<Cut, CutError> {
-        let shared = &self.shared;
-        let until = shared.now() + limit;
-        while shared.discover().is_some() && shared.now() < until {
-            shared.settings.machine.clock.sleep(OPTIMISTIC_FOR);
-        }
-        shared.cut(limit)
+        self.shared.join_what_came(limit);
+        self.shared.cut(limit)
     }
 
     /// Seals what is open, each database by itself if there is no common moment.
@@ -148,19 +151,23 @@ impl Shared {
                 live.seal_difference().map_err(|error| failed(slot, &error))?;
             }
         }
-        let until = self.now() + limit.min(OPTIMISTIC_FOR);
+        let started = self.now();
+        let patience = limit.min(PATIENT_FOR);
         let mut last;
         loop {
             match look_twice(held) {
                 Ok(ends) => return Ok(ends),
                 Err(error) => last = error,
             }
-            if self.now() >= until {
+            let waited = self.now().saturating_sub(started);
+            if waited >= patience {
                 break;
             }
-            std::hint::spin_loop();
+            if waited >= EAGER_FOR {
+                self.settings.machine.clock.sleep(LOOK_PAUSE);
+            }
         }
-        let until = self.now() + limit.saturating_sub(OPTIMISTIC_FOR);
+        let until = self.now() + limit.saturating_sub(patience);
         while self.now() < until {
             match self.look_locked(held) {
                 Ok(ends) => return Ok(ends),

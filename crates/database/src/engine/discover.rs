@@ -3,6 +3,7 @@
 use super::schedule::Task;
 use super::slot::{Slot, State, Trouble};
 use super::{Entry, Shared, StartError};
+use crate::history::make_dir;
 use crate::live::{JoinError, Live};
 use base::{DatabasePath, Incarnation, Open, disk};
 use std::io;
@@ -14,6 +15,8 @@ use std::time::Duration;
 const COPIED_IN_AFTER: Duration = Duration::from_millis(100);
 /// A rollback journal that stays this long without a change is left over from a crash; SQLite rolls it back.
 const JOURNAL_STALE_AFTER: Duration = Duration::from_secs(5);
+/// How soon a file that is not ready is looked at again by somebody who waits for it.
+const LOOK_NEW: Duration = Duration::from_millis(20);
 /// How soon a file that is not ready is looked at again.
 const LOOK_WAITING: Duration = Duration::from_millis(250);
 /// Directories below a pattern's directory that are walked, at most.
@@ -36,8 +39,7 @@ impl Shared {
     /// Directories, files that are missing though history has them, configured files; then joins all.
     pub(super) fn prepare(&self) -> Result<(), StartError> {
         let disk = &*self.settings.machine.disk;
-        let made =
-            |path: PathBuf| disk.create_dir_all(&path).map_err(|source| StartError::Path { path, source });
+        let made = |path: PathBuf| make_dir(disk, &path).map_err(|source| StartError::Path { path, source });
         made(self.settings.home.join(".stead/databases"))?;
         for entry in &self.settings.entries {
             match entry {
@@ -51,9 +53,20 @@ impl Shared {
         for entry in &self.settings.entries {
             if let Entry::File { path, schema } = entry {
                 self.create_if_missing(path, schema.as_deref())?;
+                self.show_history(path)?;
             }
         }
         self.discover();
+        Ok(())
+    }
+
+    /// A configured database shows where its history will lie before anything is in it.
+    fn show_history(&self, path: &DatabasePath) -> Result<(), StartError> {
+        let incarnation = self.ledger.current(path)?.map_or(Incarnation(1), |known| known.incarnation);
+        let base = crate::history::local_base(&self.file_of(path), incarnation);
+        let made = self.settings.machine.disk.create_dir_all(&base.join("ltx/0"));
+        made.map_err(|source| StartError::Path { path: base.clone(), source })?;
+        self.slot_for(path).show(|info| info.history = base.display().to_string());
         Ok(())
     }
 
@@ -260,6 +273,16 @@ impl Shared {
             again = Some(again.map_or(at, |was: Duration| was.min(at)));
         }
         again
+    }
+
+    /// Joins files that have just come, if that takes no longer than the limit. One that has been in the way for long
+    /// is not waited for.
+    pub(super) fn join_what_came(&self, limit: Duration) {
+        let until = self.now() + limit;
+        let unsettled = |at: Duration| at <= self.now() + LOOK_WAITING;
+        while self.discover().is_some_and(unsettled) && self.now() < until {
+            self.settings.machine.clock.sleep(LOOK_NEW);
+        }
     }
 
     pub(super) fn slot_for(&self, path: &DatabasePath) -> Arc<Slot> {

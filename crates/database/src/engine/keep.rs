@@ -6,6 +6,8 @@ use crate::history::History;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+/// The trouble of a history that needs more than its local limit for what checkpoints hold.
+pub const HISTORY_OVER_LIMIT: &str = "history_over_limit";
 /// How often history is merged and thinned while databases change.
 const THIN_EVERY: Duration = Duration::from_secs(30);
 /// How soon a store that failed is tried again.
@@ -106,10 +108,10 @@ impl Shared {
         let plan = history.thin(now, &holds, &self.settings.retention);
         let over = plan.over_limit;
         slot.show(|info| {
-            let is_over = info.trouble.as_ref().is_some_and(|was| was.code == "history_over_limit");
+            let is_over = info.trouble.as_ref().is_some_and(|was| was.code == HISTORY_OVER_LIMIT);
             if over && info.trouble.is_none() {
                 info.trouble = Some(Trouble {
-                    code: "history_over_limit",
+                    code: HISTORY_OVER_LIMIT,
                     message: "its history needs more than retention.local although only what checkpoints hold is kept"
                         .into(),
                     hint: "remove checkpoints (stead checkpoint remove ID) or raise retention.local".into(),

@@ -106,6 +106,8 @@ impl Engine {
     }
 
     /// Turns all databases to a vector. The app is stopped by then. `step` is told each step as it begins.
+    ///
+    /// A database whose file has just come is joined first, so that it goes into history before it goes.
     pub fn turn_back(
         &self,
         name: &str,
@@ -114,6 +116,7 @@ impl Engine {
         step: &mut dyn FnMut(&'static str),
     ) -> Result<Vec<Change>, TurnError> {
         let Ok(_alone) = self.shared.turning.try_lock() else { return Err(TurnError::Running) };
+        self.shared.join_what_came(limit);
         self.shared.turn(name, target, limit, step, true)
     }
 }
@@ -176,7 +179,10 @@ impl Shared {
             let plan = history.plan(to.txid).map_err(|error| problem(error.to_string()))?;
             let (found, wanted) = (plan.header().checksum_after, to.checksum);
             if found != wanted {
-                return Err(problem(format!("txid {} of its history adds up to {found}, not {wanted}", to.txid)));
+                return Err(problem(format!(
+                    "txid {} of its history adds up to {found}, not {wanted}",
+                    to.txid
+                )));
             }
             let kind = if from.is_some() { ChangeKind::Replaced } else { ChangeKind::Recreated };
             return Ok(change(kind, from, u64::from(plan.header().commit)));

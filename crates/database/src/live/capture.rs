@@ -7,6 +7,15 @@ use crate::wal::{self, FRAME_HEADER_LEN, HEADER_LEN, Running, Salts, WalHeader, 
 /// Bytes of the log read at once.
 const CHUNK_BYTES: usize = 256 << 10;
 
+/// Where capture is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// At the end of the log that was asked for.
+    AtEnd,
+    /// After the next transaction.
+    AfterCommit,
+}
+
 /// How far the log has been captured.
 #[derive(Clone, Copy, Debug)]
 pub struct Log {
@@ -69,6 +78,15 @@ fn read_header(reader: &Participant) -> Option<WalHeader> {
 impl Live {
     /// Captures to this end of the log. `false`: the log broke, a page diff is due now.
     pub(super) fn follow(&mut self, end: WalPosition) -> Result<bool, SealError> {
+        self.follow_through(end, Stop::AtEnd)
+    }
+
+    /// Captures the next transaction of the log and nothing behind it.
+    pub(super) fn follow_one(&mut self, end: WalPosition) -> Result<bool, SealError> {
+        self.follow_through(end, Stop::AfterCommit)
+    }
+
+    fn follow_through(&mut self, end: WalPosition, stop: Stop) -> Result<bool, SealError> {
         if end.salts != self.log.salts {
             if !self.may_have_started_over() {
                 return Ok(self.broke("the write-ahead log was reset while Stead did not hold it"));
@@ -94,7 +112,7 @@ impl Live {
                 _ => return Ok(self.broke("the write-ahead log's header does not belong to it")),
             }
         }
-        self.read_frames(end.frame)
+        self.read_frames(end.frame, stop)
     }
 
     fn may_have_started_over(&self) -> bool {
@@ -103,7 +121,7 @@ impl Live {
         self.marks.may_be_zero() && exactly_there && !self.tail.needs_log()
     }
 
-    fn read_frames(&mut self, last: u32) -> Result<bool, SealError> {
+    fn read_frames(&mut self, last: u32, stop: Stop) -> Result<bool, SealError> {
         let frame_len = FRAME_HEADER_LEN as usize + self.sums.page_size() as usize;
         let at_once = u32::try_from((CHUNK_BYTES / frame_len).max(1)).unwrap_or(1);
         let mut buffer = vec![0; frame_len * at_once.min(last - self.log.frame) as usize];
@@ -126,6 +144,10 @@ impl Live {
                     frame.commit,
                     ltx::page_checksum(frame.pgno, frame.page),
                 );
+                if stop == Stop::AfterCommit && frame.commit != 0 {
+                    self.log.moved = true;
+                    return Ok(true);
+                }
             }
         }
         self.log.moved = true;

@@ -20,7 +20,7 @@ use crate::sqlite::Participant;
 use crate::sums::Sums;
 use crate::tail::Tail;
 use crate::wal::{self, FRAME_HEADER_LEN, Salts, WalPosition};
-use base::{Pgno, Txid};
+use base::{Pgno, Txid, disk};
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
@@ -105,6 +105,10 @@ impl Live {
         let attached = place.attached(&*disk).filter(|attached| attached.incarnation == place.incarnation);
         let vfs = machine.vfs.as_deref();
         let first = Participant::open(&place.file, vfs)?;
+        // A journal left over from a crash may have held all there was.
+        if first.page_count()? == 0 {
+            return Err(JoinError::Busy("it has no committed page".into()));
+        }
         use_wal(&first)?;
         let page_size = first.page_size()?;
         let marks = Marks::begin([first, Participant::open(&place.file, vfs)?])?;
@@ -164,16 +168,16 @@ impl Live {
         if clean && self.marks.at().frame == 0 || self.continues(last) {
             return Ok(None);
         }
-        if let Some(from) = self.prefix_of_sealed(last) {
-            self.roll_forward(from)?;
-            return Ok(Some((from, self.txid)));
-        }
         let power_lost = attached.is_some_and(|attached| {
             attached.boot_id != self.machine.kernel.boot_id()
                 && self.place.look(&*self.machine.disk).is_ok_and(|look| look.inode() == attached.inode)
         });
+        if let Some(from) = self.prefix_of_sealed(last, power_lost) {
+            self.roll_forward()?;
+            return Ok(Some((from, self.txid)));
+        }
         if power_lost && let Some(from) = self.earlier_seal()? {
-            self.roll_forward(from)?;
+            self.roll_forward()?;
             return Ok(Some((from, self.txid)));
         }
         self.difference_due = Some("it changed while Stead was not looking".into());
@@ -203,7 +207,11 @@ impl Live {
     }
 
     /// The log ends before what was sealed from it: the seal to roll forward from.
-    fn prefix_of_sealed(&self, last: &SealedFile) -> Option<Txid> {
+    ///
+    /// What it has beyond that seal must be part of what was sealed, not the work of somebody who wrote after a power
+    /// loss: it wrote only pages that were sealed, or nobody wrote since the machine started. (A page that was changed
+    /// and changed back between two seals is in neither.)
+    fn prefix_of_sealed(&self, last: &SealedFile, power_lost: bool) -> Option<Txid> {
         let (sealed, here) = (wal_end(&last.header)?, self.marks.at());
         if sealed.salts != here.salts || here.frame >= sealed.frame {
             return None;
@@ -211,21 +219,32 @@ impl Live {
         let files = sealed_files(&self.history);
         let (mut from, mut boundary) = (None, 0);
         for header in &files {
-            let Some(end) = wal_end(header) else { continue };
-            if end.salts != here.salts {
-                from = Some(header.max_txid);
-                boundary = 0;
-            } else if end.frame <= here.frame && self.claims(end, header.wal_frame_checksum) {
-                from = Some(header.max_txid);
-                boundary = end.frame;
-            } else {
-                break;
+            match wal_end(header) {
+                Some(end) if end.salts == here.salts => {
+                    if end.frame > here.frame || !self.claims(end, header.wal_frame_checksum) {
+                        break;
+                    }
+                    (from, boundary) = (Some(header.max_txid), end.frame);
+                }
+                // An earlier log, or none yet: all of it was in the file, durably, before this one began.
+                _ => (from, boundary) = (Some(header.max_txid), 0),
             }
+        }
+        if power_lost && self.untouched_since_boot() {
+            return Some(from.unwrap_or(Txid::ZERO));
         }
         let from = from?;
         let changed: BTreeSet<Pgno> =
             self.history.changed(from, last.header.max_txid).ok()?.into_iter().collect();
         self.pages_of_frames(boundary, here.frame)?.is_subset(&changed).then_some(from)
+    }
+
+    /// Nobody has written to the log since the machine started.
+    fn untouched_since_boot(&self) -> bool {
+        let log = disk::sibling(&self.place.file, "-wal");
+        let clock = &self.machine.clock;
+        let booted_ns = i128::from(clock.now().0) * 1_000_000 - clock.boottime().as_nanos().cast_signed();
+        self.machine.disk.metadata(&log).is_ok_and(|at| at.modified_ns < booted_ns)
     }
 
     fn claims(&self, at: WalPosition, running: u32) -> bool {
@@ -252,17 +271,17 @@ impl Live {
         Ok(sealed_files(&self.history).iter().rev().skip(1).find(same).map(|header| header.max_txid))
     }
 
-    /// Writes what was sealed after `from` back into the file, then compares all pages.
-    fn roll_forward(&mut self, from: Txid) -> Result<(), JoinError> {
+    /// Writes what was sealed last back into the file, wherever it differs, then compares all pages.
+    fn roll_forward(&mut self) -> Result<(), JoinError> {
         let history = Arc::clone(&self.history);
         let failed = |error: &dyn std::fmt::Display| JoinError::Failed(format!("rolling forward: {error}"));
-        let changed = history.changed(from, self.txid).map_err(|error| failed(&error))?;
+        let differing = scan(self.marks.held(), &self.sums)?.differing;
         let plan = history.plan(self.txid).map_err(|error| failed(&error))?;
         let mut pages = plan.reader().map_err(|error| failed(&error))?;
         if !self.lock()? {
             return Err(JoinError::Busy("another process writes to it".into()));
         }
-        if let Err(error) = self.overwrite(&mut pages, &changed) {
+        if let Err(error) = self.overwrite(&mut pages, &differing) {
             self.unlock();
             return Err(error.into());
         }
@@ -316,11 +335,13 @@ impl Live {
         drop(locks);
         let disk = &*machine.disk;
         let look = place.look(disk)?;
+        // A log that others keep may be lost with the power, and the file would look no different.
+        let log = disk.metadata(&disk::sibling(&place.file, "-wal")).map_or(0, |at| at.len);
         let attached = Attached {
             incarnation: place.incarnation,
             boot_id: machine.kernel.boot_id(),
             inode: look.inode(),
-            clean: settled.then_some((look, txid)),
+            clean: (settled && log == 0).then_some((look, txid)),
         };
         Ok(place.attach(disk, &attached)?)
     }

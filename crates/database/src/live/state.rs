@@ -96,7 +96,7 @@ impl Place {
 
     /// Records which file is followed; durable, since it is what tells a power loss.
     pub fn attach(&self, disk: &dyn Disk, attached: &Attached) -> io::Result<()> {
-        disk.create_dir_all(&self.state)?;
+        crate::history::make_dir(disk, &self.state)?;
         let bytes = serde_json::to_vec(attached).map_err(io::Error::other)?;
         disk::write_atomic(disk, &self.state.join("attached.json"), &bytes, false)
     }

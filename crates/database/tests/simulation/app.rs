@@ -55,6 +55,11 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
+/// In rollback mode readers and writers exclude each other, so nobody stays in a transaction there.
+fn is_wal(conn: &Connection) -> rusqlite::Result<bool> {
+    conn.query_row("PRAGMA journal_mode", [], |row| Ok(row.get::<_, String>(0)? == "wal"))
+}
+
 impl App {
     fn new(number: u32) -> App {
         App {
@@ -147,6 +152,29 @@ impl Apps {
         Ok(Some(found.id))
     }
 
+    /// The first application writes one transaction, and makes the database where it is missing.
+    pub fn commit_to(&mut self, name: &str, full: bool) {
+        let process = self.apps[0].process;
+        SimVfs::as_process(process, || {
+            if !self.model.has(name) {
+                self.create(0, name);
+            }
+            if self.connect(0, name)
+                && let Some(conn) = self.apps[0].connections.get(name)
+            {
+                let level = if full { "FULL" } else { "NORMAL" };
+                let _ = conn.execute_batch(&format!("PRAGMA synchronous={level}"));
+            }
+            self.transact(0, name);
+        });
+    }
+
+    /// The first application writes one transaction over two databases.
+    pub fn transfer_once(&mut self) {
+        let process = self.apps[0].process;
+        SimVfs::as_process(process, || self.transfer());
+    }
+
     /// Does one thing that applications do.
     pub fn act(&mut self) {
         let which = self.random.below(self.apps.len() as u64) as usize;
@@ -192,7 +220,7 @@ impl Apps {
         let owned_alone = name != SHARED;
         assert!(
             is_busy(error) && (!owned_alone || self.may_be_locked),
-            "{what} in {name} failed without a reason: {error}"
+            "{what} in {name} failed without a reason: {error:?}"
         );
     }
 
@@ -372,7 +400,9 @@ impl Apps {
         let process = self.apps[which].process;
         let begin = || -> rusqlite::Result<(Connection, Option<Content>)> {
             let conn = self.open(process, name, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-            conn.execute_batch("BEGIN")?;
+            if is_wal(&conn)? {
+                conn.execute_batch("BEGIN")?;
+            }
             let content = content::read(&conn)?;
             Ok((conn, content))
         };
@@ -380,7 +410,9 @@ impl Apps {
             Ok((conn, content)) => {
                 let found = content.as_ref().map(|content| content.id);
                 self.model.saw(name, found).unwrap_or_else(|problem| panic!("{problem}"));
-                self.apps[which].reads.push((name.to_owned(), conn, content));
+                if !conn.is_autocommit() {
+                    self.apps[which].reads.push((name.to_owned(), conn, content));
+                }
             }
             Err(error) => self.failed("reading", name, &error),
         }
@@ -423,9 +455,16 @@ impl Apps {
             return;
         }
         let Some(conn) = self.apps[which].connections.remove(name) else { return };
-        let begun = conn.execute_batch("BEGIN IMMEDIATE").and_then(|()| self.write(&conn, "main", name, None));
+        let begun = is_wal(&conn).and_then(|wal| {
+            if !wal {
+                return Ok(None);
+            }
+            conn.execute_batch("BEGIN IMMEDIATE")?;
+            self.write(&conn, "main", name, None).map(Some)
+        });
         match begun {
-            Ok(after) => self.apps[which].open = Some(Open { name: name.to_owned(), after }),
+            Ok(None) => {}
+            Ok(Some(after)) => self.apps[which].open = Some(Open { name: name.to_owned(), after }),
             Err(error) => {
                 self.failed("writing", name, &error);
                 let _ = conn.execute_batch("ROLLBACK");

@@ -181,13 +181,18 @@ impl World {
             return;
         }
         self.check_files(None);
-        let before = self.apps().model.moment();
-        self.note(format!("turn to {name}: {before:?} → {target:?}"));
         if crash && self.chance(50) {
             let within = if self.chance(50) { 40 } else { 300 };
             self.disk.halt_at_step(self.disk.steps() + 1 + self.random.below(within));
             self.apps().faulty = true;
         }
+        self.turn_now(name, vector, target);
+    }
+
+    /// The turn itself; no application runs.
+    pub fn turn_now(&mut self, name: &str, vector: &Vector, target: &Moment) {
+        let before = self.apps().model.moment();
+        self.note(format!("turn to {name}: {before:?} → {target:?}"));
         self.turning = Some((before.clone(), target.clone()));
         let turned = self.with_engine(false, |engine| {
             engine.turn_back(name, vector, Duration::from_millis(500), &mut |_| {})
@@ -282,7 +287,7 @@ impl World {
     pub fn restart(&mut self, crash: Option<Crash>) {
         let mut crash = crash;
         for attempt in 0.. {
-            if attempt < 2 && self.chance(15) {
+            if self.restless && attempt < 2 && self.chance(15) {
                 self.arm();
             }
             let started = self.try_start();
@@ -303,6 +308,7 @@ impl World {
         let joined = self.positions();
         self.pass(Duration::from_secs(7));
         self.check_files(crash);
+        self.certain = true;
         self.apps().model.unnoticed.clear();
         if crash.is_none() {
             return;
@@ -330,8 +336,15 @@ impl World {
             self.apps().close_all();
         }
         let before = if idle { self.cut(false) } else { None };
+        let followed = self.followed();
         let Some(engine) = self.engine.take() else { return };
+        let lengths = self.apps().model.lengths();
         engine.stop();
+        for (name, count) in lengths {
+            if followed.contains(&name) {
+                self.apps().model.sealed(&name, count);
+            }
+        }
         self.ledger = None;
         self.restart(None);
         if let (Some(before), Some(after)) = (before, self.cut(false)) {

@@ -111,23 +111,26 @@ impl DiskFile for SharedFile {
     }
 }
 
-/// The clock, seen by the engine.
+/// The clock, seen by the engine: boot time starts anew with every boot.
 #[derive(Debug)]
-pub struct SharedClock(pub SimClock);
+pub struct SharedClock {
+    pub clock: SimClock,
+    pub booted: Duration,
+}
 
 impl Clock for SharedClock {
     fn now(&self) -> Timestamp {
-        self.0.now()
+        self.clock.now()
     }
     fn boottime(&self) -> Duration {
         point();
         // Whoever asks again and again until a time has come must see it come.
-        self.0.advance(Duration::from_micros(10));
-        self.0.boottime()
+        self.clock.advance(Duration::from_micros(10));
+        self.clock.boottime().saturating_sub(self.booted)
     }
     fn sleep(&self, how_long: Duration) {
         point();
-        self.0.advance(how_long);
+        self.clock.advance(how_long);
     }
 }
 

@@ -15,6 +15,7 @@ mod content;
 mod drive;
 mod machine;
 mod model;
+mod scripts;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -57,6 +57,7 @@ pub struct World {
     pub setup: Setup,
     pub vfs: SimVfs,
     boots: Arc<AtomicU64>,
+    booted: Duration,
     pub engine: Option<Engine>,
     pub ledger: Option<Arc<Ledger>>,
     notices: Arc<Mutex<Vec<String>>>,
@@ -68,6 +69,10 @@ pub struct World {
     /// What the last turn's undo vector must lead to.
     pub undo: Option<Moment>,
     pub names: u64,
+    /// Starts may be interrupted too.
+    pub restless: bool,
+    /// The model is up to date: not so between a crash and the look at what it left.
+    pub certain: bool,
     /// Seals seen of each database.
     seals: BTreeMap<String, (Incarnation, Txid)>,
 }
@@ -102,6 +107,7 @@ impl World {
             setup,
             vfs,
             boots: Arc::default(),
+            booted: Duration::ZERO,
             engine: None,
             ledger: None,
             notices: Arc::default(),
@@ -110,6 +116,8 @@ impl World {
             turning: None,
             undo: None,
             names: 0,
+            restless: true,
+            certain: true,
             seals: BTreeMap::new(),
         }
     }
@@ -149,7 +157,7 @@ impl World {
             wal_limit_bytes: self.setup.wal_limit_bytes,
             machine: Machine {
                 disk: Arc::new(SharedDisk(self.disk.clone())),
-                clock: Arc::new(SharedClock(self.clock.clone())),
+                clock: Arc::new(SharedClock { clock: self.clock.clone(), booted: self.booted }),
                 random: Arc::new(self.random.clone()),
                 vfs: Some(self.vfs.name().to_owned()),
                 kernel: Arc::new(notices),
@@ -209,11 +217,9 @@ impl World {
             let name = info.path.as_str().to_owned();
             let Some(at) = info.position.map(|at| (at.incarnation, at.txid)) else { continue };
             let was = self.seals.insert(name.clone(), at);
-            let certain = !unnoticed.contains(&name) && !apps.model.unnoticed.contains(&name);
+            let certain = self.certain && !unnoticed.contains(&name) && !apps.model.unnoticed.contains(&name);
             if let (true, Some(count), true) = (was != Some(at), lengths.get(&name), certain) {
                 apps.model.sealed(&name, *count);
-                let state = apps.model.last(&name);
-                apps.note(format!("  sealed {name}@{}: at least {count}, now {state:?}", at.1));
             }
         }
         done
@@ -267,12 +273,16 @@ impl World {
             Crash::Power => {
                 self.disk.crash_power(&self.random);
                 self.boots.fetch_add(1, Ordering::Relaxed);
+                self.clock.advance(Duration::from_secs(20));
+                self.booted = self.clock.boottime();
             }
         }
         self.disk.clear_failures();
         self.disk.set_capacity(u64::MAX);
+        self.disk.halt_at_step(u64::MAX);
         self.engine = None;
         self.ledger = None;
+        self.certain = false;
         if crash != Crash::Engine {
             self.apps.borrow_mut().close_all();
         }
@@ -286,7 +296,7 @@ impl Drop for World {
             let notices = std::mem::take(&mut *self.notices.lock().unwrap_or_else(PoisonError::into_inner));
             if let Ok(mut apps) = self.apps.try_borrow_mut() {
                 apps.trace.extend(notices);
-                let skipped = apps.trace.len().saturating_sub(40);
+                let skipped = apps.trace.len().saturating_sub(60);
                 for line in &apps.trace[skipped..] {
                     eprintln!("    {line}");
                 }

@@ -1,7 +1,7 @@
 //! One database at a time: its history listed, verified, and written out as a file.
 
 use super::Core;
-use crate::control::{DatabaseError, HistoryFile, Moment, Verified};
+use crate::control::{CheckpointId, DatabaseError, HistoryFile, Moment, Verified};
 use crate::home::Home;
 use base::{DatabasePath, Open, Timestamp, Txid};
 use database::history::{FileInfo, History, ImageError};
@@ -61,7 +61,10 @@ impl Core {
 
     /// Writes the database as it was into a new file in `tmp/`, which the caller removes.
     pub(crate) fn export(&self, path: &DatabasePath, moment: Moment) -> Result<PathBuf, DatabaseError> {
-        let history = self.history_of(path)?;
+        let (history, moment) = match moment {
+            Moment::Checkpoint(id) => self.history_in(path, &id)?,
+            moment => (self.history_of(path)?, moment),
+        };
         if matches!(moment, Moment::Now)
             && let Some(databases) = self.databases()
         {
@@ -71,7 +74,7 @@ impl Core {
         let sealed = |file: &FileInfo| Some((file.key.max, history.header(file)?.timestamp));
         let seals: Vec<(Txid, Timestamp)> =
             history.files().iter().filter(|f| whole.contains(&f.key.max)).filter_map(sealed).collect();
-        let target = seal_at(&seals, moment).filter(|txid| whole.contains(txid)).ok_or_else(|| {
+        let target = seal_at(&seals, &moment).filter(|txid| whole.contains(txid)).ok_or_else(|| {
             DatabaseError::NothingThere(format!("{path}: its history has no such moment (any more)"))
         })?;
         let home = &self.setup.home;
@@ -92,6 +95,27 @@ impl Core {
         Ok(out)
     }
 
+    /// The history that a checkpoint's position counts in, and that position.
+    fn history_in(&self, path: &DatabasePath, id: &CheckpointId) -> Result<(Arc<History>, Moment), DatabaseError> {
+        if self.config().is_none() {
+            return Err(DatabaseError::Unconfigured);
+        }
+        let stored = self.setup.ledger.checkpoint(id.as_str());
+        let stored = stored.map_err(|error| DatabaseError::Failed(error.to_string()))?;
+        let stored = stored.ok_or_else(|| DatabaseError::NothingThere(format!("there is no checkpoint `{id}`")))?;
+        let position = stored.vector.get(path).copied();
+        let position = position.ok_or_else(|| DatabaseError::NothingThere(format!("`{id}` has no `{path}`")))?;
+        let databases = self.databases().ok_or_else(not_up)?;
+        let history = databases.history_at(path, position.incarnation);
+        let history = history.map_err(|error| DatabaseError::Failed(error.to_string()))?;
+        let found = history.plan(position.txid).map_err(|error| DatabaseError::Damaged(error.to_string()))?;
+        if found.header().checksum_after != position.checksum {
+            let told = format!("{path}: txid {} of its history is not the one that `{id}` holds", position.txid);
+            return Err(DatabaseError::Damaged(told));
+        }
+        Ok((history, Moment::Txid(position.txid)))
+    }
+
     fn write_image(&self, history: &History, target: Txid, out: &Path) -> Result<(), ImageError> {
         let file = self.setup.home.disk().open(out, Open::CreateNew).map_err(ImageError::Output)?;
         history.image(target, &*file, &mut |_, _| {}).map(drop)
@@ -103,11 +127,12 @@ fn not_up() -> DatabaseError {
 }
 
 /// The seal that a moment means, among those kept.
-fn seal_at(seals: &[(Txid, Timestamp)], moment: Moment) -> Option<Txid> {
+fn seal_at(seals: &[(Txid, Timestamp)], moment: &Moment) -> Option<Txid> {
     match moment {
-        Moment::Txid(txid) => (txid != Txid::ZERO).then_some(txid),
+        Moment::Txid(txid) => (*txid != Txid::ZERO).then_some(*txid),
         Moment::Now => seals.iter().map(|(txid, _)| *txid).max(),
-        Moment::Time(time) => seals.iter().filter(|(_, sealed)| *sealed <= time).map(|(txid, _)| *txid).max(),
+        Moment::Time(time) => seals.iter().filter(|(_, sealed)| sealed <= time).map(|(txid, _)| *txid).max(),
+        Moment::Checkpoint(_) => None,
     }
 }
 
@@ -132,12 +157,12 @@ mod tests {
     #[test]
     fn a_moment_is_the_newest_seal_not_later() {
         let seals = [(Txid(1), Timestamp(10)), (Txid(2), Timestamp(20)), (Txid(4), Timestamp(40))];
-        assert_eq!(seal_at(&seals, Moment::Now), Some(Txid(4)));
-        assert_eq!(seal_at(&seals, Moment::Time(Timestamp(39))), Some(Txid(2)));
-        assert_eq!(seal_at(&seals, Moment::Time(Timestamp(40))), Some(Txid(4)));
-        assert_eq!(seal_at(&seals, Moment::Time(Timestamp(9))), None);
-        assert_eq!(seal_at(&seals, Moment::Txid(Txid(3))), Some(Txid(3)));
-        assert_eq!(seal_at(&[], Moment::Now), None);
+        assert_eq!(seal_at(&seals, &Moment::Now), Some(Txid(4)));
+        assert_eq!(seal_at(&seals, &Moment::Time(Timestamp(39))), Some(Txid(2)));
+        assert_eq!(seal_at(&seals, &Moment::Time(Timestamp(40))), Some(Txid(4)));
+        assert_eq!(seal_at(&seals, &Moment::Time(Timestamp(9))), None);
+        assert_eq!(seal_at(&seals, &Moment::Txid(Txid(3))), Some(Txid(3)));
+        assert_eq!(seal_at(&[], &Moment::Now), None);
     }
 
     #[test]

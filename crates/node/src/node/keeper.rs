@@ -16,8 +16,6 @@ use std::time::Duration;
 pub const SCAN_EVERY: Duration = Duration::from_secs(10);
 /// The least time between two such scans, however often status is asked.
 pub const SCAN_AT_MOST_EVERY: Duration = Duration::from_secs(1);
-/// How often vectors that history has outlived are forgotten.
-const THIN_VECTORS_EVERY: Duration = Duration::from_secs(300);
 /// The longest sleep, so that a jump of the wall clock moves the schedule by no more.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// The shortest sleep, whatever is due: a task that fails at once must not spin.
@@ -79,12 +77,10 @@ struct Rhythm {
     since: Option<Timestamp>,
     /// After a failure, when the next attempt may be made (boot clock).
     not_before: Duration,
-    /// When vectors are thinned next (boot clock).
-    thin_at: Duration,
 }
 
 fn run(core: &Core) {
-    let mut rhythm = Rhythm { since: None, not_before: Duration::ZERO, thin_at: Duration::ZERO };
+    let mut rhythm = Rhythm { since: None, not_before: Duration::ZERO };
     let mut sleep = Duration::ZERO;
     while !core.alarm.wait(sleep) {
         core.retry();
@@ -92,7 +88,7 @@ fn run(core: &Core) {
         if let Some(due_in) = core.automatic_checkpoint(&mut rhythm) {
             next = next.min(due_in);
         }
-        core.thin_vectors(&mut rhythm);
+        core.make_room();
         if let Some(due_in) = core.scan_on_schedule() {
             next = next.min(due_in);
         }
@@ -136,13 +132,19 @@ impl Core {
         Some(plan.every)
     }
 
-    /// Forgets vectors that history no longer leads to.
-    fn thin_vectors(&self, rhythm: &mut Rhythm) {
-        let boot = self.setup.machine.clock.boottime();
-        let Some(config) = self.config().filter(|_| boot >= rhythm.thin_at) else { return };
-        rhythm.thin_at = boot + THIN_VECTORS_EVERY;
-        if let Err(error) = self.setup.ledger.thin_vectors(self.now(), config.retention.keep.0) {
-            tracing::warn!(%error, "old vectors stay");
+    /// At the local limit of history the oldest automatic checkpoint goes; named ones never do.
+    fn make_room(&self) {
+        let over = |info: &database::engine::DatabaseInfo| {
+            info.trouble.as_ref().is_some_and(|trouble| trouble.code == database::engine::HISTORY_OVER_LIMIT)
+        };
+        let Some(databases) = self.databases_at_once() else { return };
+        if !databases.list().iter().any(over) {
+            return;
+        }
+        let Some(id) = schedule::oldest_automatic(&self.checkpoints().unwrap_or_default()) else { return };
+        match self.remove_checkpoint(&id) {
+            Ok(()) => tracing::warn!(%id, "removed: history is over retention.local"),
+            Err(error) => tracing::warn!(%error, %id, "an automatic checkpoint was not removed"),
         }
     }
 

@@ -253,6 +253,8 @@ impl Core {
     fn let_go(&self, reason: &str) {
         self.stop_app(reason);
         if let Some(databases) = self.replace_databases(None) {
+            // Notes the last moment as well, so that a point in time can be it.
+            databases.sync();
             databases.stop();
         }
         let mut parts = lock(&self.parts);

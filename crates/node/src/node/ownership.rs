@@ -34,3 +34,29 @@ fn give(path: &Path, node: u32, (uid, gid): (u32, u32)) {
         tracing::warn!(%error, path = %path.display(), uid, "the app's user does not own what was created for it");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::{Disk, LocalDisk, Open};
+    use std::sync::Arc;
+
+    #[test]
+    fn what_stead_created_goes_to_the_apps_user_as_far_as_the_node_may_give() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(Arc::new(LocalDisk), dir.path()).unwrap();
+        let shop = DatabasePath::parse("data/shop/orders.db").unwrap();
+        LocalDisk.create_dir_all(&home.data().join("shop")).unwrap();
+        LocalDisk.open(&home.root().join(shop.as_str()), Open::CreateNew).unwrap();
+        let node = rustix::process::geteuid().as_raw();
+        let app = (node + 4321, node + 4321);
+        let expected = if node == 0 { app.0 } else { node };
+
+        give_to_app(&home, std::slice::from_ref(&shop), app);
+
+        for path in ["data", "data/shop", "data/shop/orders.db"] {
+            assert_eq!(stat(home.root().join(path)).unwrap().st_uid, expected, "{path}");
+        }
+        assert_eq!(stat(home.private()).unwrap().st_uid, node, "what is private stays the node's");
+    }
+}

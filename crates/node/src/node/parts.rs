@@ -4,12 +4,12 @@
 //! either; the real ones are `database::Engine` and `app::Runner`.
 
 use app::{AppStatus, LogLine, RestartPolicy, Runner, Spec};
-use base::DatabasePath;
+use base::{DatabasePath, Incarnation};
 use database::engine::{
     Change, Check, CheckError, Cut, CutError, DatabaseInfo, Engine, HistoryProblem, Notify, Settings,
     TurnError,
 };
-use database::history::History;
+use database::history::{History, HistoryError};
 use database::ledger::Vector;
 use std::ops::Deref;
 use std::path::Path;
@@ -36,6 +36,8 @@ pub trait Databases: Send + Sync {
     ) -> Result<Vec<Change>, TurnError>;
     /// The history of the incarnation in force.
     fn history(&self, path: &DatabasePath) -> Option<Arc<History>>;
+    /// The history of one file that lived under a path.
+    fn history_at(&self, path: &DatabasePath, incarnation: Incarnation) -> Result<Arc<History>, HistoryError>;
     /// Compares file and history with their checksums.
     fn verify(&self, path: &DatabasePath) -> Result<Check, CheckError>;
     /// Seals what is open now.
@@ -103,6 +105,9 @@ impl Databases for Engine {
     }
     fn history(&self, path: &DatabasePath) -> Option<Arc<History>> {
         Engine::history(self, path)
+    }
+    fn history_at(&self, path: &DatabasePath, incarnation: Incarnation) -> Result<Arc<History>, HistoryError> {
+        Engine::history_at(self, path, incarnation)
     }
     fn verify(&self, path: &DatabasePath) -> Result<Check, CheckError> {
         Engine::verify(self, path)

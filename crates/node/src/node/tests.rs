@@ -63,7 +63,7 @@ fn databases_that_do_not_start_are_an_issue_and_are_tried_again() {
     node.core.alarm.ring();
     while events.recv_timeout(Duration::from_secs(10)).unwrap().event != "role" {}
     node.drain("the test is over");
-    assert_eq!(world.done(), ["start databases", "start ./app", "stop app", "stop databases"]);
+    assert_eq!(world.done(), ["start databases", "start ./app", "stop app", "seal", "stop databases"]);
     assert!(codes(&node.status()).is_empty());
     assert_eq!(node.status().state, State::Stopped);
 }
@@ -269,7 +269,7 @@ fn a_forgotten_configuration_leaves_the_data_and_can_be_given_again() {
     node.checkpoint(Some(id("a")), None).unwrap();
     world.done();
     node.forget().unwrap();
-    assert_eq!(world.done(), ["stop app", "stop databases"]);
+    assert_eq!(world.done(), ["stop app", "seal", "stop databases"]);
     assert_eq!(node.status().state, State::Unconfigured);
     assert!(LocalDisk.metadata(&dir.path().join("tmp/config.json")).is_err());
     node.configure(with_app()).unwrap();

@@ -49,6 +49,14 @@ impl Victims {
     }
 }
 
+impl std::fmt::Display for Victims {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let all = [(self.supervisor, "supervisor"), (self.node, "node"), (self.app, "app")];
+        let names: Vec<&str> = all.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();
+        f.write_str(&names.join(" + "))
+    }
+}
+
 /// The rows of each database.
 type Rows = BTreeMap<&'static str, BTreeSet<i64>>;
 type Turns = BTreeMap<&'static str, Turn>;
@@ -113,7 +121,6 @@ pub fn run(kill: Kill) {
         run.round(round);
     }
     run.stop_cleanly();
-    println!("{:#?}", run.figures);
     run.figures.print();
     dir.done();
 }
@@ -181,8 +188,14 @@ impl Run {
     }
 
     /// Checkpoints run, perhaps a restore too, and then it is over. When that was, and when the restore began.
-    fn kill_under_load(&self, victims: Victims, pause: Duration, restoring: bool) -> (Nanos, Option<Nanos>) {
+    fn kill_under_load(
+        &mut self,
+        victims: Victims,
+        pause: Duration,
+        restoring: bool,
+    ) -> (Nanos, Option<Nanos>) {
         let over = AtomicBool::new(false);
+        let until_kill = self.dice.below(600) as u64;
         let node = self.node();
         let app = node.ok("GET", "/status", "")["process"]["pid"].as_u64().unwrap() as u32;
         let pids = [
@@ -202,7 +215,7 @@ impl Run {
             let restored_from = restoring.then(now);
             if let (true, Some(body)) = (restoring, target) {
                 scope.spawn(move || node.request("POST", "/restore", &body));
-                std::thread::sleep(Duration::from_millis((now() % 60) as u64));
+                std::thread::sleep(Duration::from_millis(until_kill));
             }
             let killed_at = now();
             pids.into_iter().flatten().for_each(|pid| signal(pid, "KILL"));
@@ -215,8 +228,8 @@ impl Run {
         if victims.supervisor {
             let mut node = self.node.take().unwrap();
             until("the supervisor is gone", || node.has_ended());
-            if self.dice.below(2) == 0 {
-                // Without a supervisor everything ends by itself.
+            if !victims.node && self.dice.below(2) == 0 {
+                // Without its supervisor the node ends everything; without both, the next start does.
                 let home = self.home.clone();
                 until("node and app end without a supervisor", || left::processes_of(&home).is_empty());
             }
@@ -311,10 +324,19 @@ impl Run {
 
 impl Figures {
     fn print(&self) {
+        for (victims, rounds) in &self.rounds {
+            println!("{rounds} times {victims}");
+        }
         let mut times = self.recovery_ms.clone();
         times.sort_by(f64::total_cmp);
         let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize];
         println!("healthy again after p50 {:.0} ms, p99 {:.0} ms, max {:.0} ms", at(0.5), at(0.99), at(1.0));
-        println!("nothing acknowledged was lost, nothing was left over, every database verified");
+        let (done, not) = (self.restores_done, self.restores_not_done);
+        println!("restores that were killed: {done} took place, {not} did not, none by half");
+        println!(
+            "{} first seals: {} pages, {} differ, of {}",
+            self.first_seals, self.first_seal_pages, self.differing_pages, self.database_pages
+        );
+        println!("{} clean stops; nothing acknowledged was lost, nothing was left over", self.clean_stops);
     }
 }

@@ -71,8 +71,8 @@ pub struct Restored {
     pub to: Nanos,
     /// Where it went.
     pub target: Target,
-    /// What the node said it took, without the app's own stop and start, milliseconds.
-    pub own_ms: f64,
+    /// Each step of it and its milliseconds, as the node said.
+    pub steps: Vec<(String, f64)>,
 }
 
 /// What happened.
@@ -266,15 +266,16 @@ impl Run {
             Target::Time(_) => Target::Time(moment(&answer["as_of"])),
             other => other,
         };
-        let own = |step: &&Value| !matches!(step["step"].as_str(), Some("stop_app" | "start_app"));
-        let steps = answer["steps"].as_array().unwrap();
-        let own_ms = steps.iter().filter(own).map(|step| step["ms"].as_f64().unwrap()).sum();
-        events.restored.push(Restored { from, to, target, own_ms });
+        let steps = answer["steps"].as_array().unwrap().iter();
+        let steps =
+            steps.map(|step| (step["step"].as_str().unwrap().to_owned(), step["ms"].as_f64().unwrap()));
+        let steps = steps.collect();
+        events.restored.push(Restored { from, to, target, steps });
         true
     }
 }
 
 /// A time of the API.
 pub fn moment(value: &Value) -> Nanos {
-    value.as_i64().unwrap() * 1_000_000
+    serde_json::from_value::<base::Timestamp>(value.clone()).unwrap().0 * 1_000_000
 }

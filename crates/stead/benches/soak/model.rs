@@ -21,6 +21,11 @@ impl Known {
         Known { must: rows.clone(), may: rows }
     }
 
+    /// What is known where one of two holds.
+    pub fn or(&self, other: &Known) -> Known {
+        Known { must: &self.must & &other.must, may: &self.may | &other.may }
+    }
+
     /// What contradicts it, in a sentence.
     pub fn contradiction(&self, found: &BTreeSet<i64>) -> Option<String> {
         let missing: Vec<i64> = self.must.difference(found).copied().collect();

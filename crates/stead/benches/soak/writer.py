@@ -99,8 +99,8 @@ def truncate(databases, journal):
     connections = [open_database(db, 0.5) for db in databases]
     number = 0
     while True:
-        number += 1
         for conn in connections:
+            number += 1
             journal.note("b", number)
             busy, _, _ = conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             journal.note("x" if busy else "a", number)

@@ -9,7 +9,10 @@
 //! Each node has a home of its own and an address of its own in 127.0.0.0/8, so that all listen on port 8080 and run
 //! side by side. Tests that mount a file system or make a network namespace need root.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it must be")]
-#![allow(clippy::disallowed_methods, reason = "a test watches real time, and handles files as an outsider would")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test watches real time, and handles files as an outsider would"
+)]
 
 mod bad_input;
 mod seed;

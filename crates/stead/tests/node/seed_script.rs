@@ -17,7 +17,8 @@ fn the_commands_of_the_specification_work_as_they_stand() {
             "restart_delay": "50ms", "stop_timeout": "5s" },
     });
     std::fs::write(home.join("config.json"), config.to_string()).unwrap();
-    let failing = json!({ "name": "seed", "app": { "command": ["sh", "-c", "exit 3"], "restart_delay": "50ms" } });
+    let failing =
+        json!({ "name": "seed", "app": { "command": ["sh", "-c", "exit 3"], "restart_delay": "50ms" } });
     std::fs::write(home.join("failing.json"), failing.to_string()).unwrap();
     let out = Command::new("timeout")
         .args(["60", "unshare", "--net", "bash", "-c", include_str!("seed_script.sh")])

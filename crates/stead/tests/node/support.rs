@@ -114,6 +114,12 @@ impl Home {
         Db::open(&self.path(name))
     }
 
+    /// Posts from another thread, to a node that may end meanwhile.
+    pub fn post_beside(&self, path: &'static str, body: &Value) -> std::thread::JoinHandle<Option<Answer>> {
+        let (address, body) = (self.address, body.to_string());
+        std::thread::spawn(move || request(address, "POST", path, &body).ok())
+    }
+
     /// `stead ARG…` for this home, run to its end.
     pub fn stead(&self, args: &[&str]) -> Output {
         let mut command = Command::new(STEAD);
@@ -175,9 +181,7 @@ impl<'a> Node<'a> {
 
     /// `stead run ARG…`, which may not answer yet or ever.
     pub fn spawn(home: &'a Home, args: &[&str]) -> Node<'a> {
-        let file = |name: &str| {
-            File::options().create(true).append(true).open(home.beside(name)).unwrap()
-        };
+        let file = |name: &str| File::options().create(true).append(true).open(home.beside(name)).unwrap();
         let mut command = Command::new(STEAD);
         clean(&mut command)
             .args(["run", "--listen", &home.address(), "--home"])
@@ -249,6 +253,15 @@ impl<'a> Node<'a> {
         })
     }
 
+    /// Waits until the store has everything of a database.
+    pub fn until_stored(&self, path: &str) {
+        self.until_sealed(path);
+        self.until(&format!("{path} is stored"), |status| {
+            let found = database(status, path);
+            found["stored_txid"].as_u64() > Some(0) && found["stored_txid"] == found["txid"]
+        });
+    }
+
     /// Waits for an issue, and returns it.
     pub fn until_issue(&self, code: &str) -> Value {
         let status = self.until(&format!("issue {code}"), |status| issue(status, code).is_some());
@@ -301,15 +314,19 @@ impl<'a> Node<'a> {
         self.ended
     }
 
-    /// An answer in the place of one that a node that has ended can no longer give.
-    pub fn dead(&self) -> Answer {
-        Answer { status: 0, head: String::new(), body: Vec::new() }
-    }
-
     /// Waits for its end and returns the exit code, 128 + the signal for one that a signal ended.
     pub fn wait(&mut self) -> i32 {
         let status = until("the node ends", || self.ended());
         status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
+    }
+
+    /// Kills supervisor and node at once; the next node of this home is another one.
+    pub fn kill(mut self) {
+        let inner = self.node_pid();
+        signal(self.pid(), "KILL");
+        signal(inner, "KILL");
+        self.wait();
+        until("the node is gone", || (!alive(inner)).then_some(()));
     }
 
     /// Ends it as a service manager would.

@@ -10,7 +10,7 @@ use database::Machine;
 use database::engine::{
     Change, ChangeKind, Check, CheckError, Cut, CutError, DatabaseInfo, HistoryProblem, TurnError,
 };
-use database::history::History;
+use database::history::{History, HistoryError};
 use database::ledger::{Ledger, Vector};
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -135,6 +135,9 @@ impl Databases for FakeDatabases {
     }
     fn history(&self, _: &DatabasePath) -> Option<Arc<History>> {
         None
+    }
+    fn history_at(&self, path: &DatabasePath, _: Incarnation) -> Result<Arc<History>, HistoryError> {
+        Err(HistoryError { path: path.as_str().into(), cause: std::io::ErrorKind::NotFound.into() })
     }
     fn verify(&self, _: &DatabasePath) -> Result<Check, CheckError> {
         unreachable!("no test verifies a database that is not there")

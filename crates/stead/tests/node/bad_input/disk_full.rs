@@ -2,12 +2,15 @@
 //! half-written, and goes on by itself when there is room again.
 
 use super::{DATABASE, config, with_app};
-use crate::support::{Home, Node, Tmpfs, count, integrity, issue, signal};
+use crate::support::{Home, Node, Tmpfs, count, integrity, issue};
 use serde_json::json;
 
 /// Names of half-written files below the history.
 fn half_written(home: &Home) -> Vec<String> {
-    home.list("data/database.sqlite-litestream/ltx/0").into_iter().filter(|name| !name.ends_with(".ltx")).collect()
+    home.list("data/database.sqlite-litestream/ltx/0")
+        .into_iter()
+        .filter(|name| !name.ends_with(".ltx"))
+        .collect()
 }
 
 #[test]
@@ -50,7 +53,7 @@ fn a_disk_full_during_a_seal_stops_neither_app_nor_node() {
 fn a_disk_full_during_a_checkpoint_counts_no_half_of_one() {
     let small = Tmpfs::new(16);
     let home = Home::at(&small.root().join("home"));
-    let mut node = Node::configured(&home, &config());
+    let node = Node::configured(&home, &config());
     home.db(DATABASE).insert_rows(2);
     node.until_sealed(DATABASE);
     small.fill(0);
@@ -67,15 +70,15 @@ fn a_disk_full_during_a_checkpoint_counts_no_half_of_one() {
     refused.expect("the disk is full").refused(507, "disk_full");
     let listed = |node: &Node| -> Vec<String> {
         let all = node.get("/checkpoint").ok();
-        let ids = all["checkpoints"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned());
+        let ids =
+            all["checkpoints"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned());
         let mut ids: Vec<_> = ids.collect();
         ids.sort();
         ids
     };
     assert_eq!(listed(&node), made);
     assert_eq!(node.get("/").status, 200);
-    signal(node.pid(), "KILL");
-    node.wait();
+    node.kill();
     small.empty();
     let node = Node::start(&home);
     node.until_sealed(DATABASE);
@@ -98,12 +101,16 @@ fn a_disk_full_during_a_restore_leaves_everything_as_it_was() {
     db.0.execute_batch("UPDATE t SET x = randomblob(200000); INSERT INTO t VALUES(1)").unwrap();
     node.until_sealed(DATABASE);
     db.0.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
-    let before: i64 = db.0.query_row("SELECT sum(length(x)) + count(*) FROM t", [], |row| row.get(0)).unwrap();
+    let before: i64 =
+        db.0.query_row("SELECT sum(length(x)) + count(*) FROM t", [], |row| row.get(0)).unwrap();
     small.fill(1 << 20);
 
     node.post("/restore", &json!({ "id": "first" })).refused(507, "disk_full");
     let status = node.status();
-    assert!(issue(&status, "restore_failed").is_some() || status["process"]["state"] == "running", "{status:#}");
+    assert!(
+        issue(&status, "restore_failed").is_some() || status["process"]["state"] == "running",
+        "{status:#}"
+    );
     let after: i64 = db.0.query_row("SELECT sum(length(x)) + count(*) FROM t", [], |row| row.get(0)).unwrap();
     assert_eq!(after, before, "the state is as before");
     assert_eq!(integrity(&home.path(DATABASE)), "ok");
@@ -139,4 +146,28 @@ fn a_disk_full_under_the_application_is_the_applications_error_and_heals() {
     assert_eq!(db.rows(), 3 + i64::try_from(committed).unwrap());
     node.restore("good");
     assert_eq!(db.rows(), 2);
+}
+
+#[test]
+fn a_full_store_is_an_issue_and_gets_everything_when_it_has_room() {
+    let (home, small) = (Home::new(), Tmpfs::new(4));
+    let mut config = with_app();
+    config["storage"] =
+        json!({ "url": format!("file://{}", small.root().join("store").display()), "sync_interval": "50ms" });
+    let node = Node::configured(&home, &config);
+    let (db, pid) = (home.db(DATABASE), node.until_app());
+    db.insert_rows(1);
+    node.until_stored(DATABASE);
+    small.fill(20 << 10);
+    for _ in 0..5 {
+        db.try_blob(100_000).unwrap();
+        node.until_sealed(DATABASE);
+    }
+    let status = node.until("it is said", |status| status["components"]["storage"]["state"] == "degraded");
+    assert!(status["components"]["storage"]["error"].as_str().unwrap().contains("space"), "{status:#}");
+    node.checkpoint("here-all-the-same");
+    small.empty();
+    node.until_stored(DATABASE);
+    node.until_well();
+    assert_eq!(node.until_app(), pid);
 }

@@ -40,7 +40,10 @@ fn is_refused_and_replaceable(bytes: &[u8], says: &str) {
 
 #[test]
 fn a_file_that_is_not_sqlite_is_named_and_left_alone() {
-    is_refused_and_replaceable(&b"just a text that somebody saved here, for whatever reason. ".repeat(40), "not a SQLite");
+    is_refused_and_replaceable(
+        &b"just a text that somebody saved here, for whatever reason. ".repeat(40),
+        "not a SQLite",
+    );
 }
 
 #[test]
@@ -112,13 +115,19 @@ fn a_replaced_database_is_another_incarnation_and_the_first_comes_back() {
     node.until_sealed("data/shop.db");
     assert_eq!(count(&home.path("data/shop.db")), 7);
     let second = node.checkpoint("second");
-    assert_ne!(first["databases"]["data/shop.db"]["incarnation"], second["databases"]["data/shop.db"]["incarnation"]);
+    assert_ne!(
+        first["databases"]["data/shop.db"]["incarnation"],
+        second["databases"]["data/shop.db"]["incarnation"]
+    );
 
-    assert_eq!(node.restore("first")["databases"].to_string().contains("replaced"), true);
+    assert!(node.restore("first")["databases"].to_string().contains("replaced"));
     assert_eq!(count(&home.path("data/shop.db")), 5);
     node.verify("data/shop.db");
     node.restore("second");
-    assert_eq!((count(&home.path("data/shop.db")), integrity(&home.path("data/shop.db")).as_str()), (7, "ok"));
+    assert_eq!(
+        (count(&home.path("data/shop.db")), integrity(&home.path("data/shop.db")).as_str()),
+        (7, "ok")
+    );
     node.verify("data/shop.db");
     node.until_app();
 }
@@ -138,7 +147,8 @@ fn a_database_missing_at_start_comes_back_and_one_deleted_while_running_does_not
         }
     };
     remove("data/deleted.db");
-    let status = node.until("it is noticed", |status| database(status, "data/deleted.db")["mode"] == "missing");
+    let status =
+        node.until("it is noticed", |status| database(status, "data/deleted.db")["mode"] == "missing");
     assert!(issue(&status, "not_a_database").is_none(), "{status:#}");
     assert_eq!(node.stop(), 0);
     remove("data/missing.db");
@@ -174,7 +184,8 @@ fn a_lost_data_directory_comes_back_from_the_store_before_the_app_starts() {
 #[test]
 fn a_database_that_no_entry_covers_is_an_issue_with_the_line_to_add() {
     let home = Home::new();
-    let script = "(echo 'CREATE TABLE t(x); INSERT INTO t VALUES(1);'; cat ../fifo) | sqlite3 data/stray.sqlite";
+    let script =
+        "(echo 'CREATE TABLE t(x); INSERT INTO t VALUES(1);'; cat ../fifo) | sqlite3 data/stray.sqlite";
     let made = std::process::Command::new("mkfifo").arg(home.beside("fifo")).status().unwrap();
     assert!(made.success());
     let node = Node::configured(&home, &json!({ "name": "bad", "app": { "command": ["sh", "-c", script] } }));
@@ -190,4 +201,94 @@ fn a_database_that_no_entry_covers_is_an_issue_with_the_line_to_add() {
     node.until_app();
     node.until_sealed("data/stray.sqlite");
     node.until_well();
+}
+
+#[test]
+fn names_of_every_kind_are_kept_and_restored() {
+    let home = Home::new();
+    let store = home.beside("store");
+    let mut config = config();
+    config["storage"] = json!({ "url": format!("file://{}", store.display()), "sync_interval": "50ms" });
+    let node = Node::configured(&home, &config);
+    let names = [
+        "data/with space.db",
+        "data/ü.db",
+        "data/a@2.db",
+        "data/deep/er/x.db",
+        "data/100%.db",
+        "data/q?&#.db",
+    ];
+    for name in names {
+        std::fs::create_dir_all(home.path(name).parent().unwrap()).unwrap();
+        home.db(name).insert_rows(3);
+        node.until_stored(name);
+    }
+    node.checkpoint("first");
+    for name in names {
+        home.db(name).insert_rows(1);
+        let encoded: String = name
+            .bytes()
+            .map(|b| match b {
+                b'a'..=b'z' | b'0'..=b'9' | b'/' | b'.' => char::from(b).to_string(),
+                other => format!("%{other:02X}"),
+            })
+            .collect();
+        assert_eq!(node.get(&format!("/databases/{encoded}")).ok()["path"], name);
+        node.verify(&encoded);
+        let verified = home.stead(&["db", "verify", name]);
+        assert!(verified.status.success(), "{name}: {verified:?}");
+    }
+    node.restore("first");
+    for name in names {
+        assert_eq!(count(&home.path(name)), 3, "{name}");
+    }
+    assert_eq!(node.stop(), 0);
+    std::fs::remove_dir_all(home.path("data")).unwrap();
+    std::fs::remove_dir_all(home.path(".stead")).unwrap();
+    let node = Node::start(&home);
+    node.until("it is up", |status| status["state"] == "primary");
+    for name in names {
+        assert_eq!(count(&home.path(name)), 3, "{name}");
+    }
+}
+
+#[test]
+fn databases_of_every_page_size_and_mode_are_followed() {
+    let home = Home::new();
+    let kinds = [("data/small.db", 512), ("data/large.db", 65536), ("data/usual.db", 4096)];
+    std::fs::create_dir_all(home.path("data")).unwrap();
+    for (name, page_size) in kinds {
+        let sql = format!(
+            "PRAGMA page_size={page_size}; PRAGMA auto_vacuum=FULL; CREATE TABLE t(x); INSERT INTO t VALUES(1)"
+        );
+        sqlite3(&home.path(name), &sql).unwrap();
+    }
+    let node = Node::configured(&home, &config());
+    for (name, page_size) in kinds {
+        let status = node.until_sealed(name);
+        assert_eq!(database(&status, name)["page_size"], page_size);
+    }
+    node.checkpoint("first");
+    for (name, _) in kinds {
+        let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200)
+            INSERT INTO t SELECT randomblob(3000) FROM n";
+        sqlite3(&home.path(name), sql).unwrap();
+    }
+    node.checkpoint("grown");
+    for (name, _) in kinds {
+        sqlite3(&home.path(name), "DELETE FROM t WHERE rowid > 2; VACUUM").unwrap();
+        node.until_sealed(name);
+        node.verify(name);
+    }
+    for (id, rows) in [("grown", 201), ("first", 1), ("grown", 201)] {
+        node.restore(id);
+        for (name, _) in kinds {
+            assert_eq!(
+                (count(&home.path(name)), integrity(&home.path(name)).as_str()),
+                (rows, "ok"),
+                "{id} {name}"
+            );
+            node.verify(name);
+        }
+    }
 }

@@ -20,11 +20,12 @@ fn a_damaged_history_file_is_named_and_the_restore_refused() {
     let (db, pid) = (home.db(DATABASE), node.until_app());
     db.insert_rows(3);
     node.checkpoint("first");
+    // All that leads to the checkpoint; the last one of them holds the page that differs.
+    let damaged = home.sealed_files(DATABASE);
+    let name = damaged.last().unwrap().file_name().unwrap().to_str().unwrap();
     db.insert_rows(3);
     node.checkpoint("second");
-    let damaged = &home.sealed_files(DATABASE)[0];
-    let name = damaged.file_name().unwrap().to_str().unwrap();
-    damage(damaged);
+    damaged.iter().for_each(|file| damage(file));
 
     let error = node.post("/restore", &json!({ "id": "first" })).refused(500, "history_damaged");
     assert_eq!(error["path"], DATABASE);
@@ -77,10 +78,7 @@ fn a_damaged_file_is_no_harm_where_the_store_has_a_copy() {
     node.checkpoint("first");
     db.insert_rows(3);
     node.checkpoint("second");
-    node.until("all of it is stored", |status| {
-        let found = crate::support::database(status, DATABASE);
-        found["stored_txid"].as_u64() > Some(0) && found["stored_txid"] == found["txid"]
-    });
+    node.until_stored(DATABASE);
     home.sealed_files(DATABASE).iter().for_each(|file| damage(file));
     node.restore("first");
     assert_eq!((db.rows(), integrity(&home.path(DATABASE)).as_str()), (3, "ok"));
@@ -95,7 +93,12 @@ fn a_checkpoint_id_cannot_reach_out_of_its_directory() {
         node.post("/checkpoint", &json!({ "id": id })).refused(400, "bad_checkpoint_id");
         node.post("/restore", &json!({ "id": id })).refused(400, "bad_checkpoint_id");
     }
-    for path in ["/checkpoint/..%2F..%2Fprecious", "/checkpoint/..", "/checkpoint/%2e%2e", "/checkpoint/../../precious"] {
+    for path in [
+        "/checkpoint/..%2F..%2Fprecious",
+        "/checkpoint/..",
+        "/checkpoint/%2e%2e",
+        "/checkpoint/../../precious",
+    ] {
         for method in ["GET", "DELETE"] {
             let answer = node.request(method, path, "");
             assert!(matches!(answer.status, 400 | 404 | 405), "{method} {path}: {}", answer.status);
@@ -106,4 +109,42 @@ fn a_checkpoint_id_cannot_reach_out_of_its_directory() {
     assert!(String::from_utf8_lossy(&told.stderr).starts_with("error: "), "{told:?}");
     assert_eq!(home.list("precious"), ["checkpoint.json"]);
     assert_eq!(home.list("tmp/checkpoints"), [""; 0]);
+}
+
+#[test]
+fn damage_in_one_database_keeps_the_others_where_they_are() {
+    let home = Home::new();
+    let node = Node::configured(&home, &with_app());
+    for name in [DATABASE, "data/z.db"] {
+        home.db(name).insert_rows(3);
+        node.until_sealed(name);
+    }
+    node.checkpoint("first");
+    for name in [DATABASE, "data/z.db"] {
+        home.db(name).insert_rows(3);
+    }
+    node.checkpoint("second");
+    home.sealed_files("data/z.db").iter().for_each(|file| damage(file));
+    let error = node.post("/restore", &json!({ "id": "first" })).refused(500, "history_damaged");
+    assert_eq!(error["path"], "data/z.db");
+    assert_eq!([DATABASE, "data/z.db"].map(|name| home.db(name).rows()), [6, 6]);
+    node.verify(DATABASE);
+}
+
+#[test]
+fn a_missing_database_with_a_damaged_history_is_never_begun_anew() {
+    let home = Home::new();
+    let node = Node::configured(&home, &with_app());
+    home.db(DATABASE).insert_rows(3);
+    node.until_sealed(DATABASE);
+    assert_eq!(node.stop(), 0);
+    home.sealed_files(DATABASE).iter().for_each(|file| damage(file));
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(home.path(&format!("{DATABASE}{suffix}")));
+    }
+    let node = Node::start(&home);
+    let status = node.until("it is said", |status| !status["issues"].as_array().unwrap().is_empty());
+    assert!(status["issues"].to_string().contains(".ltx"), "the file is named: {status:#}");
+    assert!(status["process"]["pid"].is_null(), "the app would begin with an empty database: {status:#}");
+    assert!(!home.exists(DATABASE));
 }

@@ -8,7 +8,8 @@ use serde_json::json;
 fn a_database_held_exclusively_before_joining_is_joined_when_it_is_free() {
     let home = Home::new();
     std::fs::create_dir_all(home.path("data")).unwrap();
-    let sql = "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1);";
+    let sql =
+        "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1);";
     let mut holder = Held::open(&home.path(DATABASE), sql);
     let node = Node::configured(&home, &config());
     let found = node.until_issue("database_busy");
@@ -31,7 +32,10 @@ fn leaving_wal_mode_under_stead_is_refused_by_sqlite_and_nothing_is_lost() {
     node.until_sealed(DATABASE);
     let path = home.path(DATABASE);
     let refused = sqlite3(&path, "PRAGMA journal_mode=DELETE");
-    assert!(refused.as_ref().is_err_and(|e| e.contains("locked")) || refused == Ok("wal".into()), "{refused:?}");
+    assert!(
+        refused.as_ref().is_err_and(|e| e.contains("locked")) || refused == Ok("wal".into()),
+        "{refused:?}"
+    );
     sqlite3(&path, "INSERT INTO t VALUES(3)").unwrap();
     let exclusive = sqlite3(&path, "PRAGMA locking_mode=EXCLUSIVE; INSERT INTO t VALUES(4)");
     assert!(exclusive.is_err_and(|e| e.contains("locked")));
@@ -134,4 +138,41 @@ fn a_commit_over_two_databases_in_the_way_of_a_checkpoint_is_503_with_the_pid() 
     assert_eq!(node.status()["checkpoints"]["count"], 0);
     holder.run("COMMIT;");
     node.checkpoint("whole");
+}
+
+#[test]
+fn a_checkpoint_never_leaves_a_database_out_that_is_there() {
+    let home = Home::new();
+    std::fs::create_dir_all(home.path("data")).unwrap();
+    let sql =
+        "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1);";
+    let holder = Held::open(&home.path("data/held.db"), sql);
+    let node = Node::configured(&home, &config());
+    home.db(DATABASE).insert_rows(1);
+    node.until_sealed(DATABASE);
+    node.until_issue("database_busy");
+    // With such a checkpoint, a restore would take data/held.db for one that was created since, and remove it.
+    let error = node.post("/checkpoint", &json!({ "id": "without-held" })).refused(503, "no_cut");
+    assert!(error["message"].as_str().unwrap().contains("data/held.db"), "{error:#}");
+    assert_eq!(error["pids"], json!([holder.pid()]), "{error:#}");
+    drop(holder);
+    node.until_sealed("data/held.db");
+    let made = node.checkpoint("with-held");
+    assert_eq!(made["databases"].as_object().unwrap().len(), 2);
+}
+
+#[test]
+fn an_app_stopped_for_maintenance_stays_stopped_over_a_restore() {
+    let home = Home::new();
+    let mut config = config();
+    config["app"] = json!({ "command": ["sleep", "1000"] });
+    let node = Node::configured(&home, &config);
+    node.until_app();
+    node.checkpoint("before");
+    node.post("/app", &json!({ "action": "stop" })).ok();
+    home.db(DATABASE).insert_rows(1);
+    node.restore("before");
+    assert_eq!(node.status()["process"]["state"], "stopped");
+    node.post("/app", &json!({ "action": "start" })).ok();
+    node.until_app();
 }

@@ -13,7 +13,11 @@ fn with_store(store: &Path) -> Value {
 fn files_below(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.path().is_dir() { found.extend(files_below(&entry.path())) } else { found.push(entry.path()) }
+        if entry.path().is_dir() {
+            found.extend(files_below(&entry.path()))
+        } else {
+            found.push(entry.path())
+        }
     }
     found
 }
@@ -47,11 +51,10 @@ fn a_configured_store_receives_the_history() {
     let store = home.beside("store");
     let node = Node::configured(&home, &with_store(&store));
     home.db(DATABASE).insert_rows(3);
-    node.until("it is stored", |status| {
-        let found = database(status, DATABASE);
-        found["stored_txid"].as_u64() > Some(0) && found["stored_txid"] == found["txid"]
-    });
-    assert!(files_below(&store.join(DATABASE)).iter().any(|path| path.extension().is_some_and(|e| e == "ltx")));
+    node.until_stored(DATABASE);
+    assert!(
+        files_below(&store.join(DATABASE)).iter().any(|path| path.extension().is_some_and(|e| e == "ltx"))
+    );
 }
 
 /// "Database must be accessible during normal operation"
@@ -107,7 +110,11 @@ fn a_lost_data_directory_comes_back_before_the_app_starts() {
     // Everything but the configuration.
     for lost in ["data", ".stead", "seen"] {
         let path = home.path(lost);
-        if path.is_dir() { std::fs::remove_dir_all(path).unwrap() } else { std::fs::remove_file(path).unwrap() }
+        if path.is_dir() {
+            std::fs::remove_dir_all(path).unwrap()
+        } else {
+            std::fs::remove_file(path).unwrap()
+        }
     }
     let node = Node::start(&home);
     node.until_app();
@@ -116,24 +123,92 @@ fn a_lost_data_directory_comes_back_before_the_app_starts() {
     assert_eq!(integrity(&home.path(DATABASE)), "ok");
 }
 
+/// Takes a store away, as a file system that is not mounted would be.
+fn take_away(store: &Path) -> PathBuf {
+    let aside = store.with_extension("aside");
+    std::fs::rename(store, &aside).unwrap();
+    std::fs::write(store, "a file where a directory must be").unwrap();
+    aside
+}
+
+fn give_back(store: &Path, aside: &Path) {
+    std::fs::remove_file(store).unwrap();
+    std::fs::rename(aside, store).unwrap();
+}
+
 /// "System must handle backup failures"
 #[test]
 fn a_store_that_fails_is_an_issue_and_heals_by_itself() {
     let home = Home::new();
     let store = home.beside("store");
-    std::fs::write(&store, "a file where a directory must be").unwrap();
     let node = Node::configured(&home, &with_store(&store));
     let db = home.db(DATABASE);
     db.insert_rows(1);
+    node.until_stored(DATABASE);
+    let aside = take_away(&store);
+    db.insert_rows(1);
     let status = node.until("it is said", |status| status["components"]["storage"]["state"] == "degraded");
-    assert_eq!(database(&status, DATABASE)["mode"], "wal", "the database is followed all the same: {status:#}");
+    assert_eq!(
+        database(&status, DATABASE)["mode"],
+        "wal",
+        "the database is followed all the same: {status:#}"
+    );
     db.insert_rows(1);
     node.checkpoint("without-the-store");
-    std::fs::remove_file(&store).unwrap();
-    node.until("it is stored", |status| {
+    give_back(&store, &aside);
+    node.until_stored(DATABASE);
+    node.until_well();
+}
+
+/// "System must handle backup failures", from the start
+#[test]
+fn a_store_that_is_away_at_start_keeps_nothing_from_running() {
+    let home = Home::new();
+    let store = home.beside("store");
+    let mut config = with_store(&store);
+    config["app"] = json!({ "command": ["sleep", "1000"] });
+    let node = Node::configured(&home, &config);
+    home.db(DATABASE).insert_rows(1);
+    node.until_stored(DATABASE);
+    assert_eq!(node.stop(), 0);
+    let aside = take_away(&store);
+    let node = Node::start(&home);
+    node.until_app();
+    home.db(DATABASE).insert_rows(1);
+    node.until("it is followed", |status| {
         let found = database(status, DATABASE);
-        found["stored_txid"] == found["txid"] && status["issues"].as_array().unwrap().is_empty()
+        found["mode"] == "wal" && found["lag_ms"] == 0
     });
+    node.until("it is said", |status| status["components"]["storage"]["state"] == "degraded");
+    node.checkpoint("without-the-store");
+    give_back(&store, &aside);
+    node.until_stored(DATABASE);
+    node.until_well();
+}
+
+/// "System must handle backup failures", where only the store knows what there was
+#[test]
+fn a_store_that_is_away_is_not_taken_for_an_empty_one() {
+    let home = Home::new();
+    let store = home.beside("store");
+    let mut config = with_store(&store);
+    config["app"] = json!({ "command": ["sh", "-c", "sqlite3 data/database.sqlite 'SELECT count(*) FROM t' > seen; exec sleep 1000"] });
+    let node = Node::start(&home);
+    home.db(DATABASE).insert_rows(7);
+    node.configure(&config);
+    node.until_stored(DATABASE);
+    assert_eq!(node.stop(), 0);
+    std::fs::remove_dir_all(home.path("data")).unwrap();
+    std::fs::remove_file(home.path("seen")).unwrap();
+    let aside = take_away(&store);
+    let node = Node::start(&home);
+    let status = node.until("it is said", |status| !status["issues"].as_array().unwrap().is_empty());
+    assert!(status["process"]["pid"].is_null(), "the app would begin with an empty database: {status:#}");
+    give_back(&store, &aside);
+    node.until_app();
+    until("the app looked", || (!home.read("seen").is_empty()).then_some(()));
+    assert_eq!(home.read("seen"), "7\n");
+    node.verify(DATABASE);
 }
 
 /// "Must create SQLite database in data directory" and "Database must be created on initialization"
@@ -168,7 +243,9 @@ fn the_history_in_force_is_named_for_each_database() {
     let node = Node::configured(&home, &with_store(&home.beside("store")));
     home.db(DATABASE).insert_rows(1);
     let status = node.until_sealed(DATABASE);
-    assert!(database(&status, DATABASE)["history"].as_str().unwrap().ends_with("data/database.sqlite-litestream"));
+    assert!(
+        database(&status, DATABASE)["history"].as_str().unwrap().ends_with("data/database.sqlite-litestream")
+    );
     assert!(home.path("data/database.sqlite-litestream/ltx/0").is_dir());
 }
 
@@ -213,9 +290,8 @@ fn several_processes_write_at_once_and_none_is_refused() {
     let path = home.path(DATABASE);
     drop(home.db(DATABASE));
     let script = r"for i in $(seq 40); do echo 'INSERT INTO t VALUES(1);'; done | sqlite3 -bail -cmd '.timeout 5000' $0";
-    let writers: Vec<_> = (0..4)
-        .map(|_| Command::new("sh").arg("-c").arg(script).arg(&path).spawn().unwrap())
-        .collect();
+    let writers: Vec<_> =
+        (0..4).map(|_| Command::new("sh").arg("-c").arg(script).arg(&path).spawn().unwrap()).collect();
     for round in 0..5 {
         node.checkpoint(&format!("c{round}"));
     }
@@ -254,7 +330,9 @@ fn an_impossible_question_about_a_database_is_refused() {
     node.get(&format!("/databases/{DATABASE}?view=image&txid=999")).refused(404, "nothing_there");
     node.get(&format!("/databases/{DATABASE}?view=nonsense")).refused(400, "malformed");
     node.get("/databases/../../etc/passwd").refused(400, "malformed");
-    assert!(sqlite3(&home.path(DATABASE), "INSERT INTO nothing VALUES(1)").unwrap_err().contains("no such table"));
+    assert!(
+        sqlite3(&home.path(DATABASE), "INSERT INTO absent VALUES(1)").unwrap_err().contains("no such table")
+    );
 }
 
 /// "Must maintain replication status" and "Must provide replication status information"
@@ -266,7 +344,8 @@ fn the_status_says_how_far_each_database_is_kept() {
     db.insert_rows(1);
     let first = database(&node.until_sealed(DATABASE), DATABASE)["txid"].as_u64().unwrap();
     db.insert_rows(1);
-    let status = node.until("the next seal", |status| database(status, DATABASE)["txid"].as_u64() > Some(first));
+    let status =
+        node.until("the next seal", |status| database(status, DATABASE)["txid"].as_u64() > Some(first));
     let found = database(&status, DATABASE);
     assert_eq!((found["page_size"].as_u64(), found["pages"].as_u64()), (Some(4096), Some(2)));
     let listed = String::from_utf8(home.stead(&["db", "list", "--json"]).stdout).unwrap();

@@ -81,7 +81,7 @@ fn a_node_that_forgot_its_configuration_has_none_to_show() {
 #[test]
 fn the_configuration_shown_has_every_key_and_no_secret() {
     let home = Home::new();
-    let node = Node::configured(&home, &json!({ "name": "seed", "token": "open sesame" }));
+    let node = Node::configured(&home, &json!({ "name": "seed", "token": "open-sesame" }));
     let shown = node.get("/config");
     let text = String::from_utf8_lossy(&shown.body).into_owned();
     assert!(!text.contains("sesame"), "{text}");
@@ -104,7 +104,9 @@ fn a_second_configuration_is_refused() {
 fn what_is_no_configuration_is_refused() {
     let home = Home::new();
     let node = Node::start(&home);
-    for body in ["", "{", "null", "[]", "\"seed\"", "name: seed", r#"{"name":"a","name":"b"}"#, r#"{"invalid":true}"#] {
+    for body in
+        ["", "{", "null", "[]", "\"seed\"", "name: seed", r#"{"name":"a","name":"b"}"#, r#"{"invalid":true}"#]
+    {
         let answer = node.request("POST", "/config", body);
         assert_eq!(answer.status, 400, "{body}: {}", String::from_utf8_lossy(&answer.body));
         assert!(answer.json()["error"]["message"].is_string());
@@ -218,9 +220,12 @@ fn what_is_no_route_or_no_method_is_told_apart() {
     let home = Home::new();
     let node = Node::start(&home);
     node.get("/nonsense").refused(404, "no_such_route");
-    for (method, path, allowed) in
-        [("GET", "/restore", "POST"), ("PUT", "/checkpoint", "GET"), ("POST", "/", "GET"), ("DELETE", "/app", "POST")]
-    {
+    for (method, path, allowed) in [
+        ("GET", "/restore", "POST"),
+        ("PUT", "/checkpoint", "GET"),
+        ("POST", "/", "GET"),
+        ("DELETE", "/app", "POST"),
+    ] {
         let answer = node.request(method, path, "");
         answer.refused(405, "wrong_method");
         let allow = answer.head.lines().find(|line| line.to_lowercase().starts_with("allow:"));
@@ -241,7 +246,9 @@ fn every_answer_is_json_and_not_to_be_kept() {
         assert!(head.contains("cache-control: no-store"), "{what}: {head}");
         answer.json();
     };
-    for path in ["/", "/config", "/checkpoint", "/databases", "/history", "/logs", "/nonsense", "/api/health/ready"] {
+    for path in
+        ["/", "/config", "/checkpoint", "/databases", "/history", "/logs", "/nonsense", "/api/health/ready"]
+    {
         check(path, &node.get(path));
     }
     for path in ["/config", "/checkpoint", "/restore", "/app"] {
@@ -274,7 +281,9 @@ fn a_request_that_a_foreign_page_caused_changes_nothing() {
 fn nothing_can_be_done_with_an_unconfigured_node() {
     let home = Home::new();
     let node = Node::start(&home);
-    for (path, body) in [("/promote", ""), ("/app", r#"{"action":"start"}"#), ("/restore", r#"{"undo":true}"#)] {
+    for (path, body) in
+        [("/promote", ""), ("/app", r#"{"action":"start"}"#), ("/restore", r#"{"undo":true}"#)]
+    {
         node.request("POST", path, body).refused(400, "unconfigured");
     }
     node.request("PUT", "/config", r#"{"name":"seed"}"#).refused(404, "unconfigured");

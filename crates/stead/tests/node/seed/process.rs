@@ -14,7 +14,17 @@ fn with(mut config: Value, key: &str, value: Value) -> Value {
 #[test]
 fn the_app_gets_its_arguments_as_they_are() {
     let home = Home::new();
-    let words = ["sh", "-c", r#"printf '<%s>' "$@" > out; exec sleep 1000"#, "sh", "one", "two words", "*", "$HOME", ""];
+    let words = [
+        "sh",
+        "-c",
+        r#"printf '<%s>' "$@" > out; exec sleep 1000"#,
+        "sh",
+        "one",
+        "two words",
+        "*",
+        "$HOME",
+        "",
+    ];
     let node = Node::configured(&home, &json!({ "name": "seed", "app": { "command": words } }));
     node.until_app();
     until("the app wrote", || (home.read("out") == "<one><two words><*><$HOME><>").then_some(()));
@@ -97,7 +107,8 @@ fn an_app_that_ends_is_restarted_after_its_delay() {
 fn an_app_is_restarted_however_it_ends() {
     let home = Home::new();
     // Zero is unexpected too, and so is a signal.
-    let script = "echo >> starts; case $(wc -l < starts) in 1) exit 0;; 2) kill -SEGV $$;; esac; exec sleep 1000";
+    let script =
+        "echo >> starts; case $(wc -l < starts) in 1) exit 0;; 2) kill -SEGV $$;; esac; exec sleep 1000";
     let node = Node::configured(&home, &app(script));
     let status = node.until("the third run", |status| {
         status["process"]["restarts"] == 2 && status["process"]["state"] == "running"
@@ -116,7 +127,10 @@ fn an_app_that_was_stopped_stays_stopped() {
     // Four times the delay of a restart.
     std::thread::sleep(Duration::from_millis(200));
     let status = node.status();
-    assert_eq!((status["process"]["state"].as_str(), home.read("starts").lines().count()), (Some("stopped"), 1));
+    assert_eq!(
+        (status["process"]["state"].as_str(), home.read("starts").lines().count()),
+        (Some("stopped"), 1)
+    );
     // Not by a restart of the node either.
     assert_eq!(node.stop(), 0);
     let node = Node::start(&home);
@@ -171,7 +185,8 @@ fn an_app_that_ignores_sigterm_is_killed_after_its_timeout() {
 #[test]
 fn a_stop_is_complete_only_when_the_app_has_ended() {
     let home = Home::new();
-    let script = "trap 'sleep 0.4; echo last > last; exit 0' TERM; echo ready > ready; while :; do sleep 0.02; done";
+    let script =
+        "trap 'sleep 0.4; echo last > last; exit 0' TERM; echo ready > ready; while :; do sleep 0.02; done";
     let node = Node::configured(&home, &app(script));
     until("the trap is set", || home.exists("ready").then_some(()));
     assert_eq!(node.stop(), 0);

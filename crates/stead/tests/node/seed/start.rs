@@ -78,5 +78,8 @@ fn a_node_started_with_a_configuration_shows_it() {
     let file = home.write("stead.yaml", "name: from-a-file\nretention: { keep: 7d }\n");
     let node = Node::start_with(&home, &["--config", file.to_str().unwrap()]);
     let shown = node.get("/config").ok();
-    assert_eq!((shown["name"].as_str(), shown["retention"]["keep"].as_str()), (Some("from-a-file"), Some("7d")));
+    assert_eq!(
+        (shown["name"].as_str(), shown["retention"]["keep"].as_str()),
+        (Some("from-a-file"), Some("7d"))
+    );
 }

@@ -28,11 +28,12 @@ fn basic_functionality_3_kill_and_verify_restart() {
     let node = Node::configured(&home, &app("exec sleep 1000"));
     let pid = node.until_app();
     signal(pid, "TERM");
-    let status = node.until("another pid", |status| {
-        status["process"]["state"] == "running" && app_pid(status) != pid
-    });
-    assert_eq!((status["process"]["restarts"].as_u64(), status["process"]["last_exit"]["signal"].as_str()),
-        (Some(1), Some("SIGTERM")));
+    let status =
+        node.until("another pid", |status| status["process"]["state"] == "running" && app_pid(status) != pid);
+    assert_eq!(
+        (status["process"]["restarts"].as_u64(), status["process"]["last_exit"]["signal"].as_str()),
+        (Some(1), Some("SIGTERM"))
+    );
 }
 
 /// "Create checkpoint: curl -X POST http://localhost:8080/checkpoint -d '{"id":"test1"}'"

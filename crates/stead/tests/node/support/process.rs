@@ -7,7 +7,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 /// Sends a signal to one process.
 pub fn signal(pid: u32, name: &str) {
-    let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status();
+    let sent =
+        Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status();
     // A process that has just ended needs no signal.
     sent.unwrap();
 }

@@ -15,7 +15,8 @@ impl Tmpfs {
     pub fn new(mebibytes: u32) -> Tmpfs {
         let dir = tempfile::tempdir().unwrap();
         let options = format!("size={mebibytes}m,nr_inodes=10k");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(dir.path()).status();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(dir.path()).status();
         assert!(mounted.unwrap().success(), "a tmpfs cannot be mounted: this test needs root");
         Tmpfs { dir }
     }

@@ -1,0 +1,133 @@
+//! A crash and a power loss at every persistence step of one act, from the same state each time.
+
+use crate::app::{PAIR, SHARED};
+use crate::world::{Crash, Setup, World};
+use std::time::Duration;
+
+/// Worlds for each act in an ordinary run.
+const SEEDS: u64 = 2;
+
+fn setup() -> Setup {
+    Setup {
+        apps: 1,
+        sync_interval: Duration::from_millis(200),
+        keep: Duration::from_secs(3600),
+        local_bytes: 10 << 30,
+        store: false,
+        wal_limit_bytes: 1 << 30,
+    }
+}
+
+/// A world with two databases in balance, a third one, a checkpoint, and something that is not sealed yet.
+fn lived_in(seed: u64, setup: Setup) -> World {
+    let mut world = World::new(seed, setup);
+    world.restless = false;
+    world.restart(None);
+    for name in [PAIR[0], PAIR[1], SHARED] {
+        world.apps().commit_to(name, false);
+    }
+    world.notice();
+    world.apps().transfer_once();
+    world.checkpoint(false);
+    world.pass(Duration::from_secs(3));
+    for full in [true, false] {
+        world.apps().commit_to(PAIR[0], full);
+        world.apps().commit_to(SHARED, !full);
+    }
+    world.apps().transfer_once();
+    world
+}
+
+/// Does the act as often as it has steps, and dies at another one each time.
+fn at_every_step(setup: &Setup, prepare: fn(&mut World), act: fn(&mut World)) {
+    for seed in 0..SEEDS {
+        let prepared = || {
+            let mut world = lived_in(seed, setup.clone());
+            prepare(&mut world);
+            world
+        };
+        let mut world = prepared();
+        let first = world.disk.steps() + 1;
+        act(&mut world);
+        let last = world.disk.steps();
+        assert!(last >= first, "the act leaves no trace");
+        for crash in [Crash::Processes, Crash::Power] {
+            for step in first..=last {
+                let mut world = prepared();
+                world.note(format!("{crash:?} at step {step} of {first} to {last}"));
+                world.disk.halt_at_step(step);
+                world.apps().faulty = true;
+                act(&mut world);
+                assert!(world.halted(), "the same seed takes other steps");
+                world.fall(crash);
+                world.check_all();
+            }
+        }
+    }
+}
+
+fn nothing(_: &mut World) {}
+
+fn no_application(world: &mut World) {
+    world.apps().close_all();
+    world.pass(Duration::from_secs(3));
+}
+
+fn turn_to_the_checkpoint(world: &mut World) {
+    let (id, saved) = world.saved.first_key_value().map(|(id, saved)| (id.clone(), saved.clone())).unwrap();
+    world.turn_now(&id, &saved.vector, &saved.moment);
+}
+
+/// Seals over some minutes, ready to be merged.
+fn many_seals(world: &mut World) {
+    for _ in 0..8 {
+        world.apps().commit_to(PAIR[0], false);
+        world.pass(Duration::from_secs(7));
+    }
+    world.apps().close_all();
+    world.clock.advance(Duration::from_secs(400));
+}
+
+#[test]
+fn a_commit_survives_a_crash_at_every_step() {
+    at_every_step(&setup(), nothing, |world| world.apps().commit_to(PAIR[0], true));
+    at_every_step(&setup(), nothing, |world| world.apps().commit_to(PAIR[0], false));
+    at_every_step(&setup(), nothing, |world| world.apps().transfer_once());
+}
+
+#[test]
+fn a_seal_survives_a_crash_at_every_step() {
+    at_every_step(&setup(), nothing, |world| world.with_engine(false, |engine| engine.sync()));
+}
+
+#[test]
+fn a_checkpoint_survives_a_crash_at_every_step() {
+    at_every_step(&setup(), nothing, |world| world.checkpoint(false));
+}
+
+#[test]
+fn a_restore_survives_a_crash_at_every_step() {
+    at_every_step(&setup(), no_application, turn_to_the_checkpoint);
+}
+
+#[test]
+fn a_merge_survives_a_crash_at_every_step() {
+    at_every_step(&setup(), many_seals, |world| world.pass(Duration::from_secs(35)));
+    let stored = Setup { store: true, local_bytes: 20_000, ..setup() };
+    at_every_step(&stored, many_seals, |world| world.pass(Duration::from_secs(35)));
+}
+#[test]
+fn dbg_listing() {
+    let world = lived_in(0, setup());
+    let list = |world: &World, what: &str| {
+        use base::Disk;
+        for dir in ["data", "data/main.sqlite-litestream", "data/main.sqlite-litestream/ltx", "data/main.sqlite-litestream/ltx/0", "data/a.db-litestream/ltx/0"] {
+            let names = world.disk.read_dir(&std::path::Path::new(crate::world::HOME).join(dir)).map(|l| l.into_iter().map(|e| e.name).collect::<Vec<_>>());
+            println!("{what} {dir} {names:?}");
+        }
+    };
+    list(&world, "before");
+    let mut world = world;
+    world.crash(Crash::Power);
+    list(&world, "after");
+}
