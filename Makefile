@@ -15,6 +15,7 @@ run: ## build, and run the guestbook under a node in ./run (PORT=3000, LISTEN=12
 test: ## everything that must be green: format, lints, all tests
 	@scripts/need cc:build-essential curl:curl sqlite3:sqlite3 python3:python3
 	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || rustup component add rustfmt clippy
+	@scripts/claims
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --features base/sim --locked -- -D warnings
 	cargo test --workspace --features base/sim --locked

@@ -25,8 +25,8 @@ pub use keep::HISTORY_OVER_LIMIT;
 pub use slot::{DatabaseInfo, Trouble};
 pub use turn::{Change, ChangeKind, HistoryProblem, TurnError};
 
-use crate::history::{History, HistoryError};
 pub use crate::history::Retention;
+use crate::history::{History, HistoryError};
 use crate::ledger::Ledger;
 use crate::live::{Limits, Live, SealError, Wake};
 use crate::machine::Machine;
@@ -237,7 +237,11 @@ impl Engine {
     }
 
     /// The history of one file that lived under a path.
-    pub fn history_at(&self, path: &DatabasePath, incarnation: Incarnation) -> Result<Arc<History>, HistoryError> {
+    pub fn history_at(
+        &self,
+        path: &DatabasePath,
+        incarnation: Incarnation,
+    ) -> Result<Arc<History>, HistoryError> {
         let info = self.shared.slot(path).map(|slot| (slot.info(), slot.history()));
         match info {
             Some((info, Some(history))) if info.position.is_some_and(|at| at.incarnation == incarnation) => {
@@ -351,15 +355,13 @@ impl Shared {
     }
 
     fn watch_files(&self) {
-        let result = self.watch.run(|noticed| {
-            match noticed {
-                Noticed::Log(path) => self.ask(Task::Look(path), Duration::ZERO),
-                Noticed::Directory(_) => self.ask(Task::Discover, self.now() + SETTLE),
-                Noticed::Lost => {
-                    self.ask(Task::Discover, Duration::ZERO);
-                    for slot in self.slots() {
-                        self.ask(Task::Look(slot.path.clone()), Duration::ZERO);
-                    }
+        let result = self.watch.run(|noticed| match noticed {
+            Noticed::Log(path) => self.ask(Task::Look(path), Duration::ZERO),
+            Noticed::Directory(_) => self.ask(Task::Discover, self.now() + SETTLE),
+            Noticed::Lost => {
+                self.ask(Task::Discover, Duration::ZERO);
+                for slot in self.slots() {
+                    self.ask(Task::Look(slot.path.clone()), Duration::ZERO);
                 }
             }
         });

@@ -84,7 +84,10 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 fn followed(engine: &Engine, name: &str) -> bool {
-    engine.databases().iter().any(|info| info.path == path(name) && info.mode == "wal" && info.position.is_some())
+    engine
+        .databases()
+        .iter()
+        .any(|info| info.path == path(name) && info.mode == "wal" && info.position.is_some())
 }
 
 fn verify(engine: &Engine, name: &str) {
@@ -107,7 +110,9 @@ fn what_the_app_commits_is_sealed_and_turned_back() {
     let second = engine.cut(LIMIT).unwrap();
     assert_ne!(first.vector, second.vector);
     verify(&engine, "data/database.sqlite");
-    assert!(engine.validate(&second.vector).unwrap().iter().all(|change| change.kind == ChangeKind::Unchanged));
+    assert!(
+        engine.validate(&second.vector).unwrap().iter().all(|change| change.kind == ChangeKind::Unchanged)
+    );
 
     engine.turn_back("first", &first.vector, LIMIT, &mut |_| {}).unwrap();
     assert_eq!(count(&app), 1);
@@ -119,6 +124,7 @@ fn what_the_app_commits_is_sealed_and_turned_back() {
     engine.stop();
 }
 
+// semantics: created-since, undo
 #[test]
 fn databases_made_since_go_and_deleted_ones_come_back() {
     let world = World::new();
@@ -154,6 +160,7 @@ fn databases_made_since_go_and_deleted_ones_come_back() {
     engine.stop();
 }
 
+// semantics: no-full-copy
 #[test]
 fn a_clean_start_compares_nothing_and_an_unclean_one_misses_nothing() {
     let world = World::new();
@@ -205,6 +212,7 @@ fn lost_data_comes_back_from_the_store_before_anything_starts() {
     engine.stop();
 }
 
+// semantics: wal-bounded
 #[test]
 fn a_log_that_grows_is_let_go() {
     let world = World::new();
@@ -226,6 +234,7 @@ fn a_log_that_grows_is_let_go() {
     engine.stop();
 }
 
+// semantics: foreign-checkpoint
 #[test]
 fn another_process_may_truncate_the_log_at_any_time() {
     let world = World::new();
@@ -265,8 +274,10 @@ print(waited)
 fn what_is_no_database_is_named_and_left_alone() {
     let world = World::new();
     std::fs::create_dir_all(world.home.join("data")).unwrap();
-    for (name, bytes) in [("text.db", b"just some text, longer than a hundred bytes ".repeat(9)), ("short.db", b"SQLite".to_vec())]
-    {
+    for (name, bytes) in [
+        ("text.db", b"just some text, longer than a hundred bytes ".repeat(9)),
+        ("short.db", b"SQLite".to_vec()),
+    ] {
         std::fs::write(world.home.join("data").join(name), bytes).unwrap();
     }
     let engine = world.start();
@@ -280,6 +291,7 @@ fn what_is_no_database_is_named_and_left_alone() {
     assert_eq!(std::fs::read(world.home.join("data/short.db")).unwrap(), b"SQLite");
 }
 
+// semantics: damage-named
 #[test]
 fn a_damaged_history_is_refused_and_nothing_changes() {
     let world = World::new();

@@ -253,6 +253,7 @@ fn assert_flips_are_seen(bytes: &[u8]) -> usize {
     harmless
 }
 
+// semantics: checked
 #[test]
 fn every_bit_flip_is_seen() {
     let noise: Pages = (1..=4).map(|pgno| (pgno, page(512, 2, u64::from(pgno)))).collect();
@@ -264,6 +265,7 @@ fn every_bit_flip_is_seen() {
     assert!(assert_flips_are_seen(&bytes) * 500 < bytes.len() * 8);
 }
 
+// semantics: checked
 #[test]
 fn every_truncation_and_every_byte_more_is_seen() {
     let pages: Pages = (1..=40).map(|pgno| (pgno, page(512, pgno as u8, 5))).collect();

@@ -8,11 +8,13 @@ mod rig;
 use rig::{kill, load};
 use std::time::Duration;
 
+// semantics: no-refused-write, readers-free, foreign-checkpoint, cut, export-equal
 #[test]
 fn checkpoints_under_load_hold_what_was_acknowledged_and_nothing_later() {
     load::run(load::Load { seconds: 8, restore_every: Duration::from_millis(1500), seed: 1 });
 }
 
+// semantics: kill, no-full-copy
 #[test]
 fn kills_lose_nothing_that_was_acknowledged() {
     kill::run(kill::Kill { rounds: 6, seed: 1 });

@@ -63,7 +63,9 @@ pub async fn show(
             Ok(Json(json!({ "path": shown, "files": files })).into_response())
         }
         (Some("image"), moment) => image(shared, path, moment).await,
-        (Some("log") | None, _) => Err(ApiError::malformed("`txid`, `time` and `checkpoint` go with `view=image`")),
+        (Some("log") | None, _) => {
+            Err(ApiError::malformed("`txid`, `time` and `checkpoint` go with `view=image`"))
+        }
         (Some(other), _) => Err(ApiError::malformed(format!("`{other}` is no view: use log or image"))),
     }
 }

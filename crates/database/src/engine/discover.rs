@@ -64,7 +64,7 @@ impl Shared {
     fn show_history(&self, path: &DatabasePath) -> Result<(), StartError> {
         let incarnation = self.ledger.current(path)?.map_or(Incarnation(1), |known| known.incarnation);
         let base = crate::history::local_base(&self.file_of(path), incarnation);
-        let made = self.settings.machine.disk.create_dir_all(&base.join("ltx/0"));
+        let made = make_dir(&*self.settings.machine.disk, &base.join("ltx/0"));
         made.map_err(|source| StartError::Path { path: base.clone(), source })?;
         self.slot_for(path).show(|info| info.history = base.display().to_string());
         Ok(())
@@ -182,7 +182,7 @@ impl Shared {
             let _ = disk.remove_file(&beside);
             error.to_string()
         };
-        disk.create_dir_all(disk::parent(&file)).map_err(|error| failed(&error))?;
+        make_dir(disk, disk::parent(&file)).map_err(|error| failed(&error))?;
         let out = disk.open(&beside, Open::Create { private: false }).map_err(|error| failed(&error))?;
         history.image(txid, &*out, &mut |_, _| {}).map_err(|error| failed(&error))?;
         out.sync().map_err(|error| failed(&error))?;
@@ -207,7 +207,7 @@ impl Shared {
         if disk.metadata(&file).is_ok() {
             return Ok(());
         }
-        disk.create_dir_all(disk::parent(&file)).map_err(failed)?;
+        make_dir(disk, disk::parent(&file)).map_err(failed)?;
         let Some(schema) = schema else {
             disk.open(&file, Open::CreateNew).map_err(failed)?;
             return self.sync_parent(&file).map_err(failed);

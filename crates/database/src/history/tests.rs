@@ -242,6 +242,7 @@ fn leftovers_of_a_crash_go_at_the_next_start() {
     }
 }
 
+// semantics: gap-free
 #[test]
 fn a_seal_must_continue_history() {
     let mut world = World::new(false);

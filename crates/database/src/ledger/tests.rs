@@ -34,6 +34,7 @@ fn checkpoint(id: &str, created: i64, vector: Vector) -> Checkpoint {
     Checkpoint { id: id.into(), created: Timestamp(created), comment: None, automatic: false, vector }
 }
 
+// semantics: ledger-stays
 #[test]
 fn incarnation_numbers_are_never_given_twice() {
     let (dir, ledger) = open();
@@ -103,6 +104,7 @@ fn a_checkpoint_of_nothing_and_of_an_unchanged_volume_are_checkpoints() {
     assert_eq!(ledger.checkpoint("two").unwrap().unwrap().vector, vector(&[("a", 1)]));
 }
 
+// semantics: time-is-a-vector
 #[test]
 fn the_vector_at_a_time_is_the_newest_not_later() {
     let (_dir, ledger) = open();

@@ -193,7 +193,10 @@ impl Live {
         let from_header = wal_end(&last.header).map(|at| (at, last.header.wal_frame_checksum));
         for (at, running) in kept.into_iter().chain(from_header) {
             // A log that was never written has no salts, and proves nothing.
-            if at.salts == Salts(0, 0) || at.salts != self.marks.at().salts || at.frame > self.marks.at().frame {
+            if at.salts == Salts(0, 0)
+                || at.salts != self.marks.at().salts
+                || at.frame > self.marks.at().frame
+            {
                 continue;
             }
             if let Some(log) = Log::after(self.marks.held(), at, page_size)

@@ -126,7 +126,9 @@ impl Apps {
 
     fn open(&self, process: Process, name: &str, flags: OpenFlags) -> rusqlite::Result<Connection> {
         let path = self.file(name);
-        let conn = SimVfs::as_process(process, || Connection::open_with_flags_and_vfs(path, flags, self.vfs.as_str()))?;
+        let conn = SimVfs::as_process(process, || {
+            Connection::open_with_flags_and_vfs(path, flags, self.vfs.as_str())
+        })?;
         conn.busy_timeout(Duration::ZERO)?;
         Ok(conn)
     }
@@ -167,6 +169,26 @@ impl Apps {
             }
             self.transact(0, name);
         });
+    }
+
+    /// The first application makes tables, and many rows in them.
+    pub fn grow(&mut self, name: &str) {
+        let mut content = self.model.now(name);
+        let table = format!("t{}", content.tables.len());
+        let mut changes = vec![Change::Create(table.clone())];
+        changes.extend((0..40).map(|row| Change::Put { table: table.clone(), row, value: (row, 5000) }));
+        content.id = self.model.fresh_id();
+        let Some(conn) = self.apps[0].connections.get(name) else { panic!("{name} is not open") };
+        let written = conn.execute_batch("BEGIN IMMEDIATE").and_then(|()| {
+            changes.iter().try_for_each(|change| {
+                content.apply(change);
+                content::execute(conn, "main", change)
+            })?;
+            content::stamp(conn, "main", content.id)?;
+            conn.execute_batch("COMMIT")
+        });
+        written.unwrap_or_else(|error| panic!("growing {name}: {error}"));
+        self.model.committed(vec![(name.to_owned(), content, false)]);
     }
 
     /// The first application writes one transaction over two databases.
@@ -290,7 +312,13 @@ impl Apps {
     }
 
     /// Writes a transaction but for its commit: what it leads to.
-    fn write(&mut self, conn: &Connection, schema: &str, name: &str, balance: Option<i64>) -> rusqlite::Result<Content> {
+    fn write(
+        &mut self,
+        conn: &Connection,
+        schema: &str,
+        name: &str,
+        balance: Option<i64>,
+    ) -> rusqlite::Result<Content> {
         let found = content::state(conn, schema)?;
         self.model.saw(name, found).unwrap_or_else(|problem| panic!("{problem}"));
         let mut content = self.model.now(name);
@@ -334,9 +362,19 @@ impl Apps {
             all.iter().map(|(_, schema, _)| Apps::durable(conn, schema).unwrap_or(false)).collect();
         match conn.execute_batch("COMMIT") {
             Ok(()) => {
-                let names: Vec<String> = all.iter().zip(&durable).map(|((name, _, to), full)| format!("{name} → {}{}", to.id.0, if *full { " full" } else { "" })).collect();
+                let names: Vec<String> = all
+                    .iter()
+                    .zip(&durable)
+                    .map(|((name, _, to), full)| {
+                        format!("{name} → {}{}", to.id.0, if *full { " full" } else { "" })
+                    })
+                    .collect();
                 self.note(format!("commit {}", names.join(", ")));
-                let all = all.into_iter().zip(durable).map(|((name, _, to), durable)| (name, to, durable)).collect();
+                let all = all
+                    .into_iter()
+                    .zip(durable)
+                    .map(|((name, _, to), durable)| (name, to, durable))
+                    .collect();
                 self.model.committed(all);
                 true
             }
@@ -560,7 +598,9 @@ impl Apps {
         for suffix in ["-wal", "-shm", "-journal"] {
             let _ = self.disk.remove_file(&disk::sibling(&self.file(name), suffix));
         }
-        self.disk.rename(&self.file(beside), &self.file(name)).unwrap_or_else(|error| panic!("replacing: {error}"));
+        self.disk
+            .rename(&self.file(beside), &self.file(name))
+            .unwrap_or_else(|error| panic!("replacing: {error}"));
         let _ = self.disk.sync_dir(disk::parent(&self.file(name)));
         self.model.deleted(name);
         self.model.created(name, content);

@@ -111,7 +111,8 @@ impl World {
             if let Some(saved) = self.unsure.remove(&checkpoint.id) {
                 self.saved.insert(checkpoint.id.clone(), saved);
             }
-            let saved = self.saved.get(&checkpoint.id).unwrap_or_else(|| panic!("{} was not made", checkpoint.id));
+            let saved =
+                self.saved.get(&checkpoint.id).unwrap_or_else(|| panic!("{} was not made", checkpoint.id));
             assert_eq!(checkpoint.vector, saved.vector, "checkpoint {}", checkpoint.id);
             let moment = self.export_all(&checkpoint.vector).unwrap_or_else(|problem| panic!("{problem}"));
             assert_eq!(moment, saved.moment, "checkpoint {}", checkpoint.id);
@@ -124,7 +125,9 @@ impl World {
     pub fn check_files(&mut self, crash: Option<Crash>) {
         let mut names = self.apps.borrow().model.names();
         names.extend(self.apps.borrow().model.gone());
-        names.extend(["data/a.db", "data/b.db", "data/c.db", "data/d.db", crate::app::SHARED].map(String::from));
+        names.extend(
+            ["data/a.db", "data/b.db", "data/c.db", "data/d.db", crate::app::SHARED].map(String::from),
+        );
         names.sort();
         names.dedup();
         let mut found: Vec<(String, Option<StateId>)> = Vec::new();
@@ -165,7 +168,8 @@ impl World {
         });
         let saved = saved.unwrap_or_else(|| panic!("nothing acts, and there is no cut"));
         for (path, at) in &saved.vector {
-            let live = self.apps.borrow_mut().look(path.as_str()).unwrap_or_else(|problem| panic!("{problem}"));
+            let live =
+                self.apps.borrow_mut().look(path.as_str()).unwrap_or_else(|problem| panic!("{problem}"));
             assert_eq!(live, saved.moment.get(path.as_str()).copied(), "{path}: live and history");
             let check = self.with_engine(false, |engine| engine.verify(path));
             let check = check.unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -181,7 +185,10 @@ impl World {
 
     /// A seal holds no page that did not change.
     pub fn check_seal(&self, path: &DatabasePath, before: Position, after: Position) {
-        if after.txid != before.txid.next() || before.txid == Txid::ZERO || after.incarnation != before.incarnation {
+        if after.txid != before.txid.next()
+            || before.txid == Txid::ZERO
+            || after.incarnation != before.incarnation
+        {
             return;
         }
         let history = self.history(path, after).unwrap();

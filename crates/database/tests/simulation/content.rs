@@ -69,18 +69,17 @@ fn pad((v, len): Value) -> Vec<u8> {
 /// Makes a change in a schema (`main`, or an attached one).
 pub fn execute(conn: &Connection, schema: &str, change: &Change) -> rusqlite::Result<()> {
     match change {
-        Change::Put { table, row, value } => {
-            conn.prepare_cached(&format!("INSERT OR REPLACE INTO {schema}.{table} VALUES(?1, ?2, ?3)"))?
-                .execute(rusqlite::params![row, value.0, pad(*value)])
-                .map(drop)
-        }
+        Change::Put { table, row, value } => conn
+            .prepare_cached(&format!("INSERT OR REPLACE INTO {schema}.{table} VALUES(?1, ?2, ?3)"))?
+            .execute(rusqlite::params![row, value.0, pad(*value)])
+            .map(drop),
         Change::Remove { table, row } => conn
             .prepare_cached(&format!("DELETE FROM {schema}.{table} WHERE row=?1"))?
             .execute([row])
             .map(drop),
-        Change::Create(table) => {
-            conn.execute_batch(&format!("CREATE TABLE {schema}.{table}(row INTEGER PRIMARY KEY, v INTEGER, pad BLOB)"))
-        }
+        Change::Create(table) => conn.execute_batch(&format!(
+            "CREATE TABLE {schema}.{table}(row INTEGER PRIMARY KEY, v INTEGER, pad BLOB)"
+        )),
         Change::Drop(table) => conn.execute_batch(&format!("DROP TABLE {schema}.{table}")),
         Change::Balance(balance) => {
             conn.prepare_cached(&format!("UPDATE {schema}.meta SET balance=?1"))?.execute([balance]).map(drop)

@@ -306,14 +306,21 @@ impl World {
             }
         }
         let joined = self.positions();
-        self.pass(Duration::from_secs(7));
+        self.pass(Duration::from_millis(if self.restless { 1500 } else { 300 }));
+        if self.with_engine(false, |engine| engine.databases()).iter().any(|info| info.mode == "waiting") {
+            // A rollback journal is left alone for a while.
+            self.pass(Duration::from_secs(7));
+        }
         self.check_files(crash);
         self.certain = true;
         self.apps().model.unnoticed.clear();
         if crash.is_none() {
             return;
         }
-        self.note(format!("joined at {:?}", joined.iter().map(|(path, at)| format!("{path}:{}", at.txid)).collect::<Vec<_>>()));
+        self.note(format!(
+            "joined at {:?}",
+            joined.iter().map(|(path, at)| format!("{path}:{}", at.txid)).collect::<Vec<_>>()
+        ));
         let now = self.positions();
         for (path, before) in joined {
             if let Some(after) = now.get(&path) {

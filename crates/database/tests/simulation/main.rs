@@ -15,6 +15,7 @@ mod content;
 mod drive;
 mod machine;
 mod model;
+mod regressions;
 mod scripts;
 mod world;
 
@@ -27,6 +28,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
+// semantics: every-commit, no-full-copy, cut, durable, whole, undo, power
 #[test]
 fn whatever_happens_nothing_acknowledged_is_lost() {
     if let Some(seed) = number("STEAD_SIM_SEED") {

@@ -83,10 +83,6 @@ impl Model {
         self.files.get(name).is_some_and(|file| file.maybe.contains(&id))
     }
 
-    pub fn unsure(&self) -> bool {
-        self.files.values().any(|file| !file.maybe.is_empty())
-    }
-
     pub fn created(&mut self, name: &str, content: Content) {
         let file = FileModel { log: vec![content.id], safe: 0, maybe: Vec::new() };
         self.contents.insert(content.id, Arc::new(content));
@@ -184,7 +180,8 @@ impl Model {
             };
         };
         let from = file.safe.saturating_sub(1);
-        let at = found.and_then(|id| file.log.iter().skip(from).rposition(|one| *one == id).map(|at| at + from));
+        let at =
+            found.and_then(|id| file.log.iter().skip(from).rposition(|one| *one == id).map(|at| at + from));
         match (at, found) {
             (Some(at), _) => {
                 file.log.truncate(at + 1);
@@ -198,7 +195,10 @@ impl Model {
             }
             _ => {
                 let log = &file.log[from..];
-                return Err(format!("{name} is at {found:?} after a power loss; possible were {log:?}, {:?}", file.maybe));
+                return Err(format!(
+                    "{name} is at {found:?} after a power loss; possible were {log:?}, {:?}",
+                    file.maybe
+                ));
             }
         }
         file.maybe.clear();
@@ -212,7 +212,8 @@ impl Model {
             return Err(format!("{name} was never there, and is at {found:?}"));
         };
         let from = file.safe.saturating_sub(1);
-        let at = found.and_then(|id| file.log.iter().skip(from).rposition(|one| *one == id).map(|at| at + from));
+        let at =
+            found.and_then(|id| file.log.iter().skip(from).rposition(|one| *one == id).map(|at| at + from));
         let Some(at) = at else {
             return Err(format!("{name} came back at {found:?}; possible were {:?}", &file.log[from..]));
         };

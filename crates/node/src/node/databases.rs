@@ -96,21 +96,28 @@ impl Core {
     }
 
     /// The history that a checkpoint's position counts in, and that position.
-    fn history_in(&self, path: &DatabasePath, id: &CheckpointId) -> Result<(Arc<History>, Moment), DatabaseError> {
+    fn history_in(
+        &self,
+        path: &DatabasePath,
+        id: &CheckpointId,
+    ) -> Result<(Arc<History>, Moment), DatabaseError> {
         if self.config().is_none() {
             return Err(DatabaseError::Unconfigured);
         }
         let stored = self.setup.ledger.checkpoint(id.as_str());
         let stored = stored.map_err(|error| DatabaseError::Failed(error.to_string()))?;
-        let stored = stored.ok_or_else(|| DatabaseError::NothingThere(format!("there is no checkpoint `{id}`")))?;
+        let stored =
+            stored.ok_or_else(|| DatabaseError::NothingThere(format!("there is no checkpoint `{id}`")))?;
         let position = stored.vector.get(path).copied();
-        let position = position.ok_or_else(|| DatabaseError::NothingThere(format!("`{id}` has no `{path}`")))?;
+        let position =
+            position.ok_or_else(|| DatabaseError::NothingThere(format!("`{id}` has no `{path}`")))?;
         let databases = self.databases().ok_or_else(not_up)?;
         let history = databases.history_at(path, position.incarnation);
         let history = history.map_err(|error| DatabaseError::Failed(error.to_string()))?;
         let found = history.plan(position.txid).map_err(|error| DatabaseError::Damaged(error.to_string()))?;
         if found.header().checksum_after != position.checksum {
-            let told = format!("{path}: txid {} of its history is not the one that `{id}` holds", position.txid);
+            let told =
+                format!("{path}: txid {} of its history is not the one that `{id}` holds", position.txid);
             return Err(DatabaseError::Damaged(told));
         }
         Ok((history, Moment::Txid(position.txid)))

@@ -37,7 +37,8 @@ pub trait Databases: Send + Sync {
     /// The history of the incarnation in force.
     fn history(&self, path: &DatabasePath) -> Option<Arc<History>>;
     /// The history of one file that lived under a path.
-    fn history_at(&self, path: &DatabasePath, incarnation: Incarnation) -> Result<Arc<History>, HistoryError>;
+    fn history_at(&self, path: &DatabasePath, incarnation: Incarnation)
+    -> Result<Arc<History>, HistoryError>;
     /// Compares file and history with their checksums.
     fn verify(&self, path: &DatabasePath) -> Result<Check, CheckError>;
     /// Seals what is open now.
@@ -106,7 +107,11 @@ impl Databases for Engine {
     fn history(&self, path: &DatabasePath) -> Option<Arc<History>> {
         Engine::history(self, path)
     }
-    fn history_at(&self, path: &DatabasePath, incarnation: Incarnation) -> Result<Arc<History>, HistoryError> {
+    fn history_at(
+        &self,
+        path: &DatabasePath,
+        incarnation: Incarnation,
+    ) -> Result<Arc<History>, HistoryError> {
         Engine::history_at(self, path, incarnation)
     }
     fn verify(&self, path: &DatabasePath) -> Result<Check, CheckError> {

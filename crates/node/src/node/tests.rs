@@ -88,6 +88,7 @@ fn a_checkpoint_is_recorded_once_and_shown_in_a_directory() {
     node.drain("the test is over");
 }
 
+// semantics: app-around, dry-run
 #[test]
 fn a_restore_stops_the_app_around_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -174,6 +175,7 @@ fn a_second_restore_is_refused_while_one_runs_and_so_is_a_checkpoint() {
     node.drain("the test is over");
 }
 
+// semantics: time-is-a-vector
 #[test]
 fn a_point_in_time_takes_the_newest_moment_that_is_whole() {
     let dir = tempfile::tempdir().unwrap();

@@ -104,7 +104,7 @@ pub struct Run {
 /// Runs it; panics where anything is not as promised.
 pub fn run(load: Load) {
     let dir = super::Scratch::new("load");
-    let (home, desk) = (dir.path().join("home"), Desk::new(dir.path()));
+    let (home, desk) = (dir.path().join("home"), Desk::new(dir.path(), "0.002"));
     for (path, _) in DATABASES {
         create(&home.join(path));
     }

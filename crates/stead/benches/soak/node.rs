@@ -19,7 +19,7 @@ impl Node {
     /// Starts one in this home; its log goes to `log` beside what is there.
     pub fn start(home: &Path, log: &Path) -> Node {
         let out = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_stead"))
+        let child = Command::new(super::stead())
             .args(["run", "--listen", "127.0.0.1:0", "--home"])
             .arg(home)
             .stdin(Stdio::null())

@@ -9,6 +9,11 @@ pub mod writers;
 
 use std::path::{Path, PathBuf};
 
+/// The binary under test: the one built with this, or the one that `SOAK_STEAD` names.
+pub fn stead() -> String {
+    std::env::var("SOAK_STEAD").unwrap_or_else(|_| env!("CARGO_BIN_EXE_stead").to_owned())
+}
+
 /// A directory that stays where something failed.
 pub struct Scratch(PathBuf);
 

@@ -15,13 +15,15 @@ const SCRIPT: &str = include_str!("writer.py");
 pub struct Desk {
     /// The directory.
     pub dir: PathBuf,
+    /// Seconds between two rows of a Python writer.
+    pace: &'static str,
 }
 
 impl Desk {
     /// Puts the script there.
-    pub fn new(dir: &Path) -> Desk {
+    pub fn new(dir: &Path, pace: &'static str) -> Desk {
         std::fs::write(dir.join("writer.py"), SCRIPT).unwrap();
-        Desk { dir: dir.to_owned() }
+        Desk { dir: dir.to_owned(), pace }
     }
 
     /// The journal of a writer.
@@ -41,7 +43,8 @@ impl Desk {
     pub fn spawn(&self, kind: &str, name: &str, databases: &[PathBuf]) -> Outside {
         let words = self.command(kind, name, databases);
         let errors = std::fs::File::create(self.dir.join(format!("{name}.stderr"))).unwrap();
-        let child = Command::new(&words[0]).args(&words[1..]).stderr(errors).spawn().unwrap();
+        let mut command = Command::new(&words[0]);
+        let child = command.args(&words[1..]).env("SOAK_PACE", self.pace).stderr(errors).spawn().unwrap();
         Outside { child, errors: self.dir.join(format!("{name}.stderr")), name: name.to_owned() }
     }
 }

@@ -113,6 +113,7 @@ fn a_full_disk_fails_the_seal_and_the_next_one_succeeds() {
     }
 }
 
+// semantics: cost
 #[test]
 fn a_seal_costs_two_syncs() {
     let disk = machine();

@@ -2,6 +2,7 @@
 
 use super::*;
 
+// semantics: damage-named
 #[test]
 fn a_damaged_file_is_avoided_where_the_store_has_it() {
     let mut world = World::new(true);
@@ -30,6 +31,7 @@ fn a_damaged_file_without_another_copy_is_named_and_never_used() {
     world.assert_restores(1);
 }
 
+// semantics: checked
 #[test]
 fn every_kind_of_damage_is_found() {
     /// Bytes kept of the file, or taken off its end where negative; what is then written there, or over its start.

@@ -46,12 +46,14 @@ fn assert_restores(version: &str, txid: Option<u64>, dump: &str) {
     assert_eq!(notes(&restored), notes(&expected));
 }
 
+// semantics: litestream
 #[test]
 fn its_latest_state_is_restored() {
     assert_restores("litestream-0.5.18", None, "latest.sql");
     assert_restores("litestream-0.5.9", None, "latest.sql");
 }
 
+// semantics: litestream
 #[test]
 fn its_earlier_states_are_restored() {
     for txid in [9, 20, 30] {

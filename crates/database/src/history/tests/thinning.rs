@@ -24,6 +24,7 @@ fn windows_are_merged_and_their_single_seals_go_after_five_minutes() {
     world.assert_restores(60);
 }
 
+// semantics: thinning-spares
 #[test]
 fn a_pinned_position_outlives_everything() {
     let mut world = World::new(true);

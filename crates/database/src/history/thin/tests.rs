@@ -108,6 +108,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     /// Whatever is sealed, held and waited for: pins and the end stay restorable; noted moments too, below the limit.
+    // semantics: thinning-spares
     #[test]
     fn nothing_that_is_held_gets_lost(
         steps in prop::collection::vec((0u64..4000, 1u64..30, 0u32..8), 1..60),

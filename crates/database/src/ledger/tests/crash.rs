@@ -56,6 +56,7 @@ fn live(vfs: &SimVfs) -> Acknowledged {
     done
 }
 
+// semantics: durable
 #[test]
 fn what_must_be_durable_outlives_the_power_at_every_step() {
     let (whole, vfs) = machine();
@@ -88,6 +89,7 @@ fn what_must_be_durable_outlives_the_power_at_every_step() {
     }
 }
 
+// semantics: cost
 #[test]
 fn a_checkpoint_costs_one_sync_and_a_vector_none() {
     let (disk, vfs) = machine();

@@ -16,13 +16,14 @@ pub struct Process {
 pub fn processes_of(home: &Path) -> Vec<Process> {
     let home = home.display().to_string();
     let data = format!("STEAD_DATA={home}/data");
+    let binary = super::super::stead();
     let all = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     pids.filter_map(|pid| {
         let process = look(pid)?;
         let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let carries = environ.split(|byte| *byte == 0).any(|word| word == data.as_bytes());
-        let stead = process.line.starts_with(env!("CARGO_BIN_EXE_stead")) && process.line.contains(&home);
+        let stead = process.line.starts_with(&binary) && process.line.contains(&home);
         (carries || stead).then_some(process)
     })
     .collect()

@@ -123,7 +123,7 @@ impl<'a> Judge<'a> {
     /// `stead checkpoint export`: every database of it, sound, with the invariant over two.
     fn export(&self, made: &Made) -> Rows {
         let dir = self.run.desk.dir.join("export");
-        let out = Command::new(env!("CARGO_BIN_EXE_stead"))
+        let out = Command::new(super::super::stead())
             .args(["checkpoint", "export", &made.id])
             .arg(&dir)
             .arg("--home")

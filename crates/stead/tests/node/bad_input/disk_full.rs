@@ -13,6 +13,7 @@ fn half_written(home: &Home) -> Vec<String> {
         .collect()
 }
 
+// semantics: disk-full
 #[test]
 fn a_disk_full_during_a_seal_stops_neither_app_nor_node() {
     // Only the history lies on the small file system: the application can always commit.
@@ -49,6 +50,7 @@ fn a_disk_full_during_a_seal_stops_neither_app_nor_node() {
     assert_eq!((db.rows(), integrity(&home.path(DATABASE)).as_str()), (13, "ok"));
 }
 
+// semantics: disk-full
 #[test]
 fn a_disk_full_during_a_checkpoint_counts_no_half_of_one() {
     let small = Tmpfs::new(16);
@@ -88,6 +90,7 @@ fn a_disk_full_during_a_checkpoint_counts_no_half_of_one() {
     node.until_well();
 }
 
+// semantics: disk-full
 #[test]
 fn a_disk_full_during_a_restore_leaves_everything_as_it_was() {
     let small = Tmpfs::new(48);

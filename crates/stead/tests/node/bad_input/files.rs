@@ -38,6 +38,7 @@ fn is_refused_and_replaceable(bytes: &[u8], says: &str) {
     node.verify(DATABASE);
 }
 
+// semantics: not-sqlite
 #[test]
 fn a_file_that_is_not_sqlite_is_named_and_left_alone() {
     is_refused_and_replaceable(
@@ -46,6 +47,7 @@ fn a_file_that_is_not_sqlite_is_named_and_left_alone() {
     );
 }
 
+// semantics: not-sqlite
 #[test]
 fn an_encrypted_database_is_named_and_left_alone() {
     let mut random = vec![0; 8192];
@@ -53,6 +55,7 @@ fn an_encrypted_database_is_named_and_left_alone() {
     is_refused_and_replaceable(&random, "encrypted");
 }
 
+// semantics: not-sqlite
 #[test]
 fn a_truncated_database_is_named_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
@@ -78,6 +81,7 @@ fn a_database_whose_pages_are_garbage_does_not_stop_the_others() {
     node.verify(DATABASE);
 }
 
+// semantics: not-sqlite
 #[test]
 fn an_empty_file_is_no_mistake_and_followed_once_it_is_a_database() {
     let home = Home::new();
@@ -132,6 +136,7 @@ fn a_replaced_database_is_another_incarnation_and_the_first_comes_back() {
     node.until_app();
 }
 
+// semantics: missing-returns
 #[test]
 fn a_database_missing_at_start_comes_back_and_one_deleted_while_running_does_not() {
     let home = Home::new();
@@ -181,6 +186,7 @@ fn a_lost_data_directory_comes_back_from_the_store_before_the_app_starts() {
     node.verify(DATABASE);
 }
 
+// semantics: uncovered
 #[test]
 fn a_database_that_no_entry_covers_is_an_issue_with_the_line_to_add() {
     let home = Home::new();

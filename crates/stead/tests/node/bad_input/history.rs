@@ -13,6 +13,7 @@ fn damage(file: &Path) {
     std::fs::write(file, bytes).unwrap();
 }
 
+// semantics: damage-named
 #[test]
 fn a_damaged_history_file_is_named_and_the_restore_refused() {
     let home = Home::new();
@@ -68,6 +69,7 @@ fn a_history_file_cut_short_is_never_taken_for_a_whole_one() {
     assert_eq!(db.rows(), 3);
 }
 
+// semantics: damage-named
 #[test]
 fn a_damaged_file_is_no_harm_where_the_store_has_a_copy() {
     let home = Home::new();

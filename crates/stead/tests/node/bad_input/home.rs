@@ -4,6 +4,7 @@ use super::{DATABASE, config, with_app};
 use crate::support::{Home, Node, alive, count, integrity, signal, until};
 use serde_json::json;
 
+// semantics: one-node
 #[test]
 fn a_second_node_on_one_home_exits_75_and_names_the_first() {
     let home = Home::new();
@@ -72,6 +73,7 @@ fn an_invalid_saved_configuration_leaves_the_data_alone() {
     node.restore("before");
 }
 
+// semantics: every-commit
 #[test]
 fn a_sigterm_seals_to_the_last_commit() {
     let home = Home::new();
@@ -101,6 +103,7 @@ fn a_sigint_ends_a_node_as_a_sigterm_does() {
     assert!(!alive(pid));
 }
 
+// semantics: kill
 #[test]
 fn nothing_committed_is_lost_when_everything_is_killed_under_load() {
     let home = Home::new();
@@ -141,6 +144,7 @@ fn nothing_committed_is_lost_when_everything_is_killed_under_load() {
     assert_eq!((count(&file), integrity(&file).as_str()), (rows, "ok"));
 }
 
+// semantics: whole
 #[test]
 fn a_restore_that_is_killed_is_finished_or_rolled_back_at_the_next_start() {
     let home = Home::new();

@@ -4,6 +4,7 @@ use super::{DATABASE, config};
 use crate::support::{Held, Home, Node, alive, count, database, sqlite3, until};
 use serde_json::json;
 
+// semantics: exclusive
 #[test]
 fn a_database_held_exclusively_before_joining_is_joined_when_it_is_free() {
     let home = Home::new();
@@ -24,6 +25,7 @@ fn a_database_held_exclusively_before_joining_is_joined_when_it_is_free() {
     assert_eq!(count(&home.path(DATABASE)), 2);
 }
 
+// semantics: no-refused-write
 #[test]
 fn leaving_wal_mode_under_stead_is_refused_by_sqlite_and_nothing_is_lost() {
     let home = Home::new();
@@ -47,6 +49,7 @@ fn leaving_wal_mode_under_stead_is_refused_by_sqlite_and_nothing_is_lost() {
     assert_eq!(count(&path), 4);
 }
 
+// semantics: exclusive
 #[test]
 fn a_database_that_left_wal_mode_while_the_node_was_down_is_followed_again() {
     let home = Home::new();
@@ -83,6 +86,7 @@ fn a_restore_during_a_restore_is_409() {
     node.restore("first");
 }
 
+// semantics: held-refused
 #[test]
 fn a_database_to_be_swapped_that_is_open_outside_is_409_with_the_pid() {
     let home = Home::new();
@@ -99,6 +103,7 @@ fn a_database_to_be_swapped_that_is_open_outside_is_409_with_the_pid() {
     assert!(!home.exists("data/new.db"));
 }
 
+// semantics: held-refused
 #[test]
 fn a_transaction_outside_holds_a_restore_off_and_is_named() {
     let home = Home::new();

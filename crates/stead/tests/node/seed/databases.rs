@@ -23,6 +23,7 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// "Database must be SQLite"
+// semantics: same-files
 #[test]
 fn the_database_is_a_plain_sqlite_file() {
     let home = Home::new();
@@ -58,6 +59,7 @@ fn a_configured_store_receives_the_history() {
 }
 
 /// "Database must be accessible during normal operation"
+// semantics: same-files
 #[test]
 fn the_database_can_be_read_and_written_while_it_is_followed() {
     let home = Home::new();
@@ -96,6 +98,7 @@ fn a_node_that_has_stopped_follows_nothing() {
 }
 
 /// "System must backup database state"
+// semantics: missing-returns
 #[test]
 fn a_lost_data_directory_comes_back_before_the_app_starts() {
     let home = Home::new();
@@ -304,6 +307,7 @@ fn several_processes_write_at_once_and_none_is_refused() {
 }
 
 /// "Must maintain database consistency"
+// semantics: every-commit
 #[test]
 fn a_transaction_is_in_a_checkpoint_as_a_whole_or_not_at_all() {
     let home = Home::new();
@@ -336,6 +340,7 @@ fn an_impossible_question_about_a_database_is_refused() {
 }
 
 /// "Must maintain replication status" and "Must provide replication status information"
+// semantics: every-commit
 #[test]
 fn the_status_says_how_far_each_database_is_kept() {
     let home = Home::new();

@@ -194,6 +194,7 @@ fn a_stop_is_complete_only_when_the_app_has_ended() {
 }
 
 /// "Process must be killed on SIGKILL"
+// semantics: kill
 #[test]
 fn a_killed_supervisor_leaves_no_app_behind() {
     let home = Home::new();

@@ -29,6 +29,7 @@ fn a_checkpoint_has_its_directory_and_loses_it_when_removed() {
 }
 
 /// "System must: Save database state"
+// semantics: export-equal
 #[test]
 fn every_row_acknowledged_before_a_checkpoint_is_in_it() {
     let home = Home::new();
@@ -89,6 +90,7 @@ fn checkpoints_are_listed_newest_first() {
 }
 
 /// "POST /restore must accept checkpoint ID"
+// semantics: linear, ledger-stays
 #[test]
 fn any_checkpoint_can_be_restored_in_any_order() {
     let home = Home::new();
@@ -116,6 +118,7 @@ fn a_removed_checkpoint_is_not_restored() {
 }
 
 /// "System must: Stop running processes"
+// semantics: app-around
 #[test]
 fn the_app_is_dead_before_a_restore_touches_anything() {
     let home = Home::new();
@@ -139,6 +142,7 @@ fn the_app_is_dead_before_a_restore_touches_anything() {
 }
 
 /// "System must: Restore database state"
+// semantics: same-files, undo
 #[test]
 fn a_restored_database_is_what_it_was_and_the_way_back_is_kept() {
     let home = Home::new();
@@ -158,6 +162,7 @@ fn a_restored_database_is_what_it_was_and_the_way_back_is_kept() {
 }
 
 /// "System must: Restart processes"
+// semantics: app-around
 #[test]
 fn the_app_runs_again_after_a_restore() {
     let home = Home::new();
@@ -181,6 +186,7 @@ fn a_restore_is_200_and_of_nothing_404() {
 }
 
 /// "Checkpoints must be restored successfully"
+// semantics: created-since, undo
 #[test]
 fn all_databases_go_back_together() {
     let home = Home::new();

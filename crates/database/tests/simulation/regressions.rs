@@ -1,0 +1,83 @@
+//! What the worlds have found, told as stories.
+
+use crate::app::{PAIR, SHARED};
+use crate::drive;
+use crate::scripts::{lived_in, setup};
+use crate::world::{Crash, World};
+use std::time::Duration;
+
+/// Worlds that once went wrong.
+const PINNED: [u64; 6] = [42, 49, 85, 93, 113, 116];
+
+#[test]
+fn worlds_that_once_went_wrong_go_right() {
+    for seed in PINNED {
+        drive::run(seed);
+    }
+}
+
+/// Page 1 with another schema cookie, and pages to cut: SQLite read the new schema through the old page 1.
+#[test]
+fn a_restore_may_change_the_schema_and_shrink_the_file() {
+    let mut world = lived_in(3, setup());
+    world.apps().grow(PAIR[0]);
+    let (id, saved) = world.saved.pop_first().unwrap();
+    world.saved.insert(id.clone(), saved.clone());
+    world.turn(&id, &saved.vector, &saved.moment, false);
+    world.check_all();
+    let (undo, before) =
+        (world.ledger.as_ref().unwrap().last_undo().unwrap().unwrap(), world.undo.clone().unwrap());
+    world.turn("undo", &undo, &before, false);
+    world.check_all();
+}
+
+/// The seals before the log's first frame, and none at all, are states to roll forward from.
+#[test]
+fn what_was_sealed_comes_back_after_a_power_loss() {
+    for seed in 0..20 {
+        let mut world = lived_in(seed, setup());
+        world.apps().commit_to(SHARED, false);
+        world.with_engine(false, |engine| engine.sync());
+        world.fall(Crash::Power);
+        world.check_all();
+    }
+}
+
+/// The database file looks as after a clean stop, but the log that an application kept open is gone.
+#[test]
+fn a_clean_stop_beside_an_application_survives_a_power_loss() {
+    for seed in 0..20 {
+        let mut world = lived_in(seed, setup());
+        stop(&mut world);
+        world.fall(Crash::Power);
+        world.check_all();
+    }
+}
+
+fn stop(world: &mut World) {
+    let lengths = world.apps().model.lengths();
+    world.engine.take().expect("invariant: it runs").stop();
+    for (name, count) in lengths {
+        world.apps().model.sealed(&name, count);
+    }
+}
+
+/// The directories of a history are as durable as its files.
+#[test]
+fn a_first_seal_survives_a_power_loss() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, setup());
+        world.restless = false;
+        world.restart(None);
+        for name in [PAIR[0], SHARED] {
+            world.apps().commit_to(name, false);
+        }
+        world.notice();
+        world.pass(Duration::from_secs(1));
+        world.with_engine(false, |engine| engine.sync());
+        let followed = world.followed();
+        world.fall(Crash::Power);
+        assert_eq!(world.followed(), followed);
+        world.check_all();
+    }
+}
