@@ -170,6 +170,10 @@ impl From<RestoreError> for ApiError {
                     .hint(format!("`stead db verify {path}` names every damaged file"))
                     .path(path)
             }
+            RestoreError::AppNotStopped => {
+                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "app_not_stopped", message)
+                    .hint("the log says what is in the way; end the app's processes and restore again")
+            }
             RestoreError::Failed { disk_full, .. } => failed(message, disk_full),
         }
     }
@@ -267,6 +271,7 @@ mod tests {
             (RestoreError::Running.into(), 409, "restore_running"),
             (held().into(), 409, "database_held"),
             (RestoreError::History { path: path(), reason: "x".into() }.into(), 500, "history_damaged"),
+            (RestoreError::AppNotStopped.into(), 500, "app_not_stopped"),
             (RestoreError::Failed { reason: "x".into(), disk_full: false }.into(), 500, "failed"),
             (RestoreError::Failed { reason: "x".into(), disk_full: true }.into(), 507, "disk_full"),
             (ConfigureError::AlreadyConfigured.into(), 400, "already_configured"),

@@ -126,6 +126,14 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// A database is missing and cannot be brought back: mend its history, or put a copy of it there.
+    #[error("{path} is missing and cannot be brought back: {reason}")]
+    NotBroughtBack {
+        /// Which.
+        path: DatabasePath,
+        /// Why not.
+        reason: String,
+    },
     /// The ledger failed.
     #[error("ledger: {0}")]
     Ledger(#[from] crate::ledger::LedgerError),
@@ -160,6 +168,8 @@ struct Shared {
     last_vector: Mutex<BTreeMap<DatabasePath, Position>>,
     turning: Mutex<()>,
     thin_at: Mutex<Duration>,
+    /// A turn whose end the ledger could not record yet, with the reason where it was rolled back.
+    open_end: Mutex<Option<(crate::ledger::IntentId, Option<String>)>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -310,6 +320,7 @@ impl Shared {
             last_vector: Mutex::default(),
             turning: Mutex::default(),
             thin_at: Mutex::default(),
+            open_end: Mutex::default(),
         })
     }
 
@@ -356,7 +367,12 @@ impl Shared {
 
     fn watch_files(&self) {
         let result = self.watch.run(|noticed| match noticed {
-            Noticed::Log(path) => self.ask(Task::Look(path), Duration::ZERO),
+            Noticed::Log(path) => {
+                if let Some(slot) = self.slot(&path) {
+                    slot.stir();
+                }
+                self.ask(Task::Look(path), Duration::ZERO);
+            }
             Noticed::Directory(_) => self.ask(Task::Discover, self.now() + SETTLE),
             Noticed::Lost => {
                 self.ask(Task::Discover, Duration::ZERO);
@@ -407,6 +423,9 @@ impl Shared {
         let mut state = slot.lock();
         let State::Live(live) = &mut *state else { return None };
         let before = live.position().txid;
+        if slot.take_stirred() {
+            live.stir();
+        }
         let result = live.service();
         let again = match self.after_service(slot, live, result) {
             Some(Wake::At(at)) => Some(at),
@@ -430,7 +449,7 @@ impl Shared {
         match result {
             Ok(wake) => {
                 if live.difference_due().is_none() {
-                    slot.show(|info| info.trouble = None);
+                    slot.show(|info| info.trouble.take_if(|trouble| SEAL_TROUBLES.contains(&trouble.code)).map_or((), drop));
                 }
                 Some(wake)
             }
@@ -459,12 +478,20 @@ impl Shared {
             tracing::debug!(path = %slot.path, %error, "no watch on the log; it is looked at each second");
             return Some(self.now() + RETRY_AFTER);
         }
+        // A commit that reached the log before the watch has shown in the index by the time its lock is free; one that
+        // reaches it later is noticed.
+        if live.writer().is_some() {
+            return Some(self.now() + SETTLE);
+        }
         match live.index() {
             Some(index) if index.end == live.captured() => None,
             _ => Some(self.now()),
         }
     }
 }
+
+/// Troubles that the next seal that succeeds ends.
+const SEAL_TROUBLES: [&str; 2] = ["disk_full", "seal_failed"];
 
 fn seal_trouble(error: &SealError) -> Trouble {
     if error.disk_full() {

@@ -173,6 +173,16 @@ impl Live {
         Ok(self.difference_due.is_none())
     }
 
+    /// Somebody writes: it is looked at until it has been idle again.
+    pub fn stir(&mut self) {
+        self.last_change = self.machine.clock.boottime();
+    }
+
+    /// Goes on with the same history, opened anew.
+    pub fn replace_history(&mut self, history: Arc<History>) {
+        self.history = history;
+    }
+
     /// Looks, acts, and says when to look again.
     pub fn service(&mut self) -> Result<Wake, SealError> {
         let now = self.machine.clock.boottime();

@@ -202,6 +202,9 @@ pub enum RestoreError {
         /// Which file, and what is wrong with it.
         reason: String,
     },
+    /// The app could not be stopped; nothing was changed (500).
+    #[error("the app could not be stopped, so nothing was restored")]
+    AppNotStopped,
     /// It failed half-way and was rolled back; the app stays stopped (500).
     #[error("the restore failed and was rolled back, the app stays stopped: {reason}")]
     Failed {

@@ -83,7 +83,9 @@ impl Core {
     ) -> Result<Vec<Change>, RestoreError> {
         steps.begin("stop_app");
         if !self.stop_app("a restore") {
-            return Err(self.keep_down("the app could not be stopped".to_owned(), false));
+            // Nothing was changed, so nothing speaks against the app: at the latest the next start of the node starts it.
+            self.start_app_if_wanted();
+            return Err(RestoreError::AppNotStopped);
         }
         let turned = databases.turn_back(&resolved.name, &resolved.vector, LOCK_LIMIT, &mut |step| {
             steps.begin(step);

@@ -10,7 +10,7 @@ use super::{Engine, Shared};
 use crate::ledger::Vector;
 use crate::live::{Live, SealError};
 use crate::sqlite::WalIndex;
-use base::{DatabasePath, Timestamp};
+use base::{DatabasePath, Position, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -93,6 +93,7 @@ impl Shared {
             slot.show(|info| info.trouble = Some(super::seal_trouble(&error)));
         }
         slot.show_live(live);
+        self.ask(Task::Keep, self.now());
     }
 
     pub(super) fn note(&self, cut: &Cut) {
@@ -111,13 +112,19 @@ impl Shared {
     pub(super) fn cut(&self, limit: Duration) -> Result<Cut, CutError> {
         let slots = self.slots();
         let mut held: Held = slots.iter().map(|slot| (slot, slot.lock())).collect();
+        if let Some((slot, _)) = held.iter().find(|(slot, state)| matches!(**state, State::Waiting) && slot.is_there()) {
+            let why = slot.info().trouble.map_or("it is being written for the first time".to_owned(), |it| it.message);
+            let pid = self.settings.machine.kernel.openers(&slot.file).first().copied();
+            return Err(in_the_way(slot, pid, &format!("it cannot be followed yet: {why}")));
+        }
         held.retain(|(_, state)| matches!(**state, State::Live(_)));
+        let shown: BTreeMap<DatabasePath, Option<Position>> =
+            held.iter().map(|(slot, _)| (slot.path.clone(), slot.info().position)).collect();
         let ends = self.agree(&mut held, limit)?;
         let at = self.settings.machine.clock.now();
         let mut vector = BTreeMap::new();
         for (slot, state) in &mut held {
             let State::Live(live) = &mut **state else { continue };
-            let before = live.position().txid;
             let sealed = match ends.get(&slot.path) {
                 Some(index) => live.seal_to(index.end),
                 None => Ok(true),
@@ -133,7 +140,7 @@ impl Shared {
                 }
                 Err(error) => return Err(failed(slot, &error)),
             }
-            if live.position().txid != before {
+            if shown.get(&slot.path) != Some(&Some(live.position())) {
                 self.ask(Task::Look(slot.path.clone()), Duration::ZERO);
                 self.ask(Task::Keep, self.now());
             }

@@ -137,7 +137,13 @@ impl Shared {
         }
         let incarnation = self.ledger.current(path)?.map_or(Incarnation(1), |known| known.incarnation);
         match self.bring_back(path, incarnation, None) {
-            Ok(None) => {}
+            Ok(None) => {
+                let sealed = self.ledger.newest_vector()?.get(path).is_some_and(|at| at.txid > base::Txid::ZERO);
+                if sealed {
+                    let reason = "the ledger knows of it, and its history is gone".to_owned();
+                    return Err(StartError::NotBroughtBack { path: path.clone(), reason });
+                }
+            }
             Ok(Some(txid)) => {
                 self.ledger.record_returned(path, incarnation)?;
                 self.tell(
@@ -146,12 +152,7 @@ impl Shared {
                     format!("it was missing and came back from history at txid {txid}"),
                 );
             }
-            Err(reason) => {
-                let hint = "mend or remove the damaged history, or put a copy of the database there".into();
-                let trouble = Trouble { code: "history_damaged", message: reason, hint };
-                tracing::error!(event = "database not brought back", path = %path, reason = trouble.message);
-                self.slot_for(path).show_waiting("failed", Some(trouble));
-            }
+            Err(reason) => return Err(StartError::NotBroughtBack { path: path.clone(), reason }),
         }
         Ok(())
     }
@@ -382,8 +383,7 @@ impl Shared {
             _ => self.ledger.begin_incarnation(&slot.path).map_err(ledger)?,
         };
         for _ in 0..2 {
-            let history = self
-                .open_history(&slot.path, incarnation)
+            let history = self.open_history_here(slot, incarnation)
                 .map_err(|error| JoinError::Failed(error.to_string()))?;
             let place = self.place(&slot.path, incarnation);
             match Live::join(place, history, self.settings.machine.clone(), self.limits()) {

@@ -1,7 +1,7 @@
 //! What is done beside following: copies for the store, merging and thinning, the ledger's own log.
 
 use super::Shared;
-use super::slot::{Slot, Trouble};
+use super::slot::{Slot, State, Trouble};
 use crate::history::History;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -18,9 +18,16 @@ impl Shared {
     pub(super) fn keep(&self) -> Option<Duration> {
         let mut again = None;
         let mut soonest = |at: Duration| again = Some(again.map_or(at, |was: Duration| was.min(at)));
+        if let Err(error) = self.settle_intent() {
+            tracing::error!(event = "restore not recorded", %error);
+            soonest(self.now() + STORE_RETRY);
+        }
         let thin_at = self.next_thinning();
         let thin_now = self.now() >= thin_at;
         for slot in self.slots() {
+            if slot.store_away() && !self.find_store(&slot) {
+                soonest(self.now() + STORE_RETRY);
+            }
             let Some(history) = slot.history() else { continue };
             if !self.ship(&slot, &history) {
                 soonest(self.now() + STORE_RETRY);
@@ -64,7 +71,30 @@ impl Shared {
         }
     }
 
+    /// Opens a history with the store again, if that is back.
+    fn find_store(&self, slot: &Slot) -> bool {
+        let mut state = slot.lock();
+        let State::Live(live) = &mut *state else { return true };
+        let opened = self.open_history(&slot.path, live.place().incarnation);
+        match opened {
+            Ok(history) => {
+                slot.replace_history(live, history);
+                slot.set_store_away(false);
+                true
+            }
+            Err(error) => {
+                slot.show(|info| {
+                    info.trouble.get_or_insert_with(|| store_trouble(&error.to_string()));
+                });
+                false
+            }
+        }
+    }
+
     fn ship(&self, slot: &Slot, history: &History) -> bool {
+        if slot.store_away() {
+            return true;
+        }
         match history.ship() {
             Ok(shipped) => {
                 slot.show(|info| {
@@ -76,11 +106,7 @@ impl Shared {
                 true
             }
             Err(error) => {
-                let trouble = Trouble {
-                    code: "store_failed",
-                    message: format!("the store lacks the last seals: {error}"),
-                    hint: "mend the store; what it lacks is kept here and sent by itself".into(),
-                };
+                let trouble = store_trouble(&error.to_string());
                 let mut known = true;
                 slot.show(|info| {
                     known = info.trouble.is_some();
@@ -127,5 +153,13 @@ impl Shared {
                 true
             }
         }
+    }
+}
+
+fn store_trouble(error: &str) -> Trouble {
+    Trouble {
+        code: "store_failed",
+        message: format!("the store lacks the last seals: {error}"),
+        hint: "mend the store; what it lacks is kept here and sent by itself".into(),
     }
 }

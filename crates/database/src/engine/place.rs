@@ -1,5 +1,6 @@
 //! Names and places: which file belongs to which database, and where its history and state lie.
 
+use super::slot::Slot;
 use super::{Entry, Shared};
 use crate::history::{History, HistoryError};
 use crate::live::Place;
@@ -57,6 +58,28 @@ impl Shared {
         let store =
             self.settings.store.as_ref().map(|root| crate::history::store_base(root, path, incarnation));
         History::open(Arc::clone(&self.settings.machine.disk), local, store).map(Arc::new)
+    }
+
+    /// The history of a database that is there: without the store where that is away.
+    pub(super) fn open_history_here(
+        &self,
+        slot: &Slot,
+        incarnation: Incarnation,
+    ) -> Result<Arc<History>, HistoryError> {
+        let whole = self.open_history(&slot.path, incarnation);
+        let Some(store) = &self.settings.store else { return whole };
+        match whole {
+            Err(error) if error.path.starts_with(store) => {
+                tracing::error!(event = "store away", path = %slot.path, %error, "tried again");
+                slot.set_store_away(true);
+                let local = crate::history::local_base(&slot.file, incarnation);
+                History::open(Arc::clone(&self.settings.machine.disk), local, None).map(Arc::new)
+            }
+            whole => {
+                slot.set_store_away(false);
+                whole
+            }
+        }
     }
 
     /// Makes names in the directory of a database durable.

@@ -4,6 +4,7 @@ use crate::history::History;
 use crate::live::Live;
 use base::{DatabasePath, Position, Timestamp, Txid};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -65,6 +66,8 @@ pub struct Slot {
     info: Mutex<DatabaseInfo>,
     history: Mutex<Option<Arc<History>>>,
     unsettled_since: Mutex<Option<Duration>>,
+    stirred: AtomicBool,
+    store_away: AtomicBool,
 }
 
 impl Slot {
@@ -90,7 +93,40 @@ impl Slot {
             info: Mutex::new(info),
             history: Mutex::new(None),
             unsettled_since: Mutex::new(None),
+            stirred: AtomicBool::new(false),
+            store_away: AtomicBool::new(false),
         }
+    }
+
+    /// Somebody writes to its log; the commit shows in the log's index only later.
+    pub fn stir(&self) {
+        self.stirred.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether somebody began to write since this was last asked.
+    pub fn take_stirred(&self) -> bool {
+        self.stirred.swap(false, Ordering::SeqCst)
+    }
+
+    /// A file lies there that is to be followed and is not yet.
+    pub fn is_there(&self) -> bool {
+        self.info().mode == "waiting"
+    }
+
+    /// Its history was opened without the store, which was away.
+    pub fn set_store_away(&self, away: bool) {
+        self.store_away.store(away, Ordering::SeqCst);
+    }
+
+    /// Whether its history was opened without the store.
+    pub fn store_away(&self) -> bool {
+        self.store_away.load(Ordering::SeqCst)
+    }
+
+    /// Its history, opened anew.
+    pub fn replace_history(&self, live: &mut Live, history: Arc<History>) {
+        live.replace_history(Arc::clone(&history));
+        *self.history.lock().unwrap_or_else(PoisonError::into_inner) = Some(history);
     }
 
     /// Its state, for whoever acts on it.

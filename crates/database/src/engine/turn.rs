@@ -6,17 +6,23 @@
 //! ```
 //! A crash after the intent is finished at the next start, or rolled back to the undo vector where it cannot be.
 
+mod locks;
+
 use super::discover::remove_if_there;
 use super::schedule::Task;
 use super::slot::{Slot, State};
 use super::{Engine, Entry, Shared, StartError};
-use crate::ledger::Vector;
+use crate::ledger::{IntentId, Vector};
 use crate::live::{ApplyError, Live, Turned};
 use base::{DatabasePath, Pgno, Position, disk};
+use locks::unlock_all;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// How often pages are planned anew because a file was found damaged.
+const REPLANS_MAX: usize = 16;
 
 /// What a turn does to a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,9 +196,11 @@ impl Shared {
         if live.position() == to {
             return Ok(change(ChangeKind::Unchanged, from, 0));
         }
-        let (mut pages, candidates) = pages_of(live, to).map_err(problem)?;
-        let (differing, sums) =
-            live.differing(&mut pages, &candidates).map_err(|error| problem(error.to_string()))?;
+        let (differing, sums) = replanning(|| {
+            let (mut pages, candidates) = pages_of(live, to).map_err(ApplyError::History)?;
+            live.differing(&mut pages, &candidates)
+        })
+        .map_err(|error| problem(error.to_string()))?;
         if sums.rolling() != to.checksum {
             let found = sums.rolling();
             return Err(problem(format!(
@@ -211,6 +219,7 @@ impl Shared {
         step: &mut dyn FnMut(&'static str),
         with_intent: bool,
     ) -> Result<Vec<Change>, TurnError> {
+        self.settle_intent()?;
         let slots = self.slots_with(target);
         let mut held: Held = slots.iter().map(|slot| (slot, slot.lock())).collect();
         step("lock");
@@ -244,7 +253,7 @@ impl Shared {
         if let Err(error) = done {
             let back = self.back_out(&mut held, &undo);
             if let (Some(id), Ok(())) = (intent, &back) {
-                self.ledger.abandon_intent(id, &error.to_string())?;
+                self.end_intent(id, Some(error.to_string()))?;
             }
             return Err(match back {
                 Ok(()) => error,
@@ -255,7 +264,7 @@ impl Shared {
             });
         }
         if let Some(id) = intent {
-            self.ledger.complete_intent(id)?;
+            self.end_intent(id, None)?;
         }
         let cut = super::Cut { at: self.settings.machine.clock.now(), vector: positions(&held) };
         self.note(&cut);
@@ -266,28 +275,26 @@ impl Shared {
         Ok(changes)
     }
 
-    fn lock_all(&self, held: &mut Held, limit: Duration) -> Result<(), TurnError> {
-        let until = self.now() + limit;
-        for (slot, state) in held.iter_mut() {
-            let State::Live(live) = &mut **state else { continue };
-            loop {
-                match live.lock() {
-                    Ok(true) => break,
-                    Ok(false) if self.now() < until => {
-                        self.settings.machine.clock.sleep(Duration::from_millis(1));
-                    }
-                    Ok(false) => {
-                        let pids: Vec<u32> = live.writer().map(|holder| holder.0).into_iter().collect();
-                        let reason = format!(
-                            "a transaction of another process ({}) holds its write lock",
-                            list(&pids)
-                        );
-                        return Err(TurnError::Held { path: slot.path.clone(), pids, reason });
-                    }
-                    Err(error) => return Err(failed(&slot.path, &error)),
-                }
-            }
-        }
+    /// Records how a turn ended. Where the ledger cannot (a full disk), that is tried again until it can: an intent that
+    /// stays open would be carried out at the next start, over everything written since.
+    fn end_intent(&self, id: IntentId, abandoned: Option<String>) -> Result<(), TurnError> {
+        *self.open_end.lock().unwrap_or_else(PoisonError::into_inner) = Some((id, abandoned));
+        self.settle_intent()
+    }
+
+    /// Records the end of a turn that could not be recorded when it came.
+    pub(super) fn settle_intent(&self) -> Result<(), TurnError> {
+        let mut open = self.open_end.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((id, abandoned)) = &*open else { return Ok(()) };
+        let ended = match abandoned {
+            None => self.ledger.complete_intent(*id),
+            Some(reason) => self.ledger.abandon_intent(*id, reason),
+        };
+        ended.map_err(|error| TurnError::Failed {
+            disk_full: error.is_disk_full(),
+            reason: format!("the restore ended, but that could not be recorded; it is tried again: {error}"),
+        })?;
+        *open = None;
         Ok(())
     }
 
@@ -310,6 +317,11 @@ impl Shared {
     fn plan_all(&self, held: &Held, target: &Vector) -> Result<Vec<Change>, TurnError> {
         let mut changes = Vec::new();
         for (slot, state) in held {
+            if matches!(**state, State::Waiting) && slot.is_there() {
+                let pids = self.settings.machine.kernel.openers(&slot.file);
+                let reason = format!("it cannot be followed yet, and another process ({}) has it open", list(&pids));
+                return Err(TurnError::Held { path: slot.path.clone(), pids, reason });
+            }
             let Some(change) = self.plan_change(slot, state, target)? else { continue };
             let swapped = !matches!(change.kind, ChangeKind::Unchanged | ChangeKind::TurnedBack);
             let pids = if swapped { self.settings.machine.kernel.openers(&slot.file) } else { Vec::new() };
@@ -336,7 +348,7 @@ impl Shared {
         for (slot, state) in held.iter_mut() {
             let (State::Live(live), Some(change)) = (&mut **state, by_path.get(&slot.path)) else { continue };
             if let (ChangeKind::TurnedBack, Some(to)) = (change.kind, change.to) {
-                let written = write_back(live, to).map_err(|error| failed(&slot.path, &error))?;
+                let written = replanning(|| write_back(live, to)).map_err(|error| failed(&slot.path, &error))?;
                 turned.insert(slot.path.clone(), written);
             }
         }
@@ -430,6 +442,18 @@ impl Shared {
     }
 }
 
+/// A file found damaged is not used again, so another try may find another way to the same pages.
+fn replanning<T>(mut work: impl FnMut() -> Result<T, ApplyError>) -> Result<T, ApplyError> {
+    let mut last = work();
+    for _ in 0..REPLANS_MAX {
+        match last {
+            Err(ApplyError::History(_)) => last = work(),
+            done => return done,
+        }
+    }
+    last
+}
+
 fn write_back(live: &mut Live, to: Position) -> Result<(Turned, u32), ApplyError> {
     let (mut pages, candidates) = pages_of(live, to).map_err(ApplyError::History)?;
     let count = pages.commit();
@@ -452,14 +476,6 @@ fn positions(held: &Held) -> Vector {
             State::Waiting => None,
         })
         .collect()
-}
-
-fn unlock_all(held: &mut Held) {
-    for (_, state) in held.iter_mut() {
-        if let State::Live(live) = &mut **state {
-            live.unlock();
-        }
-    }
 }
 
 fn failed(path: &DatabasePath, error: &ApplyError) -> TurnError {

@@ -218,8 +218,9 @@ pub(super) fn vector_of(connection: &Connection, moment: i64) -> Result<Option<V
     if !there {
         return Ok(None);
     }
+    // CROSS JOIN fixes the order: two seeks a database. Left to itself, SQLite reads every later stay instead.
     let mut statement = connection.prepare_cached(
-        "SELECT path, stay.incarnation, txid, checksum FROM database JOIN stay ON stay.database = database.id
+        "SELECT path, stay.incarnation, txid, checksum FROM database CROSS JOIN stay ON stay.database = database.id
          AND since = (SELECT max(since) FROM stay AS s WHERE s.database = database.id AND s.since <= ?1)
          WHERE until > ?1",
     )?;

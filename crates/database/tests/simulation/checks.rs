@@ -177,10 +177,16 @@ impl World {
             let last = self.history(path, *at).unwrap().last().expect("invariant: it was exported");
             assert_eq!(last.header.checksum_after, at.checksum, "{path}: the last file");
         }
-        for info in self.with_engine(false, |engine| engine.databases()) {
-            assert_eq!(info.trouble, None, "{} has trouble", info.path);
-        }
+        self.check_well();
         self.check_checkpoints();
+    }
+
+    /// Nothing is wrong with any database, but that a small limit may be too small for its checkpoints.
+    pub fn check_well(&mut self) {
+        for info in self.with_engine(false, |engine| engine.databases()) {
+            let trouble = info.trouble.filter(|trouble| trouble.code != "history_over_limit");
+            assert_eq!(trouble, None, "{} has trouble", info.path);
+        }
     }
 
     /// A seal holds no page that did not change.

@@ -248,9 +248,7 @@ impl World {
         self.notice();
         self.pass(Duration::from_secs(6));
         self.check_files(None);
-        for info in self.with_engine(false, |engine| engine.databases()) {
-            assert_eq!(info.trouble, None, "{} has trouble that lasts", info.path);
-        }
+        self.check_well();
     }
 
     fn disarm(&self) {

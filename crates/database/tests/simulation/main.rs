@@ -22,7 +22,7 @@ mod world;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Worlds in an ordinary run.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 24;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

@@ -139,8 +139,9 @@ impl Run {
     }
 
     fn write(&self) {
-        let (pair, lone) =
-            ([self.file("data/left.db"), self.file("data/right.db")], [self.file("data/lone.db")]);
+        // Against the order of names: whoever waits for one while it holds the other would be stuck with the pair.
+        let pair = [self.file("data/right.db"), self.file("data/left.db")];
+        let lone = [self.file("data/lone.db")];
         let truncated: Vec<PathBuf> =
             DATABASES.iter().filter(|(_, name)| *name != "lone").map(|(path, _)| self.file(path)).collect();
         let one = [self.file("data/one.db")];

@@ -121,7 +121,7 @@ fn a_lost_data_directory_comes_back_before_the_app_starts() {
     }
     let node = Node::start(&home);
     node.until_app();
-    until("the app looked", || (home.read("seen") == "7\n").then_some(()));
+    until("the app looked", || (home.exists("seen") && home.read("seen") == "7\n").then_some(()));
     node.verify(DATABASE);
     assert_eq!(integrity(&home.path(DATABASE)), "ok");
 }
@@ -209,7 +209,7 @@ fn a_store_that_is_away_is_not_taken_for_an_empty_one() {
     assert!(status["process"]["pid"].is_null(), "the app would begin with an empty database: {status:#}");
     give_back(&store, &aside);
     node.until_app();
-    until("the app looked", || (!home.read("seen").is_empty()).then_some(()));
+    until("the app looked", || (home.exists("seen") && !home.read("seen").is_empty()).then_some(()));
     assert_eq!(home.read("seen"), "7\n");
     node.verify(DATABASE);
 }
