@@ -449,7 +449,9 @@ impl Shared {
         match result {
             Ok(wake) => {
                 if live.difference_due().is_none() {
-                    slot.show(|info| info.trouble.take_if(|trouble| SEAL_TROUBLES.contains(&trouble.code)).map_or((), drop));
+                    slot.show(|info| {
+                        info.trouble.take_if(|trouble| SEAL_TROUBLES.contains(&trouble.code)).map_or((), drop)
+                    });
                 }
                 Some(wake)
             }

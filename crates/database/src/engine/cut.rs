@@ -112,8 +112,13 @@ impl Shared {
     pub(super) fn cut(&self, limit: Duration) -> Result<Cut, CutError> {
         let slots = self.slots();
         let mut held: Held = slots.iter().map(|slot| (slot, slot.lock())).collect();
-        if let Some((slot, _)) = held.iter().find(|(slot, state)| matches!(**state, State::Waiting) && slot.is_there()) {
-            let why = slot.info().trouble.map_or("it is being written for the first time".to_owned(), |it| it.message);
+        if let Some((slot, _)) =
+            held.iter().find(|(slot, state)| matches!(**state, State::Waiting) && slot.is_there())
+        {
+            let why = slot
+                .info()
+                .trouble
+                .map_or("it is being written for the first time".to_owned(), |it| it.message);
             let pid = self.settings.machine.kernel.openers(&slot.file).first().copied();
             return Err(in_the_way(slot, pid, &format!("it cannot be followed yet: {why}")));
         }

@@ -138,7 +138,8 @@ impl Shared {
         let incarnation = self.ledger.current(path)?.map_or(Incarnation(1), |known| known.incarnation);
         match self.bring_back(path, incarnation, None) {
             Ok(None) => {
-                let sealed = self.ledger.newest_vector()?.get(path).is_some_and(|at| at.txid > base::Txid::ZERO);
+                let sealed =
+                    self.ledger.newest_vector()?.get(path).is_some_and(|at| at.txid > base::Txid::ZERO);
                 if sealed {
                     let reason = "the ledger knows of it, and its history is gone".to_owned();
                     return Err(StartError::NotBroughtBack { path: path.clone(), reason });
@@ -383,7 +384,8 @@ impl Shared {
             _ => self.ledger.begin_incarnation(&slot.path).map_err(ledger)?,
         };
         for _ in 0..2 {
-            let history = self.open_history_here(slot, incarnation)
+            let history = self
+                .open_history_here(slot, incarnation)
                 .map_err(|error| JoinError::Failed(error.to_string()))?;
             let place = self.place(&slot.path, incarnation);
             match Live::join(place, history, self.settings.machine.clone(), self.limits()) {

@@ -319,7 +319,8 @@ impl Shared {
         for (slot, state) in held {
             if matches!(**state, State::Waiting) && slot.is_there() {
                 let pids = self.settings.machine.kernel.openers(&slot.file);
-                let reason = format!("it cannot be followed yet, and another process ({}) has it open", list(&pids));
+                let reason =
+                    format!("it cannot be followed yet, and another process ({}) has it open", list(&pids));
                 return Err(TurnError::Held { path: slot.path.clone(), pids, reason });
             }
             let Some(change) = self.plan_change(slot, state, target)? else { continue };
@@ -348,7 +349,8 @@ impl Shared {
         for (slot, state) in held.iter_mut() {
             let (State::Live(live), Some(change)) = (&mut **state, by_path.get(&slot.path)) else { continue };
             if let (ChangeKind::TurnedBack, Some(to)) = (change.kind, change.to) {
-                let written = replanning(|| write_back(live, to)).map_err(|error| failed(&slot.path, &error))?;
+                let written =
+                    replanning(|| write_back(live, to)).map_err(|error| failed(&slot.path, &error))?;
                 turned.insert(slot.path.clone(), written);
             }
         }

@@ -3,8 +3,8 @@
 use crate::content::{self, Change, Content, StateId};
 use crate::machine::NODE;
 use crate::model::Model;
+use base::Disk;
 use base::sim::{Process, SimDisk, SimRandom, SimVfs};
-use base::{Disk, disk};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,13 +17,12 @@ pub const COMES_AND_GOES: [&str; 2] = ["data/c.db", "data/d.db"];
 /// Everybody writes this one.
 pub const SHARED: &str = "data/main.sqlite";
 
-const CREATE: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_CREATE);
 /// Who looks at files from outside.
-const OBSERVER: Process = Process(99);
+pub const OBSERVER: Process = Process(99);
 
 /// One application.
 pub struct App {
-    process: Process,
+    pub process: Process,
     connections: BTreeMap<String, Connection>,
     reads: Vec<(String, Connection, Option<Content>)>,
     transfer: Option<Connection>,
@@ -43,7 +42,7 @@ pub struct Apps {
     vfs: String,
     pub random: SimRandom,
     pub model: Model,
-    apps: Vec<App>,
+    pub apps: Vec<App>,
     /// Operations may fail: something is broken on purpose.
     pub faulty: bool,
     /// The engine may hold a write lock for a moment.
@@ -71,7 +70,7 @@ impl App {
         }
     }
 
-    fn forget(&mut self, name: &str) {
+    pub fn forget(&mut self, name: &str) {
         self.connections.remove(name);
         self.reads.retain(|(read, ..)| read != name);
         self.open.take_if(|open| open.name == name);
@@ -100,7 +99,7 @@ impl Apps {
         self.trace.push(text.into());
     }
 
-    fn chance(&self, percent: u64) -> bool {
+    pub fn chance(&self, percent: u64) -> bool {
         self.random.below(100) < percent
     }
 
@@ -120,11 +119,11 @@ impl Apps {
         self.apps[which] = App::new(which as u32);
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub fn file(&self, name: &str) -> PathBuf {
         self.home.join(name)
     }
 
-    fn open(&self, process: Process, name: &str, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    pub fn open(&self, process: Process, name: &str, flags: OpenFlags) -> rusqlite::Result<Connection> {
         let path = self.file(name);
         let conn = SimVfs::as_process(process, || {
             Connection::open_with_flags_and_vfs(path, flags, self.vfs.as_str())
@@ -235,7 +234,7 @@ impl Apps {
     }
 
     /// An error that nothing explains is a finding.
-    fn failed(&self, what: &str, name: &str, error: &rusqlite::Error) {
+    pub fn failed(&self, what: &str, name: &str, error: &rusqlite::Error) {
         if self.faulty {
             return;
         }
@@ -527,82 +526,5 @@ impl Apps {
     fn reopen(&mut self, which: usize, name: &str) {
         self.apps[which].open.take_if(|open| open.name == name);
         self.apps[which].connections.remove(name);
-    }
-
-    fn create(&mut self, which: usize, name: &str) {
-        let process = self.apps[which].process;
-        let found = match self.found(process, name) {
-            Ok(found) => found,
-            Err(error) => return self.failed("creating", name, &error),
-        };
-        if let Some(id) = found {
-            return self.model.adopt(name, id).unwrap_or_else(|problem| panic!("{problem}"));
-        }
-        self.note(format!("create {name}"));
-        let content = Content::fresh(self.model.fresh_id());
-        match self.make(process, name, content.id) {
-            Ok(()) => self.model.created(name, content),
-            Err(error) => {
-                self.failed("creating", name, &error);
-                // Whether it is there will be seen.
-                self.model.maybe_created(name, content);
-            }
-        }
-    }
-
-    fn found(&self, process: Process, name: &str) -> rusqlite::Result<Option<StateId>> {
-        if self.disk.metadata(&self.file(name)).is_err() {
-            return Ok(None);
-        }
-        let conn = self.open(process, name, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        content::state(&conn, "main")
-    }
-
-    fn make(&self, process: Process, name: &str, id: StateId) -> rusqlite::Result<()> {
-        let conn = self.open(process, name, CREATE)?;
-        let size = [512, 1024, 4096][self.random.below(3) as usize];
-        conn.execute_batch(&format!("PRAGMA page_size={size}; BEGIN IMMEDIATE; {}", content::SCHEMA))?;
-        conn.execute("INSERT INTO meta VALUES(0, ?1, 0)", [id.0])?;
-        conn.execute_batch("COMMIT")?;
-        if self.chance(60) {
-            conn.query_row("PRAGMA journal_mode=WAL", [], |_| Ok(()))?;
-        }
-        Ok(())
-    }
-
-    fn let_go(&mut self, name: &str) {
-        for app in &mut self.apps {
-            app.forget(name);
-        }
-    }
-
-    fn delete(&mut self, name: &str) {
-        self.note(format!("delete {name}"));
-        self.let_go(name);
-        for suffix in ["", "-wal", "-shm", "-journal"] {
-            let _ = self.disk.remove_file(&disk::sibling(&self.file(name), suffix));
-        }
-        let _ = self.disk.sync_dir(disk::parent(&self.file(name)));
-        self.model.deleted(name);
-    }
-
-    fn replace(&mut self, name: &str) {
-        if self.faulty {
-            return;
-        }
-        self.note(format!("replace {name}"));
-        self.let_go(name);
-        let beside = "data/replacement.tmp";
-        let content = Content::fresh(self.model.fresh_id());
-        self.make(OBSERVER, beside, content.id).unwrap_or_else(|error| panic!("replacement: {error}"));
-        for suffix in ["-wal", "-shm", "-journal"] {
-            let _ = self.disk.remove_file(&disk::sibling(&self.file(name), suffix));
-        }
-        self.disk
-            .rename(&self.file(beside), &self.file(name))
-            .unwrap_or_else(|error| panic!("replacing: {error}"));
-        let _ = self.disk.sync_dir(disk::parent(&self.file(name)));
-        self.model.deleted(name);
-        self.model.created(name, content);
     }
 }

@@ -13,6 +13,7 @@ mod app;
 mod checks;
 mod content;
 mod drive;
+mod files;
 mod machine;
 mod model;
 mod regressions;

@@ -23,7 +23,8 @@ pub struct FileModel {
 pub struct Model {
     contents: HashMap<StateId, Arc<Content>>,
     files: BTreeMap<String, FileModel>,
-    gone: BTreeMap<String, FileModel>,
+    /// Files that were deleted or replaced, oldest first. The engine brings back the last one that it knew.
+    gone: BTreeMap<String, Vec<FileModel>>,
     moments: Vec<Moment>,
     ids: i64,
     half_made: BTreeMap<String, BTreeSet<StateId>>,
@@ -109,7 +110,7 @@ impl Model {
 
     pub fn deleted(&mut self, name: &str) {
         if let Some(file) = self.files.remove(name) {
-            self.gone.insert(name.to_owned(), file);
+            self.gone.entry(name.to_owned()).or_default().push(file);
         }
         self.unnoticed.insert(name.to_owned());
         self.mark();
@@ -208,14 +209,14 @@ impl Model {
 
     /// A file that had been deleted came back with the engine, which had not noticed.
     pub fn saw_returned(&mut self, name: &str, found: Option<StateId>) -> Result<(), String> {
-        let Some(mut file) = self.gone.get(name).cloned() else {
-            return Err(format!("{name} was never there, and is at {found:?}"));
+        let found_in = |file: &FileModel| {
+            let from = file.safe.saturating_sub(1);
+            let at = file.log.iter().skip(from).rposition(|one| Some(*one) == found)?;
+            Some((file.clone(), at + from))
         };
-        let from = file.safe.saturating_sub(1);
-        let at =
-            found.and_then(|id| file.log.iter().skip(from).rposition(|one| *one == id).map(|at| at + from));
-        let Some(at) = at else {
-            return Err(format!("{name} came back at {found:?}; possible were {:?}", &file.log[from..]));
+        let gone = self.gone.get(name).into_iter().flatten();
+        let Some((mut file, at)) = gone.rev().find_map(found_in) else {
+            return Err(format!("{name} came back at {found:?}, which no deleted file of that name was at"));
         };
         file.log.truncate(at + 1);
         file.maybe.clear();
@@ -229,7 +230,7 @@ impl Model {
         let names: Vec<String> = self.files.keys().cloned().collect();
         for name in names.into_iter().filter(|name| !target.contains_key(name)) {
             if let Some(file) = self.files.remove(&name) {
-                self.gone.insert(name, file);
+                self.gone.entry(name).or_default().push(file);
             }
         }
         for (name, id) in target {

@@ -13,6 +13,7 @@ JOURNAL gets a line before each request (`b ID NANOSECONDS`), one after its ackn
 
 import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -76,7 +77,12 @@ def write_lone(db, journal):
 def write_pair(db, other, journal):
     conn = open_database(db, 120)
     conn.execute("ATTACH ? AS other", (other,))
+    # Killed in the middle of its commit it would leave one database without the other: SQLite does not promise more.
+    asked = []
+    signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
     for number in journal.rows():
+        if asked:
+            return
         amount = random.randint(1, 1000)
         conn.execute("BEGIN IMMEDIATE")
         conn.execute("INSERT INTO main.entries VALUES (?, ?)", (number, amount))

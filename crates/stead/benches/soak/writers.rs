@@ -1,6 +1,7 @@
 //! The processes that write beside Stead: Python's SQLite and Debian's command line tool.
 
 use super::journal::now;
+use super::node::signal;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -49,7 +50,7 @@ impl Desk {
     }
 }
 
-/// A Python writer; killed when dropped.
+/// A Python writer; asked to end when dropped.
 pub struct Outside {
     child: Child,
     errors: PathBuf,
@@ -68,7 +69,7 @@ impl Outside {
 
 impl Drop for Outside {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        signal(self.child.id(), "TERM");
         let _ = self.child.wait();
     }
 }
