@@ -1,6 +1,6 @@
 //! One checksum a page, and their sum: what a database must add up to.
 //!
-//! Eight bytes a page in memory. Kept on disk for quick starts (docs/formats/sums.md); a file that is torn, old or
+//! Eight bytes a page in memory. Kept on disk for quick starts (docs/formats/quick-start.md); a file that is torn, old or
 //! missing costs time, never correctness: it is rolled forward through history or built anew from it.
 //!
 //! ```text

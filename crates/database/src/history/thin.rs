@@ -234,10 +234,15 @@ impl<'a> Thinning<'a> {
         Some(found.into_iter().map(|at| usable[at]).collect())
     }
 
-    /// Cuts a chain after every file that ends at a pin.
+    /// Cuts a chain after every file that ends at a pin, and around every file that passes one (pinned after it was
+    /// made): what leads to that pin is beside the chain, and starts from what lies before the file.
     fn segments(&self, chain: &[ThinFile]) -> Vec<Vec<ThinFile>> {
         let mut segments = vec![Vec::new()];
         for file in chain {
+            if !file.key.is_snapshot() && self.pinned_within(file, file.key.max) {
+                segments.extend([vec![*file], Vec::new()]);
+                continue;
+            }
             let pinned = |txid: &Txid| self.holds.pinned.binary_search(txid).is_ok();
             if let Some(segment) = segments.last_mut() {
                 segment.push(*file);

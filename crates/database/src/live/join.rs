@@ -281,16 +281,24 @@ impl Live {
         let differing = scan(self.marks.held(), &self.sums)?.differing;
         let plan = history.plan(self.txid).map_err(|error| failed(&error))?;
         let mut pages = plan.reader().map_err(|error| failed(&error))?;
+        // Durable at once: nothing is sealed from it, so a second power loss would find no seal to start from.
+        self.worker.sql().execute_batch("PRAGMA synchronous=FULL")?;
+        let written = self.write_forward(&mut pages, &differing);
+        self.worker.sql().execute_batch("PRAGMA synchronous=NORMAL")?;
+        written?;
+        self.difference_due = Some("it was rolled forward from history".into());
+        Ok(())
+    }
+
+    fn write_forward(&mut self, pages: &mut dyn Pages, differing: &[Pgno]) -> Result<(), JoinError> {
         if !self.lock()? {
             return Err(JoinError::Busy("another process writes to it".into()));
         }
-        if let Err(error) = self.overwrite(&mut pages, &differing) {
+        if let Err(error) = self.overwrite(pages, differing) {
             self.unlock();
             return Err(error.into());
         }
-        self.commit()?;
-        self.difference_due = Some("it was rolled forward from history".into());
-        Ok(())
+        Ok(self.commit()?)
     }
 
     fn note_attached(&self) -> Result<(), JoinError> {

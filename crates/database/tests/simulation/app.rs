@@ -23,16 +23,16 @@ pub const OBSERVER: Process = Process(99);
 /// One application.
 pub struct App {
     pub process: Process,
-    connections: BTreeMap<String, Connection>,
-    reads: Vec<(String, Connection, Option<Content>)>,
+    pub connections: BTreeMap<String, Connection>,
+    pub reads: Vec<(String, Connection, Option<Content>)>,
     transfer: Option<Connection>,
-    open: Option<Open>,
+    pub open: Option<Open>,
 }
 
 /// A transaction that is still open.
-struct Open {
-    name: String,
-    after: Content,
+pub struct Open {
+    pub name: String,
+    pub after: Content,
 }
 
 /// All of them, and what they must find.
@@ -55,7 +55,7 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 }
 
 /// In rollback mode readers and writers exclude each other, so nobody stays in a transaction there.
-fn is_wal(conn: &Connection) -> rusqlite::Result<bool> {
+pub fn is_wal(conn: &Connection) -> rusqlite::Result<bool> {
     conn.query_row("PRAGMA journal_mode", [], |row| Ok(row.get::<_, String>(0)? == "wal"))
 }
 
@@ -245,11 +245,11 @@ impl Apps {
         );
     }
 
-    fn in_use(&self, name: &str) -> bool {
+    pub fn in_use(&self, name: &str) -> bool {
         self.apps.iter().any(|app| app.open.as_ref().is_some_and(|open| open.name == name))
     }
 
-    fn connect(&mut self, which: usize, name: &str) -> bool {
+    pub fn connect(&mut self, which: usize, name: &str) -> bool {
         if self.apps[which].connections.contains_key(name) {
             return true;
         }
@@ -311,7 +311,7 @@ impl Apps {
     }
 
     /// Writes a transaction but for its commit: what it leads to.
-    fn write(
+    pub fn write(
         &mut self,
         conn: &Connection,
         schema: &str,
@@ -356,7 +356,7 @@ impl Apps {
         }
     }
 
-    fn commit(&mut self, conn: &Connection, all: Vec<(String, &str, Content)>) -> bool {
+    pub fn commit(&mut self, conn: &Connection, all: Vec<(String, &str, Content)>) -> bool {
         let durable: Vec<bool> =
             all.iter().map(|(_, schema, _)| Apps::durable(conn, schema).unwrap_or(false)).collect();
         match conn.execute_batch("COMMIT") {
@@ -430,39 +430,6 @@ impl Apps {
         Ok(conn)
     }
 
-    fn begin_read(&mut self, which: usize, name: &str) {
-        if self.apps[which].reads.len() >= 2 {
-            return;
-        }
-        let process = self.apps[which].process;
-        let begin = || -> rusqlite::Result<(Connection, Option<Content>)> {
-            let conn = self.open(process, name, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-            if is_wal(&conn)? {
-                conn.execute_batch("BEGIN")?;
-            }
-            let content = content::read(&conn)?;
-            Ok((conn, content))
-        };
-        match begin() {
-            Ok((conn, content)) => {
-                let found = content.as_ref().map(|content| content.id);
-                self.model.saw(name, found).unwrap_or_else(|problem| panic!("{problem}"));
-                if !conn.is_autocommit() {
-                    self.apps[which].reads.push((name.to_owned(), conn, content));
-                }
-            }
-            Err(error) => self.failed("reading", name, &error),
-        }
-    }
-
-    fn end_read(&mut self, which: usize) {
-        let Some((name, conn, was)) = self.apps[which].reads.pop() else { return };
-        match content::read(&conn) {
-            Ok(now) => assert!(now == was, "a read transaction of {name} did not keep its snapshot"),
-            Err(error) => self.failed("reading again", &name, &error),
-        }
-    }
-
     fn vacuum(&mut self, which: usize, name: &str) {
         if self.in_use(name) || !self.connect(which, name) {
             return;
@@ -485,42 +452,6 @@ impl Apps {
         if let Err(error) = conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(())) {
             self.failed("a WAL checkpoint", name, &error);
         }
-    }
-
-    fn leave_open(&mut self, which: usize, name: &str) {
-        if self.apps[which].open.is_some() || self.in_use(name) || !self.connect(which, name) {
-            return;
-        }
-        let Some(conn) = self.apps[which].connections.remove(name) else { return };
-        let begun = is_wal(&conn).and_then(|wal| {
-            if !wal {
-                return Ok(None);
-            }
-            conn.execute_batch("BEGIN IMMEDIATE")?;
-            self.write(&conn, "main", name, None).map(Some)
-        });
-        match begun {
-            Ok(None) => {}
-            Ok(Some(after)) => self.apps[which].open = Some(Open { name: name.to_owned(), after }),
-            Err(error) => {
-                self.failed("writing", name, &error);
-                let _ = conn.execute_batch("ROLLBACK");
-            }
-        }
-        self.apps[which].connections.insert(name.to_owned(), conn);
-    }
-
-    fn finish_open(&mut self, which: usize) {
-        let Some(open) = self.apps[which].open.take() else { return };
-        let Some(conn) = self.apps[which].connections.remove(&open.name) else { return };
-        if conn.is_autocommit() {
-            // An I/O error in it has rolled it back.
-        } else if self.chance(70) {
-            self.commit(&conn, vec![(open.name.clone(), "main", open.after)]);
-        } else {
-            let _ = conn.execute_batch("ROLLBACK");
-        }
-        self.apps[which].connections.insert(open.name, conn);
     }
 
     fn reopen(&mut self, which: usize, name: &str) {

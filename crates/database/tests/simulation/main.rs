@@ -14,6 +14,7 @@ mod checks;
 mod content;
 mod drive;
 mod files;
+mod held;
 mod machine;
 mod model;
 mod regressions;
@@ -23,7 +24,7 @@ mod world;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Worlds in an ordinary run.
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 16;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

@@ -27,7 +27,7 @@ const KILLS_PER_SUPERVISOR: u32 = 2;
 /// Some rows in a journal.
 const SOME_ROWS_BYTES: u64 = 500;
 /// Seconds between two rows, so that databases stay small over hundreds of rounds.
-const PACE: &str = "0.01";
+const PACE: &str = "0.03";
 
 /// How often, and from which seed.
 #[derive(Clone, Copy, Debug)]

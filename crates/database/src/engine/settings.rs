@@ -1,0 +1,108 @@
+//! What the engine is given, what it tells, and why it does not start.
+
+use crate::history::Retention;
+use crate::machine::Machine;
+use base::{DatabasePath, Epoch};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a volume consists of and how it is kept.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The node's home; database paths are relative to it.
+    pub home: PathBuf,
+    /// Which files are databases.
+    pub entries: Vec<Entry>,
+    /// The most time a commit may wait for its seal.
+    pub sync_interval: Duration,
+    /// How long and how much history is kept.
+    pub retention: Retention,
+    /// The root of a directory store.
+    pub store: Option<PathBuf>,
+    /// The right to write, recorded in each file.
+    pub epoch: Epoch,
+    /// The log of a writer that never pauses is let go under a lock when it is longer than this.
+    pub wal_limit_bytes: u64,
+    /// What all of it runs on.
+    pub machine: Machine,
+}
+
+/// Which files are databases.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// This one; created when it is missing.
+    File {
+        /// Its name.
+        path: DatabasePath,
+        /// SQL that is run when the file is created.
+        schema: Option<PathBuf>,
+    },
+    /// All below a directory whose names match.
+    Pattern {
+        /// Relative to the home.
+        dir: PathBuf,
+        /// A glob over the path below `dir`.
+        pattern: String,
+    },
+}
+
+/// Something worth telling.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// A database was joined, lost, came back or changed behind Stead's back.
+    Database {
+        /// Which.
+        path: DatabasePath,
+        /// What happened, in a word: `joined`, `deleted`, `replaced`, `returned`, `rolled_forward`, `failed`.
+        what: &'static str,
+        /// In a sentence.
+        message: String,
+    },
+}
+
+/// Tells the node what happened; must not call back into the engine.
+pub type Notify = Arc<dyn Fn(Notice) + Send + Sync>;
+
+/// Why the engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A pattern is no glob: mend the configuration.
+    #[error("the pattern `{pattern}` is no glob: {reason}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A directory or file could not be read or made: mend the path or its permissions.
+    #[error("{path}: {source}")]
+    Path {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A database is missing and cannot be brought back: mend its history, or put a copy of it there.
+    #[error("{path} is missing and cannot be brought back: {reason}")]
+    NotBroughtBack {
+        /// Which.
+        path: DatabasePath,
+        /// Why not.
+        reason: String,
+    },
+    /// The ledger failed.
+    #[error("ledger: {0}")]
+    Ledger(#[from] crate::ledger::LedgerError),
+    /// A restore that a crash interrupted could be neither finished nor rolled back.
+    #[error("the interrupted restore `{name}` could not be finished ({finish}) nor rolled back ({back})")]
+    Unfinished {
+        /// What it aimed at.
+        name: String,
+        /// Why it was not finished.
+        finish: String,
+        /// Why it was not rolled back.
+        back: String,
+    },
+}
