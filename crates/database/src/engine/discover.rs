@@ -438,6 +438,8 @@ impl Shared {
             return Readiness::Unfit(format!("it has {} bytes: too short for a SQLite database", at.len));
         }
         drop(open);
+        // Once more: it may have grown before the header was read.
+        let Ok(at) = machine.disk.metadata(file) else { return Readiness::Missing };
         let age = |at: &disk::Metadata| {
             Duration::from_nanos(
                 u64::try_from(i128::from(machine.clock.now().0) * 1_000_000 - at.modified_ns).unwrap_or(0),

@@ -14,6 +14,8 @@ pub struct FileModel {
     log: Vec<StateId>,
     /// How many of them survive a power loss for certain.
     safe: usize,
+    /// How many of them are sealed: all that comes back of a file that is deleted.
+    sealed: usize,
     /// Commits that failed, and yet may be there after the next recovery.
     maybe: Vec<StateId>,
 }
@@ -85,7 +87,7 @@ impl Model {
     }
 
     pub fn created(&mut self, name: &str, content: Content) {
-        let file = FileModel { log: vec![content.id], safe: 0, maybe: Vec::new() };
+        let file = FileModel { log: vec![content.id], safe: 0, sealed: 0, maybe: Vec::new() };
         self.contents.insert(content.id, Arc::new(content));
         self.files.insert(name.to_owned(), file);
         self.unnoticed.insert(name.to_owned());
@@ -146,7 +148,8 @@ impl Model {
     /// The first `count` commits of a file are sealed.
     pub fn sealed(&mut self, name: &str, count: usize) {
         if let Some(file) = self.files.get_mut(name) {
-            file.safe = file.safe.max(count.min(file.log.len()));
+            file.sealed = file.sealed.max(count.min(file.log.len()));
+            file.safe = file.safe.max(file.sealed);
         }
     }
 
@@ -187,6 +190,7 @@ impl Model {
             (Some(at), _) => {
                 file.log.truncate(at + 1);
                 file.safe = file.safe.min(at + 1);
+                file.sealed = file.sealed.min(at + 1);
             }
             (None, Some(id)) if file.maybe.contains(&id) => file.log.push(id),
             (None, None) if file.safe == 0 => {
@@ -210,7 +214,7 @@ impl Model {
     /// A file that had been deleted came back with the engine, which had not noticed.
     pub fn saw_returned(&mut self, name: &str, found: Option<StateId>) -> Result<(), String> {
         let found_in = |file: &FileModel| {
-            let from = file.safe.saturating_sub(1);
+            let from = file.sealed.saturating_sub(1);
             let at = file.log.iter().skip(from).rposition(|one| Some(*one) == found)?;
             Some((file.clone(), at + from))
         };
@@ -219,6 +223,7 @@ impl Model {
             return Err(format!("{name} came back at {found:?}, which no deleted file of that name was at"));
         };
         file.log.truncate(at + 1);
+        (file.safe, file.sealed) = (file.safe.min(at + 1), file.sealed.min(at + 1));
         file.maybe.clear();
         self.files.insert(name.to_owned(), file);
         self.mark();
@@ -237,12 +242,13 @@ impl Model {
             let file = self.files.entry(name.clone()).or_insert_with(|| FileModel {
                 log: Vec::new(),
                 safe: 0,
+                sealed: 0,
                 maybe: Vec::new(),
             });
             if file.log.last() != Some(id) {
                 file.log.push(*id);
             }
-            file.safe = file.log.len();
+            (file.safe, file.sealed) = (file.log.len(), file.log.len());
             file.maybe.clear();
         }
         self.mark();
