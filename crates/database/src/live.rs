@@ -101,6 +101,8 @@ pub struct Live {
     retry_at: Duration,
     rotate_at: Duration,
     dirty_since: Option<Duration>,
+    /// Since when a checkpointer has waited for the mark where it is.
+    passing_since: Option<Duration>,
     last_change: Duration,
     unsaved_pages: u64,
     inode: u64,
@@ -199,7 +201,7 @@ impl Live {
             return Ok(Wake::At(now));
         }
         self.note_changes(now);
-        self.let_checkpointer_pass()?;
+        self.let_checkpointer_pass(&index, now)?;
         if self.marks.may_be_zero() && self.marks.at() != self.log.at() {
             self.advance()?;
         }
@@ -236,6 +238,9 @@ impl Live {
             let eager = self.limits.sync_interval.is_zero();
             return Wake::At(now + if eager { LOOK_EAGER } else { LOOK_BUSY });
         }
+        if self.passing_since.is_some() {
+            return Wake::At(now + LOOK_BUSY);
+        }
         if quiet < IDLE_AFTER || !self.tail.is_empty() {
             return Wake::At(now + LOOK_PAUSED);
         }
@@ -247,9 +252,20 @@ impl Live {
     }
 }
 
-/// A mark that a reader may hold: where it reads, and whether the log may start over under it.
+/// A mark that a reader holds.
 #[derive(Clone, Copy, Debug)]
 struct Began {
     at: WalPosition,
-    may_be_zero: bool,
+    reads: Reads,
+}
+
+/// What a reader reads at its mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reads {
+    /// The log, which cannot start over meanwhile.
+    Log,
+    /// The log or the file only: a WAL checkpoint was under way. The log may start over, or may not be able to.
+    Unknown,
+    /// The file only: the log may start over, once.
+    File,
 }

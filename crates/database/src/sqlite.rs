@@ -45,6 +45,8 @@ pub struct WalIndex {
     pub change: u32,
     /// Frames of the log that are in the database file.
     pub backfilled: u32,
+    /// The marks 1 to 4 that readers of the log may hold, each a number of frames; the highest number is none.
+    pub marks: [u32; 4],
 }
 
 impl Participant {
@@ -251,7 +253,13 @@ fn parse_index(bytes: &[u8; INDEX_LEN]) -> Option<WalIndex> {
         return None;
     }
     let end = header_position(one);
-    Some(WalIndex { end, pages: native(one, 20), change: native(one, 8), backfilled: native(bytes, 96) })
+    Some(WalIndex {
+        end,
+        pages: native(one, 20),
+        change: native(one, 8),
+        backfilled: native(bytes, 96),
+        marks: [104, 108, 112, 116].map(|at| native(bytes, at)),
+    })
 }
 
 #[cfg(test)]

@@ -448,10 +448,9 @@ impl Shared {
         if &head[..16] != b"SQLite format 3\0" {
             return Readiness::Unfit("it is not a SQLite database, or it is encrypted".into());
         }
-        if let Ok(journal) = machine.disk.metadata(&disk::sibling(file, "-journal"))
-            && journal.len > 0
-            && age(&journal) < JOURNAL_STALE_AFTER
-        {
+        // What a journal holds is rolled back by SQLite: until then header and length need not agree.
+        let journal = machine.disk.metadata(&disk::sibling(file, "-journal")).ok().filter(|at| at.len > 0);
+        if journal.is_some_and(|journal| age(&journal) < JOURNAL_STALE_AFTER) {
             return Readiness::Unsettled;
         }
         let page_size = match u16::from_be_bytes([head[16], head[17]]) {
@@ -460,7 +459,7 @@ impl Shared {
         };
         let pages = u64::from(u32::from_be_bytes([head[28], head[29], head[30], head[31]]));
         let counted = head[24..28] == head[92..96];
-        if counted && wal == 0 && at.len < pages * page_size {
+        if counted && wal == 0 && journal.is_none() && at.len < pages * page_size {
             if age(&at) < COPIED_IN_AFTER * 20 {
                 return Readiness::Unsettled;
             }

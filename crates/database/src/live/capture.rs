@@ -69,7 +69,8 @@ impl Log {
     }
 }
 
-fn read_header(reader: &Participant) -> Option<WalHeader> {
+/// The log's header, where it is one.
+pub fn read_header(reader: &Participant) -> Option<WalHeader> {
     let mut head = [0; HEADER_LEN as usize];
     reader.read_wal(&mut head, 0).ok()?;
     WalHeader::parse(&head)

@@ -9,7 +9,7 @@
 //! | after a power loss the file adds up to an earlier seal | rolled forward from history |
 //! | anything else | page diff, sealed and reported |
 
-use super::capture::Log;
+use super::capture::{Log, read_header};
 use super::marks::Marks;
 use super::scan::scan;
 use super::state::{Attached, Place};
@@ -139,6 +139,7 @@ impl Live {
             retry_at: Duration::ZERO,
             rotate_at: Duration::ZERO,
             dirty_since: None,
+            passing_since: None,
             last_change: machine.clock.boottime(),
             unsaved_pages: 0,
             inode: look.inode(),
@@ -172,11 +173,16 @@ impl Live {
             attached.boot_id != self.machine.kernel.boot_id()
                 && self.place.look(&*self.machine.disk).is_ok_and(|look| look.inode() == attached.inode)
         });
-        if let Some(from) = self.prefix_of_sealed(last, power_lost) {
+        let boot_id = self.machine.kernel.boot_id();
+        let own = attached.is_some_and(|attached| attached.rolling.as_ref() == Some(&boot_id));
+        let untouched = power_lost && (own || self.untouched_since_boot());
+        if let Some(from) = self.prefix_of_sealed(last, untouched) {
+            self.note_rolling(attached, boot_id)?;
             self.roll_forward()?;
             return Ok(Some((from, self.txid)));
         }
         if power_lost && let Some(from) = self.earlier_seal()? {
+            self.note_rolling(attached, boot_id)?;
             self.roll_forward()?;
             return Ok(Some((from, self.txid)));
         }
@@ -214,8 +220,14 @@ impl Live {
     /// What it has beyond that seal must be part of what was sealed, not the work of somebody who wrote after a power
     /// loss: it wrote only pages that were sealed, or nobody wrote since the machine started. (A page that was changed
     /// and changed back between two seals is in neither.)
-    fn prefix_of_sealed(&self, last: &SealedFile, power_lost: bool) -> Option<Txid> {
-        let (sealed, here) = (wal_end(&last.header)?, self.marks.at());
+    fn prefix_of_sealed(&self, last: &SealedFile, untouched: bool) -> Option<Txid> {
+        let (sealed, mut here) = (wal_end(&last.header)?, self.marks.at());
+        if here == WalPosition::default()
+            && let Some(header) = read_header(self.marks.held())
+        {
+            // SQLite does not read a log that is nothing but its header.
+            here.salts = header.salts;
+        }
         if sealed.salts != here.salts || here.frame >= sealed.frame {
             return None;
         }
@@ -233,7 +245,7 @@ impl Live {
                 _ => (from, boundary) = (Some(header.max_txid), 0),
             }
         }
-        if power_lost && self.untouched_since_boot() {
+        if untouched {
             return Some(from.unwrap_or(Txid::ZERO));
         }
         let from = from?;
@@ -307,9 +319,17 @@ impl Live {
             incarnation: self.place.incarnation,
             boot_id: self.machine.kernel.boot_id(),
             inode: self.place.look(disk)?.inode(),
+            rolling: None,
             clean: None,
         };
         Ok(self.place.attach(disk, &attached)?)
+    }
+
+    /// A crash while it is rolled forward leaves a log that was written since the boot, by nobody else.
+    fn note_rolling(&self, attached: Option<&Attached>, boot_id: String) -> Result<(), JoinError> {
+        let Some(attached) = attached else { return Ok(()) };
+        let rolling = Attached { rolling: Some(boot_id), ..attached.clone() };
+        Ok(self.place.attach(&*self.machine.disk, &rolling)?)
     }
 
     /// Captures and seals to the end of the log, whatever it takes.
@@ -352,6 +372,7 @@ impl Live {
             incarnation: place.incarnation,
             boot_id: machine.kernel.boot_id(),
             inode: look.inode(),
+            rolling: None,
             clean: (settled && log == 0).then_some((look, txid)),
         };
         Ok(place.attach(disk, &attached)?)

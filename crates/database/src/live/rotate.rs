@@ -5,8 +5,9 @@
 //! writer starts over. Under a writer that never pauses this is done with the write lock held for the last frames,
 //! once the log is past its limit, and only then.
 
-use super::{IDLE_AFTER, Live, ROTATE_BYTES, SealError};
-use crate::wal;
+use super::{Began, IDLE_AFTER, Live, ROTATE_BYTES, Reads, SealError};
+use crate::sqlite::WalIndex;
+use crate::wal::{self, WalPosition};
 use std::time::Duration;
 
 /// How often it is tried to let a long log go while its writer is busy.
@@ -15,31 +16,41 @@ const ROTATE_EVERY: Duration = Duration::from_millis(200);
 const TRIES: u32 = 3;
 /// Pages that are held in memory, at most, so that the log can be let go before they are sealed.
 const KEEP_PAGES_MAX: usize = 1024;
+/// How long a mark stays that seems to be in nobody's way, although somebody waits: which of two equal marks is held
+/// cannot be told. Longer than SQLite sleeps between two tries.
+const PASS_AFTER: Duration = Duration::from_millis(150);
 /// Frames that may remain to be copied while the write lock is held.
 const LOCKED_FRAMES_MAX: u32 = 512;
 
 impl Live {
     /// Moves the mark to the end of the log.
     pub(super) fn advance(&mut self) -> Result<(), SealError> {
-        let Some(began) = busy_is_none(self.marks.begin_other())? else { return Ok(()) };
-        if !self.follow(began.at)? {
-            self.marks.cancel_other();
-            return Ok(());
+        let Some(began) = busy_is_none(self.marks.begin_other(&*self.locks))? else { return Ok(()) };
+        let ready = self.ready_for(began);
+        match ready {
+            Ok(true) => self.marks.switch(began),
+            Ok(false) | Err(_) => self.marks.cancel_other(),
         }
-        if began.may_be_zero && self.tail.needs_log() {
+        ready.map(|_| ())
+    }
+
+    /// Captures to where the other reader began, and what the log may forget there.
+    fn ready_for(&mut self, began: Began) -> Result<bool, SealError> {
+        if !self.follow(began.at)? {
+            return Ok(false);
+        }
+        if began.reads != Reads::Log && self.tail.needs_log() {
             if self.tail.len() > KEEP_PAGES_MAX {
-                self.marks.cancel_other();
-                return Ok(());
+                return Ok(false);
             }
             self.keep_tail()?;
         }
-        self.marks.switch(began);
-        Ok(())
+        Ok(true)
     }
 
     /// Whether nothing keeps the log from starting over, as far as Stead is concerned.
     pub(super) fn log_is_free(&self) -> bool {
-        self.marks.may_be_zero() && self.marks.at() == self.log.at()
+        self.marks.is_zero() && self.marks.at() == self.log.at()
     }
 
     /// After a seal, or in an idle moment: backfill, and let the log go when it is long or idle.
@@ -96,21 +107,41 @@ impl Live {
     /// An application that waits for Stead's mark in its own FULL, RESTART or TRUNCATE checkpoint is let through.
     ///
     /// It holds the write lock meanwhile, so the end of the log stays where it is.
-    pub(super) fn let_checkpointer_pass(&mut self) -> Result<(), SealError> {
-        if self.log_is_free() {
+    pub(super) fn let_checkpointer_pass(&mut self, index: &WalIndex, now: Duration) -> Result<(), SealError> {
+        if self.log_is_free() || !self.checkpointer_waits() {
+            self.passing_since = None;
             return Ok(());
         }
-        let (Some(writer), Some(checkpointer)) = (self.locks.writer(), self.locks.checkpointer()) else {
-            return Ok(());
-        };
-        if writer != checkpointer {
+        let waited = now.saturating_sub(*self.passing_since.get_or_insert(now));
+        if waited < PASS_AFTER && !may_move(self.marks.at(), self.marks.is_zero(), index) {
             return Ok(());
         }
+        self.passing_since = Some(now);
         if self.tail.len() > KEEP_PAGES_MAX {
             self.seal()?;
         }
         self.advance()
     }
+
+    fn checkpointer_waits(&self) -> bool {
+        self.locks.writer().is_some_and(|writer| self.locks.checkpointer() == Some(writer))
+    }
+}
+
+/// Whether the mark can be moved while a checkpointer waits, without getting in its way.
+///
+/// It goes through the marks 1 to 4 in turn and waits for each that is held, whatever is written there meanwhile: who
+/// moves to the very mark that it waits for is never let go. So a mark is moved when those before it are behind the
+/// checkpointer, which has set them to the end of the log or to none.
+fn may_move(at: WalPosition, is_zero: bool, index: &WalIndex) -> bool {
+    if at == index.end {
+        return index.backfilled >= at.frame;
+    }
+    if is_zero || at.salts != index.end.salts {
+        return true;
+    }
+    let held = index.marks.iter().rposition(|mark| *mark == at.frame).unwrap_or(0);
+    index.marks[..held].iter().all(|mark| *mark >= index.end.frame)
 }
 
 /// Somebody in the way is no error: it is tried again at the next look.
@@ -126,5 +157,43 @@ pub(super) fn busy_is_none<T>(result: rusqlite::Result<T>) -> rusqlite::Result<O
             Ok(None)
         }
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wal::Salts;
+
+    const NONE: u32 = u32::MAX;
+
+    fn at(frame: u32) -> WalPosition {
+        WalPosition { salts: Salts(1, 1), frame }
+    }
+
+    fn index(frame: u32, backfilled: u32, marks: [u32; 4]) -> WalIndex {
+        WalIndex { end: at(frame), pages: 2, change: 7, backfilled, marks }
+    }
+
+    #[test]
+    fn a_mark_is_not_moved_to_where_a_checkpointer_waits() {
+        // Mark 1 was held when the checkpointer came and is free now: it will take it at its next try.
+        assert!(!may_move(at(9), false, &index(10, 0, [3, 9, NONE, NONE])));
+        assert!(may_move(at(9), false, &index(10, 0, [10, 9, NONE, NONE])), "it has passed mark 1");
+        assert!(may_move(at(3), false, &index(10, 0, [3, 9, NONE, NONE])), "it waits for this one");
+        assert!(!may_move(at(4), false, &index(10, 0, [4, 4, NONE, NONE])), "one of them is held");
+    }
+
+    #[test]
+    fn a_mark_at_the_end_is_moved_once_everything_is_in_the_file() {
+        assert!(!may_move(at(10), false, &index(10, 3, [10, 9, NONE, NONE])));
+        assert!(may_move(at(10), false, &index(10, 10, [10, 10, NONE, NONE])));
+    }
+
+    #[test]
+    fn a_mark_in_the_file_is_always_moved() {
+        assert!(may_move(at(9), true, &index(10, 9, [3, 9, NONE, NONE])));
+        let before = WalPosition { salts: Salts(9, 9), frame: 9 };
+        assert!(may_move(before, false, &index(10, 0, [0, NONE, NONE, NONE])), "the log started over");
     }
 }

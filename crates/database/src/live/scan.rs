@@ -77,7 +77,7 @@ pub fn sealed_reader(live: &mut Live) -> Result<Participant, SealError> {
 impl Live {
     /// Finds what differs from the last seal and seals that; capture goes on from there.
     pub fn seal_difference(&mut self) -> Result<Option<Txid>, SealError> {
-        let began = self.marks.begin_other()?;
+        let began = self.marks.begin_other(&*self.locks)?;
         let sealed = self.seal_snapshot_of_other(began);
         match sealed {
             Ok(sealed) => {

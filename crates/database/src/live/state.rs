@@ -44,6 +44,9 @@ pub struct Attached {
     pub boot_id: String,
     /// The file's inode.
     pub inode: u64,
+    /// Under which boot it was begun to be rolled forward; what was written since then is Stead's own.
+    #[serde(default)]
+    pub rolling: Option<String>,
     /// How it looked after a clean stop, and at which seal; absent while it is followed.
     pub clean: Option<(Look, Txid)>,
 }
