@@ -17,6 +17,7 @@
 
 mod apply;
 mod capture;
+mod forward;
 mod join;
 mod marks;
 mod rotate;
@@ -106,6 +107,8 @@ pub struct Live {
     last_change: Duration,
     unsaved_pages: u64,
     inode: u64,
+    /// Where the log was rolled forward to a seal, and which.
+    rolled_to: Option<state::Cursor>,
     /// Dropped after every connection: closing its descriptor drops the locks of the process.
     locks: Box<dyn Locks>,
 }
@@ -152,7 +155,15 @@ impl Live {
     }
 
     /// The log's index; `None` while a writer is changing it.
+    ///
+    /// One that a writer was changing as it died stays unreadable until somebody begins to read: SQLite then rebuilds it.
     pub fn index(&mut self) -> Option<WalIndex> {
+        let index = self.marks.held_mut().wal_index();
+        if index.is_some() || self.locks.writer().is_some() {
+            return index;
+        }
+        self.marks.begin_other(&*self.locks).ok()?;
+        self.marks.cancel_other();
         self.marks.held_mut().wal_index()
     }
 

@@ -271,6 +271,29 @@ print(waited)
 }
 
 #[test]
+fn a_log_index_that_a_dying_writer_left_half_written_is_rebuilt() {
+    let world = World::new();
+    let engine = world.start();
+    let app = world.app("database.sqlite");
+    app.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+    until("joined", || followed(&engine, "data/database.sqlite"));
+    engine.cut(LIMIT).unwrap();
+    app.execute("INSERT INTO t VALUES(2)", []).unwrap();
+    // Another process, since closing the file here would drop this process's locks on it.
+    let script = "import sys; f = open(sys.argv[1], 'r+b'); f.seek(8); f.write(bytes(4))";
+    let done = std::process::Command::new("python3")
+        .args(["-c", script])
+        .arg(world.home.join("data/database.sqlite-shm"))
+        .status()
+        .unwrap();
+    assert!(done.success());
+    let cut = engine.cut(LIMIT).unwrap();
+    assert_eq!(cut.vector.len(), 1, "{cut:?}");
+    verify(&engine, "data/database.sqlite");
+    engine.stop();
+}
+
+#[test]
 fn what_is_no_database_is_named_and_left_alone() {
     let world = World::new();
     std::fs::create_dir_all(world.home.join("data")).unwrap();

@@ -179,20 +179,22 @@ impl Inner {
                 _ => self.local.join(one.to.relative()),
             };
             let io = |cause| ThinError::Io { path: to.clone(), cause };
-            if let Err(cause) = self.rename(&entry.path, &to) {
+            if let Err(cause) = self.rename_new(&entry.path, &to) {
                 self.lock().entries.insert((entry.key, place), entry);
                 return Err(io(cause));
             }
-            self.lock().insert(Entry::new(one.to, place, to, entry.bytes));
+            // It lies there from now on, durably or not: should the disk lose the rename, it is found under the old name.
+            self.lock().insert(Entry::new(one.to, place, to.clone(), entry.bytes));
+            let sync = |dir| self.disk.sync_dir(dir).map_err(io);
+            sync(base::disk::parent(&to))?;
+            sync(base::disk::parent(&entry.path))?;
         }
         Ok(())
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
         super::make_dir(&*self.disk, base::disk::parent(to))?;
-        self.disk.rename_new(from, to)?;
-        self.disk.sync_dir(base::disk::parent(to))?;
-        self.disk.sync_dir(base::disk::parent(from))
+        self.disk.rename_new(from, to)
     }
 
     /// Takes a copy out of the catalogue, unless somebody works with it.

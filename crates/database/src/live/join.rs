@@ -9,9 +9,9 @@
 //! | after a power loss the file adds up to an earlier seal | rolled forward from history |
 //! | anything else | page diff, sealed and reported |
 
-use super::capture::{Log, read_header};
+use super::capture::Log;
+use super::forward::wal_end;
 use super::marks::Marks;
-use super::scan::scan;
 use super::state::{Attached, Place};
 use super::{ApplyError, Limits, Live, Pages, SealError};
 use crate::history::{History, PageReader, SealedFile};
@@ -19,9 +19,8 @@ use crate::machine::Machine;
 use crate::sqlite::Participant;
 use crate::sums::Sums;
 use crate::tail::Tail;
-use crate::wal::{self, FRAME_HEADER_LEN, Salts, WalPosition};
+use crate::wal::Salts;
 use base::{Pgno, Txid, disk};
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,6 +142,7 @@ impl Live {
             last_change: machine.clock.boottime(),
             unsaved_pages: 0,
             inode: look.inode(),
+            rolled_to: attached.as_ref().and_then(|attached| attached.rolled_to),
             locks,
             limits,
             machine,
@@ -177,13 +177,11 @@ impl Live {
         let own = attached.is_some_and(|attached| attached.rolling.as_ref() == Some(&boot_id));
         let untouched = power_lost && (own || self.untouched_since_boot());
         if let Some(from) = self.prefix_of_sealed(last, untouched) {
-            self.note_rolling(attached, boot_id)?;
-            self.roll_forward()?;
+            self.roll_forward(attached)?;
             return Ok(Some((from, self.txid)));
         }
         if power_lost && let Some(from) = self.earlier_seal()? {
-            self.note_rolling(attached, boot_id)?;
-            self.roll_forward()?;
+            self.roll_forward(attached)?;
             return Ok(Some((from, self.txid)));
         }
         self.difference_due = Some("it changed while Stead was not looking".into());
@@ -197,7 +195,9 @@ impl Live {
             self.place.cursor(&*self.machine.disk).filter(|cursor| cursor.txid == last.header.max_txid);
         let kept = cursor.map(|cursor| (cursor.at(), cursor.running().0));
         let from_header = wal_end(&last.header).map(|at| (at, last.header.wal_frame_checksum));
-        for (at, running) in kept.into_iter().chain(from_header) {
+        let rolled = self.rolled_to.filter(|cursor| cursor.txid == last.header.max_txid);
+        let rolled = rolled.map(|cursor| (cursor.at(), cursor.running().0));
+        for (at, running) in kept.into_iter().chain(rolled).chain(from_header) {
             // A log that was never written has no salts, and proves nothing.
             if at.salts == Salts(0, 0)
                 || at.salts != self.marks.at().salts
@@ -215,104 +215,6 @@ impl Live {
         false
     }
 
-    /// The log ends before what was sealed from it: the seal to roll forward from.
-    ///
-    /// What it has beyond that seal must be part of what was sealed, not the work of somebody who wrote after a power
-    /// loss: it wrote only pages that were sealed, or nobody wrote since the machine started. (A page that was changed
-    /// and changed back between two seals is in neither.)
-    fn prefix_of_sealed(&self, last: &SealedFile, untouched: bool) -> Option<Txid> {
-        let (sealed, mut here) = (wal_end(&last.header)?, self.marks.at());
-        if here == WalPosition::default()
-            && let Some(header) = read_header(self.marks.held())
-        {
-            // SQLite does not read a log that is nothing but its header.
-            here.salts = header.salts;
-        }
-        if sealed.salts != here.salts || here.frame >= sealed.frame {
-            return None;
-        }
-        let files = sealed_files(&self.history);
-        let (mut from, mut boundary) = (None, 0);
-        for header in &files {
-            match wal_end(header) {
-                Some(end) if end.salts == here.salts => {
-                    if end.frame > here.frame || !self.claims(end, header.wal_frame_checksum) {
-                        break;
-                    }
-                    (from, boundary) = (Some(header.max_txid), end.frame);
-                }
-                // An earlier log, or none yet: all of it was in the file, durably, before this one began.
-                _ => (from, boundary) = (Some(header.max_txid), 0),
-            }
-        }
-        if untouched {
-            return Some(from.unwrap_or(Txid::ZERO));
-        }
-        let from = from?;
-        let changed: BTreeSet<Pgno> =
-            self.history.changed(from, last.header.max_txid).ok()?.into_iter().collect();
-        self.pages_of_frames(boundary, here.frame)?.is_subset(&changed).then_some(from)
-    }
-
-    /// Nobody has written to the log since the machine started.
-    fn untouched_since_boot(&self) -> bool {
-        let log = disk::sibling(&self.place.file, "-wal");
-        let clock = &self.machine.clock;
-        let booted_ns = i128::from(clock.now().0) * 1_000_000 - clock.boottime().as_nanos().cast_signed();
-        self.machine.disk.metadata(&log).is_ok_and(|at| at.modified_ns < booted_ns)
-    }
-
-    fn claims(&self, at: WalPosition, running: u32) -> bool {
-        at.frame == 0
-            || Log::after(self.marks.held(), at, self.sums.page_size())
-                .is_some_and(|log| log.running().0 == running)
-    }
-
-    fn pages_of_frames(&self, after: u32, upto: u32) -> Option<BTreeSet<Pgno>> {
-        let mut head = [0; FRAME_HEADER_LEN as usize];
-        let mut pages = BTreeSet::new();
-        for frame in after + 1..=upto {
-            self.marks.held().read_wal(&mut head, wal::frame_offset(frame, self.sums.page_size())).ok()?;
-            pages.insert(Pgno(u32::from_be_bytes([head[0], head[1], head[2], head[3]])));
-        }
-        Some(pages)
-    }
-
-    /// The earlier seal that the file adds up to, if it does.
-    fn earlier_seal(&self) -> Result<Option<Txid>, JoinError> {
-        let found = scan(self.marks.held(), &self.sums)?.sums;
-        let (sum, pages) = (found.rolling(), found.pages());
-        let same = |header: &&ltx::Header| header.checksum_after == sum && header.commit == pages;
-        Ok(sealed_files(&self.history).iter().rev().skip(1).find(same).map(|header| header.max_txid))
-    }
-
-    /// Writes what was sealed last back into the file, wherever it differs, then compares all pages.
-    fn roll_forward(&mut self) -> Result<(), JoinError> {
-        let history = Arc::clone(&self.history);
-        let failed = |error: &dyn std::fmt::Display| JoinError::Failed(format!("rolling forward: {error}"));
-        let differing = scan(self.marks.held(), &self.sums)?.differing;
-        let plan = history.plan(self.txid).map_err(|error| failed(&error))?;
-        let mut pages = plan.reader().map_err(|error| failed(&error))?;
-        // Durable at once: nothing is sealed from it, so a second power loss would find no seal to start from.
-        self.worker.sql().execute_batch("PRAGMA synchronous=FULL")?;
-        let written = self.write_forward(&mut pages, &differing);
-        self.worker.sql().execute_batch("PRAGMA synchronous=NORMAL")?;
-        written?;
-        self.difference_due = Some("it was rolled forward from history".into());
-        Ok(())
-    }
-
-    fn write_forward(&mut self, pages: &mut dyn Pages, differing: &[Pgno]) -> Result<(), JoinError> {
-        if !self.lock()? {
-            return Err(JoinError::Busy("another process writes to it".into()));
-        }
-        if let Err(error) = self.overwrite(pages, differing) {
-            self.unlock();
-            return Err(error.into());
-        }
-        Ok(self.commit()?)
-    }
-
     fn note_attached(&self) -> Result<(), JoinError> {
         let disk = &*self.machine.disk;
         let attached = Attached {
@@ -320,16 +222,10 @@ impl Live {
             boot_id: self.machine.kernel.boot_id(),
             inode: self.place.look(disk)?.inode(),
             rolling: None,
+            rolled_to: self.rolled_to,
             clean: None,
         };
         Ok(self.place.attach(disk, &attached)?)
-    }
-
-    /// A crash while it is rolled forward leaves a log that was written since the boot, by nobody else.
-    fn note_rolling(&self, attached: Option<&Attached>, boot_id: String) -> Result<(), JoinError> {
-        let Some(attached) = attached else { return Ok(()) };
-        let rolling = Attached { rolling: Some(boot_id), ..attached.clone() };
-        Ok(self.place.attach(&*self.machine.disk, &rolling)?)
     }
 
     /// Captures and seals to the end of the log, whatever it takes.
@@ -358,7 +254,7 @@ impl Live {
             self.save_cursor();
             self.save_sums();
         }
-        let Live { place, marks, worker, locks, machine, txid, .. } = self;
+        let Live { place, marks, worker, locks, machine, txid, rolled_to, .. } = self;
         let [first, second] = marks.into_readers();
         drop(worker);
         drop(second);
@@ -373,6 +269,7 @@ impl Live {
             boot_id: machine.kernel.boot_id(),
             inode: look.inode(),
             rolling: None,
+            rolled_to,
             clean: (settled && log == 0).then_some((look, txid)),
         };
         Ok(place.attach(disk, &attached)?)
@@ -385,25 +282,6 @@ fn use_wal(first: &Participant) -> Result<(), JoinError> {
         return Ok(());
     }
     Err(JoinError::Unfit("it cannot be switched to WAL mode".into()))
-}
-
-fn wal_end(header: &ltx::Header) -> Option<WalPosition> {
-    if header.wal_offset == 0 {
-        return None;
-    }
-    let bytes = u64::try_from(header.wal_offset + header.wal_size).ok()?.checked_sub(wal::HEADER_LEN)?;
-    let frame = bytes / (FRAME_HEADER_LEN + u64::from(header.page_size));
-    let salts = Salts(header.wal_salt1, header.wal_salt2);
-    Some(WalPosition { salts, frame: u32::try_from(frame).ok()? })
-}
-
-/// The headers of all files, one for each position that files lead to, ascending.
-fn sealed_files(history: &History) -> Vec<ltx::Header> {
-    let mut headers: Vec<ltx::Header> =
-        history.files().iter().filter_map(|file| history.header(file)).collect();
-    headers.sort_by_key(|header| (header.max_txid, header.min_txid));
-    headers.dedup_by_key(|header| header.max_txid);
-    headers
 }
 
 /// The checksums at the last seal: those saved, rolled forward; else from history alone.

@@ -4,7 +4,6 @@
 //! ends), `attached.json` (which file, under which boot, and how it looked after a clean stop).
 
 use super::Live;
-use super::capture::Log;
 use crate::wal::{Running, Salts, WalPosition};
 use base::{DatabasePath, Disk, Incarnation, Open, Txid, disk};
 use serde::{Deserialize, Serialize};
@@ -47,6 +46,9 @@ pub struct Attached {
     /// Under which boot it was begun to be rolled forward; what was written since then is Stead's own.
     #[serde(default)]
     pub rolling: Option<String>,
+    /// Where it was rolled forward to, if it was: there the last seal ends, and not where its header says.
+    #[serde(default)]
+    pub rolled_to: Option<Cursor>,
     /// How it looked after a clean stop, and at which seal; absent while it is followed.
     pub clean: Option<(Look, Txid)>,
 }
@@ -126,21 +128,24 @@ impl Cursor {
 }
 
 impl Live {
-    /// Saves where the last seal ends, unsynced: after a crash of the process it is there, after a power loss a page
-    /// diff does without.
-    pub(super) fn save_cursor(&self) {
-        let log: &Log = &self.log;
-        let (at, running) = (log.at(), log.running());
-        let cursor = Cursor {
+    /// The last seal and where capture stands in the log.
+    pub(super) fn cursor(&self) -> Cursor {
+        let (at, running) = (self.log.at(), self.log.running());
+        Cursor {
             txid: self.txid,
             salts: (at.salts.0, at.salts.1),
             frame: at.frame,
             running: (running.0, running.1),
-        };
+        }
+    }
+
+    /// Saves where the last seal ends, unsynced: after a crash of the process it is there, after a power loss a page
+    /// diff does without.
+    pub(super) fn save_cursor(&self) {
         if !self.tail.is_empty() {
             return;
         }
-        let written = serde_json::to_vec(&cursor).map_err(io::Error::other).and_then(|bytes| {
+        let written = serde_json::to_vec(&self.cursor()).map_err(io::Error::other).and_then(|bytes| {
             let beside = self.place.state.join("cursor.tmp");
             self.machine.disk.open(&beside, Open::Create { private: false })?.write_at(&bytes, 0)?;
             self.machine.disk.rename(&beside, &self.place.state.join("cursor"))
