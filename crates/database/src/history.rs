@@ -129,8 +129,10 @@ impl History {
             let made = [base::disk::parent(&local), &local, &local.join(files::LTX_DIR)];
             made.into_iter().try_for_each(|dir| disk.sync_dir(dir)).map_err(failed(&local))?;
         }
+        files::settle_names(&*disk, &local).map_err(failed(&local))?;
         if let Some(base) = &store {
             files::remove_leftovers(&*disk, base).map_err(failed(base))?;
+            files::settle_names(&*disk, base).map_err(failed(base))?;
             found.extend(files::list(&*disk, base, Place::Store).map_err(failed(base))?);
         }
         let entries = found.into_iter().map(|entry| ((entry.key, entry.place), Arc::new(entry))).collect();

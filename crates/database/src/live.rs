@@ -72,8 +72,10 @@ const LOOK_HELD: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// A database counts as busy this long after a commit.
 const BUSY_FOR: Duration = Duration::from_millis(250);
-/// How soon a failed seal or page diff is tried again.
+/// How soon a failed seal is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How soon a failed page diff is tried again: it reads every page.
+const RETRY_DIFFERENCE_AFTER: Duration = Duration::from_secs(5);
 
 /// When to look at a database again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,7 +184,8 @@ impl Live {
         if self.difference_due.is_some() || !self.follow(end)? {
             return Ok(false);
         }
-        self.seal()?;
+        let now = self.machine.clock.boottime();
+        self.seal_or_retry(now)?;
         Ok(self.difference_due.is_none())
     }
 
@@ -203,8 +206,12 @@ impl Live {
             if now < self.retry_at {
                 return Ok(Wake::At(self.retry_at));
             }
-            self.retry_at = now + RETRY_AFTER;
-            self.seal_difference()?;
+            self.retry_at = now + RETRY_DIFFERENCE_AFTER;
+            let sealed = self.seal_difference();
+            if sealed.is_err() {
+                self.let_go_unsealed()?;
+            }
+            sealed?;
             return Ok(Wake::At(now));
         }
         let Some(index) = self.index() else { return Ok(Wake::At(now + LOOK_AGAIN)) };

@@ -44,6 +44,10 @@ impl World {
     }
 
     fn start_with(&self, entries: Vec<Entry>) -> Engine {
+        self.start_limited(entries, 1 << 30)
+    }
+
+    fn start_limited(&self, entries: Vec<Entry>, wal_limit_bytes: u64) -> Engine {
         let ledger = Arc::new(Ledger::open(&self.home.join(".stead/ledger.sqlite"), None).unwrap());
         let settings = Settings {
             home: self.home.clone(),
@@ -52,7 +56,7 @@ impl World {
             retention: Retention::default(),
             store: self.store.clone(),
             epoch: Epoch(1),
-            wal_limit_bytes: 1 << 30,
+            wal_limit_bytes,
             machine: Machine::real(),
         };
         Engine::start(settings, ledger, Arc::new(|_| {})).unwrap()
@@ -230,6 +234,33 @@ fn a_log_that_grows_is_let_go() {
         }
     }
     assert!(longest < 15 << 20, "{longest} bytes of log for 18 MB written");
+    verify(&engine, "data/database.sqlite");
+    engine.stop();
+}
+
+#[test]
+fn a_log_past_its_limit_is_let_go_even_while_nothing_can_be_sealed() {
+    let world = World::new();
+    let file = Entry::File { path: path("data/database.sqlite"), schema: None };
+    let engine = world.start_limited(vec![file], 4 << 20);
+    let app = world.app("database.sqlite");
+    app.execute_batch("PRAGMA synchronous=OFF; CREATE TABLE t(x)").unwrap();
+    until("joined", || followed(&engine, "data/database.sqlite"));
+    engine.cut(LIMIT).unwrap();
+    let level0 = world.home.join("data/database.sqlite-litestream/ltx/0");
+    std::fs::rename(&level0, level0.with_extension("away")).unwrap();
+    std::fs::write(&level0, "in the way").unwrap();
+    let wal = world.home.join("data/database.sqlite-wal");
+    for _ in 0..40 {
+        app.execute("INSERT INTO t VALUES(randomblob(1000000))", []).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(engine.databases()[0].trouble.is_some(), "it says that nothing is sealed");
+    let longest = std::fs::metadata(&wal).unwrap().len();
+    assert!(longest < 20 << 20, "{longest} bytes of log for 40 MB written, 4 MiB allowed");
+    std::fs::remove_file(&level0).unwrap();
+    std::fs::rename(level0.with_extension("away"), &level0).unwrap();
+    until("sealed again", || engine.cut(LIMIT).is_ok());
     verify(&engine, "data/database.sqlite");
     engine.stop();
 }

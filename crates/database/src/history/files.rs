@@ -241,6 +241,16 @@ pub(super) fn remove_leftovers(disk: &dyn Disk, base: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes the names that are there durable: whoever gave them may have died before they were, and what is built on a
+/// file from now on must not outlive it.
+pub(super) fn settle_names(disk: &dyn Disk, base: &Path) -> io::Result<()> {
+    let top = base.join(LTX_DIR);
+    read_dir(disk, &top)?
+        .into_iter()
+        .filter(|entry| entry.is_dir)
+        .try_for_each(|dir| disk.sync_dir(&top.join(dir.name)))
+}
+
 fn read_dir(disk: &dyn Disk, path: &Path) -> io::Result<Vec<base::disk::Entry>> {
     match disk.read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),

@@ -7,6 +7,7 @@
 
 use super::{Began, IDLE_AFTER, Live, ROTATE_BYTES, Reads, SealError};
 use crate::sqlite::WalIndex;
+use crate::tail::Tail;
 use crate::wal::{self, WalPosition};
 use std::time::Duration;
 
@@ -61,6 +62,12 @@ impl Live {
         let bytes = wal::end_offset(self.log.at().frame, self.sums.page_size());
         let idle = now.saturating_sub(self.last_change) >= IDLE_AFTER && self.tail.is_empty();
         if bytes > self.limits.wal_limit_bytes {
+            let sealing_fails = !self.retry_at.is_zero();
+            if sealing_fails && self.tail.len() > KEEP_PAGES_MAX {
+                self.broke("the write-ahead log reached its limit while nothing could be sealed");
+                self.tail = Tail::after(self.sums.pages());
+                return self.let_go_unsealed();
+            }
             return self.rotate_locked();
         }
         if idle || (bytes > ROTATE_BYTES && now >= self.rotate_at) {
@@ -68,6 +75,30 @@ impl Live {
             self.rotate()?;
         }
         Ok(())
+    }
+
+    /// Lets a log go that is past its limit although it could not be sealed: a page diff is due, so nothing is lost but
+    /// the moments in between.
+    pub(super) fn let_go_unsealed(&mut self) -> Result<(), SealError> {
+        for _ in 0..TRIES {
+            let Some(index) = self.index() else { return Ok(()) };
+            let bytes = wal::end_offset(index.end.frame, self.sums.page_size());
+            if self.marks.is_zero() && self.marks.at() == index.end || bytes <= self.limits.wal_limit_bytes {
+                return Ok(());
+            }
+            if !self.move_blindly()? || busy_is_none(self.marks.idle().checkpoint_passive())?.is_none() {
+                return Ok(());
+            }
+            if !self.move_blindly()? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn move_blindly(&mut self) -> Result<bool, SealError> {
+        let began = busy_is_none(self.marks.begin_other(&*self.locks))?;
+        began.map(|began| self.marks.switch(began)).map_or(Ok(false), |()| Ok(true))
     }
 
     /// Tries to let the log go without a lock.
