@@ -6,6 +6,8 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 
+const BODY_HINT: &str = "send a JSON object; docs/reference/http.md lists the keys of each route";
+
 /// The whole body; 413 beyond the limit, 408 when it does not come.
 pub async fn bytes(body: Body) -> Result<Bytes, ApiError> {
     let too_large = || {
@@ -38,6 +40,10 @@ pub async fn bytes(body: Body) -> Result<Bytes, ApiError> {
 pub async fn json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
     let bytes = bytes(body).await?;
     let text: &[u8] = if bytes.trim_ascii().is_empty() { b"{}" } else { &bytes };
+    // A list would be read as the fields in their order, which nobody means.
+    if !text.trim_ascii_start().starts_with(b"{") {
+        return Err(ApiError::malformed("the body is no JSON object").hint(BODY_HINT));
+    }
     serde_json::from_slice(text)
-        .map_err(|error| ApiError::malformed(format!("the body is not as expected: {error}")))
+        .map_err(|error| ApiError::malformed(format!("the body is not as expected: {error}")).hint(BODY_HINT))
 }

@@ -82,6 +82,7 @@ impl IntoResponse for ApiError {
 }
 
 const CONFIGURE_HINT: &str = "configure it: `stead config apply FILE` or POST /config";
+const FAILED_HINT: &str = "mend the cause and try again; the node's log says more";
 const DISK_HINT: &str = "make room on the node's disk";
 
 fn unconfigured(message: String) -> ApiError {
@@ -93,8 +94,17 @@ fn failed(message: String, disk_full: bool) -> ApiError {
     if disk_full {
         ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", message).hint(DISK_HINT)
     } else {
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", message)
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", message).hint(FAILED_HINT)
     }
+}
+
+/// A restore is neither done nor rolled back: 507 where the disk is full, else 503.
+fn unfinished(message: String, disk_full: bool) -> ApiError {
+    if disk_full {
+        return failed(message, true);
+    }
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "restore_unfinished", message)
+        .hint("mend the cause; it is tried again by itself, and `stead status` shows when it is done")
 }
 
 impl From<Problems> for ApiError {
@@ -128,6 +138,10 @@ impl From<CheckpointError> for ApiError {
             CheckpointError::Taken(id) => ApiError::new(StatusCode::CONFLICT, "checkpoint_exists", message)
                 .hint(format!("choose another id, or remove it: stead checkpoint remove {id}")),
             CheckpointError::NotFound(_) => no_checkpoint(message),
+            CheckpointError::Restoring => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "restore_running", message)
+                    .hint("try again when it is done; `stead status` shows the app running again then")
+            }
             CheckpointError::NoCut { pid, .. } => {
                 let hint = pid.map_or_else(
                     || "try again".to_owned(),
@@ -135,6 +149,7 @@ impl From<CheckpointError> for ApiError {
                 );
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no_cut", message).hint(hint).pids(pid)
             }
+            CheckpointError::Unfinished { disk_full, .. } => unfinished(message, disk_full),
             CheckpointError::Failed { disk_full, .. } => failed(message, disk_full),
         }
     }
@@ -160,7 +175,7 @@ impl From<RestoreError> for ApiError {
             RestoreError::Held { path, pids, .. } => {
                 let list: Vec<_> = pids.iter().map(u32::to_string).collect();
                 let hint = match list.is_empty() {
-                    true => "end the process that has it open".to_owned(),
+                    true => "mend what the message names, or end the process that has it open".to_owned(),
                     false => format!("end the processes that have it open: kill {}", list.join(" ")),
                 };
                 ApiError::new(StatusCode::CONFLICT, "database_held", message).path(path).pids(pids).hint(hint)
@@ -174,6 +189,7 @@ impl From<RestoreError> for ApiError {
                 ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "app_not_stopped", message)
                     .hint("the log says what is in the way; end the app's processes and restore again")
             }
+            RestoreError::Unfinished { disk_full, .. } => unfinished(message, disk_full),
             RestoreError::Failed { disk_full, .. } => failed(message, disk_full),
         }
     }
@@ -210,7 +226,9 @@ impl From<ActionError> for ApiError {
         let message = error.to_string();
         match error {
             ActionError::Unconfigured => unconfigured(message),
-            ActionError::NotNow(_) => ApiError::new(StatusCode::CONFLICT, "not_now", message),
+            ActionError::NotNow(_) => ApiError::new(StatusCode::CONFLICT, "not_now", message)
+                .hint("`stead status` shows the node's state"),
+            ActionError::Unfinished { disk_full, .. } => unfinished(message, disk_full),
             ActionError::Failed(_) => failed(message, false),
         }
     }
@@ -260,6 +278,7 @@ mod tests {
             (CheckpointError::Unconfigured.into(), 400, "unconfigured"),
             (CheckpointError::Taken(id()).into(), 409, "checkpoint_exists"),
             (CheckpointError::NotFound(id()).into(), 404, "no_such_checkpoint"),
+            (CheckpointError::Restoring.into(), 503, "restore_running"),
             (CheckpointError::NoCut { limit_ms: 5, reason: "x".into(), pid: Some(7) }.into(), 503, "no_cut"),
             (CheckpointError::Failed { reason: "x".into(), disk_full: false }.into(), 500, "failed"),
             (CheckpointError::Failed { reason: "x".into(), disk_full: true }.into(), 507, "disk_full"),
@@ -274,6 +293,12 @@ mod tests {
             (RestoreError::AppNotStopped.into(), 500, "app_not_stopped"),
             (RestoreError::Failed { reason: "x".into(), disk_full: false }.into(), 500, "failed"),
             (RestoreError::Failed { reason: "x".into(), disk_full: true }.into(), 507, "disk_full"),
+            (
+                RestoreError::Unfinished { reason: "x".into(), disk_full: false }.into(),
+                503,
+                "restore_unfinished",
+            ),
+            (RestoreError::Unfinished { reason: "x".into(), disk_full: true }.into(), 507, "disk_full"),
             (ConfigureError::AlreadyConfigured.into(), 400, "already_configured"),
             (ConfigureError::Unconfigured.into(), 404, "unconfigured"),
             (ConfigureError::NotSaved("x".into()).into(), 500, "failed"),

@@ -117,5 +117,8 @@ pub async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'stat
 
 /// A query that is not as expected.
 fn bad_query(rejection: &axum::extract::rejection::QueryRejection) -> ApiError {
-    ApiError::malformed(rejection.body_text())
+    let text = rejection.body_text();
+    let cause = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, cause)| cause);
+    ApiError::malformed(format!("the query is not as expected: {cause}"))
+        .hint("docs/reference/http.md lists the parameters of each route")
 }

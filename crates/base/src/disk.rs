@@ -8,9 +8,11 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 mod local;
+mod writeback;
 pub use local::LocalDisk;
 
 /// How a file is opened.
@@ -36,12 +38,25 @@ pub struct Metadata {
     pub len: u64,
     /// A directory (symbolic links are followed).
     pub is_dir: bool,
+    /// The file system; with the inode number it tells two files from two names of one.
+    pub device: u64,
     /// Inode number.
     pub inode: u64,
     /// Last change of contents, nanoseconds since 1970.
     pub modified_ns: i128,
     /// Last change of contents or attributes, nanoseconds since 1970.
     pub changed_ns: i128,
+}
+
+/// Whose a file is, and what its owner and others may do with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// The permission bits, without the kind of file.
+    pub mode: u32,
 }
 
 /// A name in a directory.
@@ -59,6 +74,14 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn DiskFile>>;
     /// What lies under a name.
     fn metadata(&self, path: &Path) -> io::Result<Metadata>;
+    /// Whose a file is; `Unsupported` on a disk that knows no owners.
+    fn owner(&self, _path: &Path) -> io::Result<Owner> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Gives a file to an owner. At no moment may anybody do more with it than before or after.
+    fn give(&self, _path: &Path, _to: Owner) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// The names in a directory, sorted; names that are not UTF-8 are left out.
     fn read_dir(&self, path: &Path) -> io::Result<Vec<Entry>>;
     /// Moves a name, replacing what was there. Durable after [`Disk::sync_dir`] of both directories.
@@ -97,6 +120,9 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Makes the contents durable (fdatasync).
     fn sync(&self) -> io::Result<()>;
+    /// A hint that these bytes will not change again: the disk may begin to write them, so that a later
+    /// [`DiskFile::sync`] has less to wait for. Nothing is durable by it.
+    fn begin_sync(&self, _bytes: Range<u64>) {}
     /// Sets the time of last change, milliseconds since 1970.
     fn set_modified(&self, unix_ms: i64) -> io::Result<()>;
 

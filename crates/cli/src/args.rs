@@ -257,7 +257,7 @@ pub enum Db {
   stead db restore data/database.sqlite -o copy.sqlite
   stead db restore file:///backups/notes/data/database.sqlite -o copy.sqlite --time 10m")]
     Restore {
-        /// A database's path, its history's directory, or its URL in a store.
+        /// A database's path or its history's directory, from the home, or its URL in a store.
         source: String,
         /// The new file.
         #[arg(short, long, value_name = "FILE")]
@@ -293,6 +293,8 @@ pub enum Config {
         /// The file.
         file: PathBuf,
     },
+    /// Show the node's configuration: every key with its value, secrets hidden.
+    Show,
     /// Print the JSON Schema of configurations.
     Schema,
     /// Print a complete example, every key explained.

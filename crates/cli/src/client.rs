@@ -7,6 +7,7 @@ use node::config::Secret;
 use reqwest::{Method, Response, StatusCode};
 use rustix::fs::{CWD, Mode, OFlags};
 use serde_json::Value;
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -33,20 +34,17 @@ impl Client {
     /// Finds the node that the command line means.
     pub fn find(global: &Global) -> Result<Client, Failure> {
         let builder = reqwest::Client::builder().connect_timeout(CONNECT_WAIT).no_proxy();
-        let socket = match &global.node {
-            Some(_) => None,
-            None => socket(&global.home),
-        };
-        let (builder, base, place, directory) = match (socket, &global.node) {
-            (Some((short, shown, directory)), _) => {
-                (builder.unix_socket(short), "http://localhost".to_owned(), shown, Some(directory))
-            }
-            (None, Some(url)) => {
-                let url = url.trim_end_matches('/');
-                let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+        let (builder, base, place, directory) = match &global.node {
+            Some(given) => {
+                let url = node_url(given)?;
                 (builder, url.clone(), url, None)
             }
-            (None, None) => (builder, DEFAULT_NODE.to_owned(), DEFAULT_NODE.to_owned(), None),
+            None => match socket(&global.home) {
+                Ok((short, shown, directory)) => {
+                    (builder.unix_socket(short), "http://localhost".to_owned(), shown, Some(directory))
+                }
+                Err(why) => (builder, DEFAULT_NODE.to_owned(), format!("{DEFAULT_NODE} ({why})"), None),
+            },
         };
         let http = builder.build().map_err(|error| {
             Failure::new(Exit::Bug, "the HTTP client did not start", error, "please report it")
@@ -127,25 +125,45 @@ fn refusal(status: StatusCode, body: &[u8], place: &str) -> Failure {
             format!("{place}{} ({})", part("message"), part("hint"))
         })
         .collect();
-    let cause = if lines.is_empty() { status.to_string() } else { lines.join("\n") };
-    Failure::new(Exit::of_answer(status.as_u16(), &text("code")), message, cause, text("hint"))
+    let cause = if lines.is_empty() { message } else { lines.join("\n") };
+    let (code, mut hint) = (text("code"), text("hint"));
+    if hint.is_empty() && !lines.is_empty() {
+        hint = "mend what is listed; `stead config example` shows every key".to_owned();
+    }
+    Failure::refusal(code.clone(), Exit::of_answer(status.as_u16(), &code), cause, hint)
 }
 
 /// The socket of a home, where a node listens on it.
 ///
 /// A socket's address holds 107 bytes; the way through the directory's descriptor is short whatever the home's path.
-fn socket(home: &Path) -> Option<(PathBuf, String, OwnedFd)> {
+fn socket(home: &Path) -> Result<(PathBuf, String, OwnedFd), String> {
     let shown = home.join(".stead/api.sock");
+    let unusable = |error: io::Error| format!("nor at {}: {error}", shown.display());
     let directory = rustix::fs::openat(
         CWD,
         home.join(".stead"),
         OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )
-    .ok()?;
+    .map_err(|error| unusable(error.into()))?;
     let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join("api.sock");
-    UnixStream::connect(&short).ok()?;
-    Some((short, shown.display().to_string(), directory))
+    UnixStream::connect(&short).map_err(unusable)?;
+    let shown = shown.display().to_string();
+    Ok((short, shown, directory))
+}
+
+/// The URL that `--node` means; the scheme may be left out.
+fn node_url(given: &str) -> Result<String, Failure> {
+    let wrong = |cause: &dyn std::fmt::Display| {
+        let hint = "write http://HOST:PORT, for instance http://127.0.0.1:8080";
+        Failure::new(Exit::Usage, format!("`{given}` is no node's address"), cause, hint)
+    };
+    let url = if given.contains("://") { given.to_owned() } else { format!("http://{given}") };
+    let parsed = reqwest::Url::parse(&url).map_err(|error| wrong(&error))?;
+    if parsed.scheme() != "http" {
+        return Err(wrong(&"a node speaks plain http"));
+    }
+    Ok(url.trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]
@@ -160,8 +178,23 @@ mod tests {
         assert_eq!(failure.exit, Exit::Configuration);
         assert_eq!(
             failure.to_string(),
-            "error: the configuration has 2 problems\ncause: name: m1 (h1)\n       m2 (h2)\n"
+            "error: the node refused\ncause: name: m1 (h1)\n       m2 (h2)\n\
+             hint: mend what is listed; `stead config example` shows every key\n"
         );
+    }
+
+    #[test]
+    fn a_nodes_address_is_http_and_may_leave_that_out() {
+        for (given, url) in [
+            ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
+            ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("box:80", "http://box:80"),
+        ] {
+            assert_eq!(node_url(given).as_deref(), Ok(url));
+        }
+        for bad in ["", "http://", "foo://x", "https://x", "http://x:port"] {
+            assert_eq!(node_url(bad).unwrap_err().exit, Exit::Usage, "{bad}");
+        }
     }
 
     #[test]

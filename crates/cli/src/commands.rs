@@ -34,12 +34,13 @@ pub async fn run(cli: Cli) -> Outcome {
         Command::Status { watch } => status::run(&client, watch, json).await,
         Command::Checkpoint(command) => checkpoint::run(&client()?, command, json).await,
         Command::Restore(args) => restore::run(&client()?, args, json).await,
-        Command::Db(command) => database::run(&client, command, json).await,
+        Command::Db(command) => database::run(&client, &global.home, command, json).await,
         Command::App(action) => app(&client()?, action, json).await,
         Command::Config(command) => config::run(&client, command, json).await,
         Command::Logs { lines, stderr, follow } => logs::run(&client()?, lines, stderr, follow, json).await,
         Command::ReleaseLease => {
-            let answer = client()?.json(Method::POST, "/release-lease", Some(&json!({}))).await?;
+            let answer = client()?.json(Method::POST, "/release-lease", Some(&json!({}))).await;
+            let answer = answer.map_err(|failure| failure.of("the lease was not released"))?;
             Ok(said(
                 &answer,
                 json,
@@ -47,7 +48,8 @@ pub async fn run(cli: Cli) -> Outcome {
             ))
         }
         Command::Promote => {
-            let answer = client()?.json(Method::POST, "/promote", Some(&json!({}))).await?;
+            let answer = client()?.json(Method::POST, "/promote", Some(&json!({}))).await;
+            let answer = answer.map_err(|failure| failure.of("this node was not promoted"))?;
             Ok(said(&answer, json, "this node may write"))
         }
         Command::Completions { shell } => {
@@ -60,12 +62,15 @@ pub async fn run(cli: Cli) -> Outcome {
 }
 
 async fn app(client: &Client, action: App, json: bool) -> Outcome {
-    let (word, done) = match action {
-        App::Start => ("start", "the app is started"),
-        App::Stop => ("stop", "the app is stopped, and stays so until `stead app start`"),
-        App::Restart => ("restart", "the app is restarted"),
+    let (word, done, refused) = match action {
+        App::Start => ("start", "the app is started", "the app was not started"),
+        App::Stop => {
+            ("stop", "the app is stopped, and stays so until `stead app start`", "the app was not stopped")
+        }
+        App::Restart => ("restart", "the app is restarted", "the app was not restarted"),
     };
-    let answer = client.json(Method::POST, "/app", Some(&json!({ "action": word }))).await?;
+    let answer = client.json(Method::POST, "/app", Some(&json!({ "action": word }))).await;
+    let answer = answer.map_err(|failure| failure.of(refused))?;
     Ok(said(&answer, json, done))
 }
 
@@ -86,9 +91,9 @@ fn man(path: &[String]) -> Outcome {
         command = command.find_subcommand(name).cloned().ok_or_else(|| {
             Failure::new(
                 Exit::Usage,
-                format!("there is no command `{}`", path.join(" ")),
-                "",
-                "see `stead --help`",
+                "there is no manual page",
+                format!("`{}` is no command of stead", path.join(" ")),
+                "`stead --help` lists them",
             )
         })?;
     }
@@ -122,12 +127,10 @@ fn encoded(path: &str) -> String {
 }
 
 /// The route of one database; what is no path of one must not become another route.
-fn database_route(path: &str) -> Result<String, Failure> {
+fn database_route(path: &str, what: &str) -> Result<String, Failure> {
     match base::DatabasePath::parse(path) {
         Ok(path) => Ok(format!("/databases/{}", encoded(path.as_str()))),
-        Err(bad) => {
-            Err(Failure::new(Exit::Usage, bad.to_string(), "", "`stead db list` shows those there are"))
-        }
+        Err(bad) => Err(Failure::new(Exit::Usage, what, bad, "`stead db list` shows those there are")),
     }
 }
 
@@ -143,7 +146,7 @@ mod tests {
     #[test]
     fn paths_are_encoded_but_keep_their_slashes() {
         assert_eq!(encoded("data/a b/ü?.db"), "data/a%20b/%C3%BC%3F.db");
-        assert_eq!(database_route("data/a.db").unwrap(), "/databases/data/a.db");
-        assert_eq!(database_route("../config").unwrap_err().exit, Exit::Usage);
+        assert_eq!(database_route("data/a.db", "x").unwrap(), "/databases/data/a.db");
+        assert_eq!(database_route("../config", "x").unwrap_err().exit, Exit::Usage);
     }
 }

@@ -106,6 +106,7 @@ mod tests {
             (409, "checkpoint_exists", 1),
             (409, "database_held", 1),
             (409, "restore_running", 75),
+            (503, "restore_running", 75),
             (409, "not_now", 1),
             (413, "body_too_large", 1),
             (500, "failed", 1),

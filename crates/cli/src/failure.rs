@@ -14,6 +14,8 @@ pub struct Failure {
     pub hint: String,
     /// How the process ends.
     pub exit: Exit,
+    /// The node's word for it, where a node refused; else empty.
+    pub code: String,
 }
 
 impl Failure {
@@ -24,7 +26,18 @@ impl Failure {
         cause: impl ToString,
         hint: impl Into<String>,
     ) -> Failure {
-        Failure { what: what.into(), cause: cause.to_string(), hint: hint.into(), exit }
+        Failure { what: what.into(), cause: cause.to_string(), hint: hint.into(), exit, code: String::new() }
+    }
+
+    /// A node's refusal, which says why; [`Failure::of`] says what was asked for.
+    pub fn refusal(code: String, exit: Exit, cause: impl ToString, hint: impl Into<String>) -> Failure {
+        Failure { code, ..Failure::new(exit, "the node refused", cause, hint) }
+    }
+
+    /// Says what did not happen because the node refused; any other failure says it already.
+    #[must_use]
+    pub fn of(self, what: impl Into<String>) -> Failure {
+        if self.code.is_empty() { self } else { Failure { what: what.into(), ..self } }
     }
 
     /// A problem with a file or another part of the system.
@@ -34,9 +47,13 @@ impl Failure {
 
     /// The three lines as JSON.
     pub fn to_json(&self) -> serde_json::Value {
-        serde_json::json!({
-            "error": { "message": self.what, "cause": self.cause, "hint": self.hint, "exit_code": self.exit.code() }
-        })
+        let mut error = serde_json::json!({
+            "message": self.what, "cause": self.cause, "hint": self.hint, "exit_code": self.exit.code()
+        });
+        if !self.code.is_empty() {
+            error["code"] = self.code.clone().into();
+        }
+        serde_json::json!({ "error": error })
     }
 }
 
@@ -58,6 +75,16 @@ impl fmt::Display for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_told_as_what_was_asked_for_and_why_not() {
+        let refused =
+            Failure::refusal("not_now".to_owned(), Exit::Failed, "why", "cure").of("nothing happened");
+        assert_eq!(refused.to_string(), "error: nothing happened\ncause: why\nhint: cure\n");
+        assert_eq!(refused.to_json()["error"]["code"], "not_now");
+        let other = Failure::new(Exit::Unavailable, "no node answers", "refused", "start one");
+        assert_eq!(other.clone().of("nothing happened"), other);
+    }
 
     #[test]
     fn an_error_is_three_lines() {

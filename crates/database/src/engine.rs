@@ -10,9 +10,13 @@
 //! `show` is separate, so that a status never waits for a seal.
 
 mod check;
+mod cookies;
+mod create;
 mod cut;
 mod discover;
+mod incarnations;
 mod keep;
+mod owner;
 mod place;
 mod schedule;
 mod settings;
@@ -25,7 +29,7 @@ pub use cut::{Cut, CutError};
 pub use keep::HISTORY_OVER_LIMIT;
 pub use settings::{Entry, Notice, Notify, Settings, StartError};
 pub use slot::{DatabaseInfo, Trouble};
-pub use turn::{Change, ChangeKind, HistoryProblem, TurnError};
+pub use turn::{Change, ChangeKind, HistoryProblem, TurnError, Unfinished};
 
 pub use crate::history::Retention;
 use crate::history::{History, HistoryError};
@@ -47,6 +51,8 @@ const WORKERS: usize = 4;
 const SETTLE: Duration = Duration::from_millis(20);
 /// Vectors are noted at most this often, however eager the seals are.
 const VECTOR_EVERY: Duration = Duration::from_secs(1);
+/// What the name of a file is given that was moved out of the way of a database that came back.
+const ASIDE: &str = ".stead-aside";
 /// How soon a database that could not be looked at is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -69,8 +75,8 @@ struct Shared {
     last_vector: Mutex<BTreeMap<DatabasePath, Position>>,
     turning: Mutex<()>,
     thin_at: Mutex<Duration>,
-    /// A turn whose end the ledger could not record yet, with the reason where it was rolled back.
-    open_end: Mutex<Option<(crate::ledger::IntentId, Option<String>)>>,
+    /// A turn that has begun and not ended.
+    open_turn: Mutex<Option<turn::OpenTurn>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -221,7 +227,7 @@ impl Shared {
             last_vector: Mutex::default(),
             turning: Mutex::default(),
             thin_at: Mutex::default(),
-            open_end: Mutex::default(),
+            open_turn: Mutex::default(),
         })
     }
 
@@ -324,6 +330,7 @@ impl Shared {
         let mut state = slot.lock();
         let State::Live(live) = &mut *state else { return None };
         let before = live.position().txid;
+        let first = cookies::Before::of(live);
         if slot.take_stirred() {
             live.stir();
         }
@@ -334,9 +341,14 @@ impl Shared {
             None => Some(self.now() + RETRY_AFTER),
         };
         slot.show_live(live);
+        self.note_cookie(slot, live, first);
         let interval = self.settings.sync_interval;
         if live.dirty_since().is_some() || live.position().txid != before {
-            let wait = if interval.is_zero() { VECTOR_EVERY } else { interval };
+            let wait = match (live.sealing_fails(), interval.is_zero()) {
+                (true, _) => RETRY_AFTER.max(interval),
+                (false, true) => VECTOR_EVERY,
+                (false, false) => interval,
+            };
             self.ask(Task::Tick, self.now() + wait);
         }
         if live.position().txid != before {
@@ -349,7 +361,7 @@ impl Shared {
     fn after_service(&self, slot: &Slot, live: &Live, result: Result<Wake, SealError>) -> Option<Wake> {
         match result {
             Ok(wake) => {
-                if live.difference_due().is_none() {
+                if live.difference_due().is_none() && !live.sealing_fails() {
                     slot.show(|info| {
                         info.trouble.take_if(|trouble| SEAL_TROUBLES.contains(&trouble.code)).map_or((), drop)
                     });

@@ -29,7 +29,7 @@ mod thin;
 pub use compact::{CarriedOut, ThinError};
 pub use files::{FileInfo, FileKey, Place};
 pub use image::{ImageError, Imaged};
-pub use place::{local_base, store_base, store_key};
+pub use place::{local_base, parse_local, parse_store, store_base, store_key};
 pub use plan::{Plan, PlanError};
 pub use reader::{PageReader, ReadError};
 pub use retention::{Holds, Retention, SNAPSHOT_LEVEL};

@@ -18,6 +18,7 @@
 mod apply;
 mod capture;
 mod forward;
+mod identity;
 mod join;
 mod marks;
 mod rotate;
@@ -26,7 +27,9 @@ mod seal;
 mod state;
 
 pub use apply::{ApplyError, Pages, Turned};
-pub use join::{JoinError, Joined};
+pub(crate) use apply::{cookie_of, set_cookie};
+pub use identity::Beside;
+pub use join::{Found, JoinError, Joined};
 pub use scan::{Scan, scan, sealed_reader};
 pub use seal::SealError;
 pub use state::Place;
@@ -70,6 +73,8 @@ const LOOK_PAUSED: Duration = Duration::from_millis(50);
 const LOOK_HELD: Duration = Duration::from_secs(1);
 /// How soon to look again when somebody was in the way.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// How often the log's index may be unreadable in a row before the cause is asked for.
+const UNREADABLE_MAX: u32 = 50;
 /// A database counts as busy this long after a commit.
 const BUSY_FOR: Duration = Duration::from_millis(250);
 /// How soon a failed seal is tried again.
@@ -108,7 +113,12 @@ pub struct Live {
     passing_since: Option<Duration>,
     last_change: Duration,
     unsaved_pages: u64,
+    /// How often in a row the log's index could not be read.
+    unreadable: u32,
     inode: u64,
+    device: u64,
+    beside: Beside,
+    rest: Option<identity::Rest>,
     /// Where the log was rolled forward to a seal, and which.
     rolled_to: Option<state::Cursor>,
     /// Dropped after every connection: closing its descriptor drops the locks of the process.
@@ -146,6 +156,11 @@ impl Live {
         self.difference_due.as_deref()
     }
 
+    /// The last seal that was tried failed.
+    pub fn sealing_fails(&self) -> bool {
+        !self.retry_at.is_zero()
+    }
+
     /// The checksums at the last seal.
     pub fn sums(&self) -> &Sums {
         &self.sums
@@ -179,6 +194,11 @@ impl Live {
         self.inode
     }
 
+    /// The file system that it lies on.
+    pub fn device(&self) -> u64 {
+        self.device
+    }
+
     /// Captures to this end of the log and seals; `false`: the log broke, a page diff is due.
     pub fn seal_to(&mut self, end: WalPosition) -> Result<bool, SealError> {
         if self.difference_due.is_some() || !self.follow(end)? {
@@ -204,17 +224,15 @@ impl Live {
         let now = self.machine.clock.boottime();
         if self.difference_due.is_some() {
             if now < self.retry_at {
-                return Ok(Wake::At(self.retry_at));
+                self.let_go_unsealed(now)?;
+                return Ok(Wake::At(self.retry_at.min(self.rotate_at)));
             }
             self.retry_at = now + RETRY_DIFFERENCE_AFTER;
-            let sealed = self.seal_difference();
-            if sealed.is_err() {
-                self.let_go_unsealed()?;
-            }
-            sealed?;
+            self.seal_difference()?;
             return Ok(Wake::At(now));
         }
-        let Some(index) = self.index() else { return Ok(Wake::At(now + LOOK_AGAIN)) };
+        let Some(index) = self.index() else { return self.unreadable(now) };
+        self.unreadable = 0;
         if !self.follow(index.end)? {
             return Ok(Wake::At(now));
         }
@@ -228,7 +246,22 @@ impl Live {
             self.seal_or_retry(now)?;
         }
         self.keep_log_short(now)?;
-        Ok(self.next_look(now))
+        self.note_rest();
+        let next = self.next_look(now);
+        if next == Wake::OnChange {
+            self.empty_log()?;
+        }
+        Ok(next)
+    }
+
+    /// A commit is being written, for a moment; what lasts longer is a fault, and is named.
+    fn unreadable(&mut self, now: Duration) -> Result<Wake, SealError> {
+        self.unreadable = (self.unreadable + 1).min(UNREADABLE_MAX);
+        if self.unreadable == UNREADABLE_MAX {
+            self.marks.begin_other(&*self.locks)?;
+            self.marks.cancel_other();
+        }
+        Ok(Wake::At(now + LOOK_AGAIN * self.unreadable))
     }
 
     fn note_changes(&mut self, now: Duration) {
@@ -259,10 +292,15 @@ impl Live {
         if self.passing_since.is_some() {
             return Wake::At(now + LOOK_BUSY);
         }
-        if quiet < IDLE_AFTER || !self.tail.is_empty() {
+        if quiet < self.idle_after() || !self.tail.is_empty() {
             return Wake::At(now + LOOK_PAUSED);
         }
         if self.log_is_free() { Wake::OnChange } else { Wake::At(now + LOOK_HELD) }
+    }
+
+    /// Where each commit is to be sealed at once, a database is soon only watched: the watch is quicker than a look.
+    fn idle_after(&self) -> Duration {
+        if self.limits.sync_interval.is_zero() { BUSY_FOR } else { IDLE_AFTER }
     }
 
     fn tail_bytes(&self) -> u64 {

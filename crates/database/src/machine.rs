@@ -51,6 +51,8 @@ pub trait Locks: Send + Sync + fmt::Debug {
     fn writer(&self) -> Option<Holder>;
     /// Who else runs a WAL checkpoint.
     fn checkpointer(&self) -> Option<Holder>;
+    /// Who else has the database open in WAL mode.
+    fn others(&self) -> Option<Holder>;
 }
 
 /// A process that holds a lock; 0 where the kernel cannot say which (another pid namespace).

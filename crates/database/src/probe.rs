@@ -13,6 +13,8 @@ use std::path::Path;
 /// The first of SQLite's eight lock bytes in a `-shm`: the write lock; the next one is the WAL checkpoint's.
 const WRITE_LOCK_BYTE: i64 = 120;
 const CHECKPOINT_LOCK_BYTE: i64 = 121;
+/// Shared by everybody who has the `-shm` open (SQLite calls it the dead man's switch).
+const OPEN_LOCK_BYTE: i64 = 128;
 
 /// This machine's kernel.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,6 +87,10 @@ impl Locks for ShmLocks {
 
     fn checkpointer(&self) -> Option<Holder> {
         self.holder(CHECKPOINT_LOCK_BYTE)
+    }
+
+    fn others(&self) -> Option<Holder> {
+        self.holder(OPEN_LOCK_BYTE)
     }
 }
 

@@ -192,6 +192,11 @@ impl Participant {
         Ok(known.then(|| (u32::try_from(log).unwrap_or(u32::MAX), u32::try_from(done).unwrap_or(0))))
     }
 
+    /// Empties a log that is in the database file already.
+    pub fn checkpoint_truncate(&self) -> rusqlite::Result<()> {
+        self.conn.prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")?.query_row([], |_| Ok(()))
+    }
+
     /// Lets the last close tidy up as SQLite does: everything into the database file, no log left.
     pub fn close_tidily(self) -> rusqlite::Result<()> {
         self.conn.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;

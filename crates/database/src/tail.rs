@@ -89,7 +89,11 @@ impl Tail {
     /// A page that the database grew over without writing it, if any: then the log alone does not tell its contents.
     pub fn hole(&self, lock_page: Pgno) -> Option<Pgno> {
         let commit = self.commit?;
-        (self.floor + 1..=commit).map(Pgno).find(|pgno| *pgno != lock_page && !self.pages.contains_key(pgno))
+        let mut written =
+            self.pages.range(Pgno(self.floor.saturating_add(1))..).map(|(pgno, _)| *pgno).peekable();
+        (self.floor + 1..=commit)
+            .map(Pgno)
+            .find(|pgno| written.next_if_eq(pgno).is_none() && *pgno != lock_page)
     }
 }
 

@@ -73,6 +73,14 @@ pub enum PageProblem {
     /// It unpacks to more or fewer bytes than a page.
     #[error("does not unpack to one page")]
     PageLength,
+    /// It is not the page that was announced.
+    #[error("its page checksum is {now} instead of {was}")]
+    Changed {
+        /// Its checksum.
+        now: Checksum,
+        /// The one announced.
+        was: Checksum,
+    },
     /// The LZ4 checksum of block or content differs.
     #[error("its checksum differs")]
     Checksum,

@@ -60,23 +60,40 @@ impl Compressor {
 
     /// Appends the frame of a page.
     pub(crate) fn append(&mut self, out: &mut Vec<u8>, pgno: u32, page: &[u8]) {
-        out.extend_from_slice(&header(pgno, FLAGS_LZ4_FRAME));
-        out.extend_from_slice(&LZ4_DESCRIPTOR);
-        let size_at = out.len();
-        out.resize(size_at + 4 + get_maximum_output_size(page.len()), 0);
-        let data_at = size_at + 4;
-        let size = match compress_into_with_table(page, &mut out[data_at..], &mut self.0) {
+        let from = out.len();
+        out.resize(from + room_for_frame(page.len()), 0);
+        let size = self.write(&mut out[from..], pgno, page);
+        out.truncate(from + size);
+    }
+
+    /// Writes the frame of a page to the start of at least [`room_for_frame`] bytes and says how long it is.
+    pub(crate) fn write(&mut self, out: &mut [u8], pgno: u32, page: &[u8]) -> usize {
+        let (head, rest) = out.split_at_mut(PACKED_HEADER_BYTES);
+        let (packed, rest) = rest.split_at_mut(4);
+        let size = match compress_into_with_table(page, rest, &mut self.0) {
             Ok(size) if size < page.len() => size as u32,
             _ => {
-                out[data_at..data_at + page.len()].copy_from_slice(page);
+                rest[..page.len()].copy_from_slice(page);
                 page.len() as u32 | LZ4_STORED
             }
         };
-        out[size_at..data_at].copy_from_slice(&size.to_le_bytes());
-        out.truncate(data_at + (size & !LZ4_STORED) as usize);
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&XxHash32::oneshot(0, page).to_le_bytes());
+        head[..FRAME_HEADER_BYTES].copy_from_slice(&header(pgno, FLAGS_LZ4_FRAME));
+        head[FRAME_HEADER_BYTES..].copy_from_slice(&LZ4_DESCRIPTOR);
+        packed.copy_from_slice(&size.to_le_bytes());
+        let size = (size & !LZ4_STORED) as usize;
+        rest[size..size + 4].fill(0);
+        rest[size + 4..size + 8].copy_from_slice(&XxHash32::oneshot(0, page).to_le_bytes());
+        PACKED_HEADER_BYTES + 4 + size + 8
     }
+}
+
+/// Bytes of a frame that is written here, before the size of its block.
+const PACKED_HEADER_BYTES: usize = FRAME_HEADER_BYTES + LZ4_DESCRIPTOR.len();
+
+/// Bytes that compression wants to have before it begins; the frame takes no more than
+/// [`frame_bytes_max`](crate::limits::frame_bytes_max).
+pub(crate) fn room_for_frame(page_bytes: usize) -> usize {
+    PACKED_HEADER_BYTES + 4 + get_maximum_output_size(page_bytes) + 8
 }
 
 /// The bytes before a body.

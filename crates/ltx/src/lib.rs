@@ -21,6 +21,7 @@ mod index;
 mod input;
 pub mod limits;
 mod merge;
+mod pack;
 mod read_at;
 mod varint;
 

@@ -38,8 +38,23 @@ pub const INDEX_ENTRY_BYTES_MAX: u64 = 5 + 10 + 5;
 /// Input that a reader holds at once; more only where one frame of the page size needs it.
 pub const INPUT_BUFFER_BYTES: usize = 32 * 1024;
 
-/// Output collected before it is handed to the writer.
+/// Output collected before it is handed to the writer; all but the last piece have this size or a multiple of it, which
+/// file systems align to.
 pub const OUTPUT_BUFFER_BYTES: usize = 64 * 1024;
 
 /// A frame of up to this size is read into the stack instead of the heap.
 pub const STACK_FRAME_BYTES: usize = 4096 + 256;
+
+/// Pages that a file must be going to have before a thread is started to pack them: below, the thread costs more than
+/// it saves.
+pub const PACK_BESIDE_PAGES_MIN: usize = 512;
+
+/// Bytes of pages that go to the packing thread at once.
+pub const PACK_BATCH_BYTES: usize = 256 * 1024;
+
+/// Batches that a file in the making has at most: filled, waiting, being packed, packed. Each takes about twice
+/// [`PACK_BATCH_BYTES`].
+pub const PACK_BATCHES_MAX: usize = 5;
+
+/// Batches that wait for the packing thread; the caller packs the next one itself.
+pub const PACK_QUEUE_BATCHES_MAX: usize = 1;

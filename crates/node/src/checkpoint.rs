@@ -3,7 +3,7 @@
 //! `tmp/checkpoints/<id>/checkpoint.json` is a copy for people and scripts: written unsynced after the commit, and
 //! made again from the ledger at every start (missing ones written, strays removed). The ledger alone decides.
 
-use crate::control::{Checkpoint, CheckpointError, CheckpointId, CheckpointMade};
+use crate::control::{Checkpoint, CheckpointError, CheckpointId, CheckpointMade, milliseconds};
 use crate::home::Home;
 use crate::node::{Core, lock};
 use base::{Open, Random, Timestamp};
@@ -38,20 +38,37 @@ impl Core {
             return Err(CheckpointError::Taken(id));
         }
         if self.restoring.load(Ordering::SeqCst) {
-            return Err(no_cut("a restore is running".to_owned(), None));
+            return Err(CheckpointError::Restoring);
         }
         let databases = self.databases().ok_or_else(|| failed("the databases are not up"))?;
-        let cut = databases.cut(CUT_LIMIT).map_err(cut_error)?;
+        databases.settle().map_err(|open| CheckpointError::Unfinished {
+            reason: open.to_string(),
+            disk_full: open.disk_full,
+        })?;
+        let cut = databases.cut(CUT_LIMIT).map_err(|error| self.no_cut(error))?;
         let checkpoint = Checkpoint { id, created: cut.at, comment, automatic, databases: cut.vector };
         self.record(&checkpoint)?;
         *lock(&self.catalogue) = None;
-        let ms = (self.setup.machine.clock.boottime() - begun).as_secs_f64() * 1000.0;
+        let ms = milliseconds(self.setup.machine.clock.boottime() - begun);
         if let Err(error) = write_directory(&self.setup.home, &checkpoint) {
             tracing::warn!(%error, id = %checkpoint.id, "checkpoint.json was not written; the checkpoint counts");
         }
-        tracing::info!(id = %checkpoint.id, ms, automatic, databases = checkpoint.databases.len(), "checkpoint");
+        tracing::info!(id = %checkpoint.id, ms, automatic, databases = checkpoint.databases.len(), "a checkpoint was made");
         self.tell("checkpoint", json!({ "id": checkpoint.id, "created": checkpoint.created, "ms": ms }));
         Ok(CheckpointMade { checkpoint, ms })
+    }
+
+    /// Why there is no cut; a restore that began meanwhile is what was in the way.
+    fn no_cut(&self, error: CutError) -> CheckpointError {
+        let reason = error.to_string();
+        if error.disk_full {
+            return CheckpointError::Failed { reason, disk_full: true };
+        }
+        if self.restoring.load(Ordering::SeqCst) {
+            return CheckpointError::Restoring;
+        }
+        let limit_ms = u64::try_from(CUT_LIMIT.as_millis()).unwrap_or(u64::MAX);
+        CheckpointError::NoCut { limit_ms, reason, pid: error.pid }
     }
 
     fn record(&self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
@@ -110,20 +127,6 @@ impl Core {
 
 fn failed(reason: impl ToString) -> CheckpointError {
     CheckpointError::Failed { reason: reason.to_string(), disk_full: false }
-}
-
-fn no_cut(reason: String, pid: Option<u32>) -> CheckpointError {
-    let limit_ms = u64::try_from(CUT_LIMIT.as_millis()).unwrap_or(u64::MAX);
-    CheckpointError::NoCut { limit_ms, reason, pid }
-}
-
-fn cut_error(error: CutError) -> CheckpointError {
-    let told = error.to_string();
-    if error.disk_full {
-        CheckpointError::Failed { reason: told, disk_full: true }
-    } else {
-        no_cut(told, error.pid)
-    }
 }
 
 /// A row of the ledger; one whose name this version would not accept is left out, and said so.

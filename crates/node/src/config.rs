@@ -120,16 +120,49 @@ impl Overrides {
         self.store.is_some() || !self.command.is_empty()
     }
 
+    /// Lays what is saved with a file over it; `--listen` counts for one run only.
     fn apply(&self, document: &mut Map<String, Value>) {
-        if let Some(listen) = &self.listen {
-            document.insert("listen".to_owned(), json!(listen));
-        }
         if let Some(store) = &self.store {
             section(document, "storage").insert("url".to_owned(), json!(store));
         }
         if !self.command.is_empty() {
             section(document, "app").insert("command".to_owned(), json!(self.command));
         }
+    }
+}
+
+impl Config {
+    /// The configuration as it holds on a node with these flags, and the keys whose values they replaced. What is
+    /// saved stays as it was given. Flags that cannot be read change nothing: they were refused at the start.
+    #[must_use]
+    pub fn under(mut self, flags: &Overrides) -> (Config, Vec<&'static str>) {
+        let mut replaced = Vec::new();
+        if let Some(listen) = flags.listen.as_deref().and_then(|text| ListenAddress::parse(text).ok()) {
+            if self.listen != listen && self.listen != default_listen() {
+                replaced.push("listen");
+            }
+            self.listen = listen;
+        }
+        if let Some(url) = flags.store.as_deref().and_then(|text| StoreUrl::parse(text).ok()) {
+            if self.storage.url.as_ref().is_some_and(|given| *given != url) {
+                replaced.push("storage.url");
+            }
+            self.storage.url = Some(url);
+        }
+        if !flags.command.is_empty() {
+            let given = serde_json::from_value::<App>(json!({ "command": flags.command }));
+            match (given, &mut self.app) {
+                (Ok(given), Some(app)) => {
+                    if app.command != given.command {
+                        replaced.push("app.command");
+                    }
+                    app.command = given.command;
+                }
+                (Ok(given), none) => *none = Some(given),
+                (Err(_), _) => {}
+            }
+        }
+        (self, replaced)
     }
 }
 
@@ -183,8 +216,11 @@ impl Config {
 
     /// Makes a configuration of flags alone, named after the home's directory.
     pub fn from_overrides(home: &Path, overrides: &Overrides) -> Result<Config, Problems> {
-        let name = VolumeName::from_directory(home);
-        Config::assemble(json!({ "name": name }), &|_| None, overrides)
+        let mut written = json!({ "name": VolumeName::from_directory(home) });
+        if let Some(listen) = &overrides.listen {
+            written["listen"] = json!(listen);
+        }
+        Config::assemble(written, &|_| None, overrides)
     }
 
     fn assemble(written: Value, variables: Variables<'_>, overrides: &Overrides) -> Result<Config, Problems> {
@@ -197,7 +233,11 @@ impl Config {
             lay_over(source, escaped);
         }
         let mut problems = Vec::new();
-        let expanded = expand::expand(&source, variables, &mut problems);
+        let mut in_force = source.clone();
+        if let (Some(listen), Value::Object(fields)) = (&overrides.listen, &mut in_force) {
+            fields.insert("listen".to_owned(), json!(listen));
+        }
+        let expanded = expand::expand(&in_force, variables, &mut problems);
         let checked = check::check(schema_plain(), expanded, problems);
         let mut problems = checked.problems;
         match serde_json::from_value::<Config>(checked.sound) {

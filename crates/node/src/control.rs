@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 mod status;
 pub use status::*;
@@ -63,6 +64,11 @@ pub struct Checkpoint {
     pub databases: BTreeMap<DatabasePath, Position>,
 }
 
+/// A duration as answers show it: milliseconds, exact to the microsecond.
+pub fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
+}
+
 /// The answer to a new checkpoint.
 #[derive(Clone, Debug, Serialize)]
 pub struct CheckpointMade {
@@ -85,6 +91,9 @@ pub enum CheckpointError {
     /// There is none of that name (404).
     #[error("there is no checkpoint `{0}`")]
     NotFound(CheckpointId),
+    /// Try again when the restore is done; nothing was waited for (503).
+    #[error("a restore is under way, and no checkpoint can be made before it is done")]
+    Restoring,
     /// Try again; `pid` was in the way (503).
     #[error("no common cut of all databases within {limit_ms} ms: {reason}")]
     NoCut {
@@ -94,6 +103,14 @@ pub enum CheckpointError {
         reason: String,
         /// The process in the way, where known.
         pid: Option<u32>,
+    },
+    /// A restore is neither done nor rolled back; it is tried again by itself (503, 507 for a full disk).
+    #[error("no checkpoint can be made: {reason}")]
+    Unfinished {
+        /// Which restore, and what is in its way.
+        reason: String,
+        /// The disk is full.
+        disk_full: bool,
     },
     /// Nothing was recorded; the reason says what to mend, a full disk for instance (500, 507 for a full disk).
     #[error("the checkpoint could not be recorded: {reason}")]
@@ -138,6 +155,9 @@ pub struct DatabaseChange {
     pub to: Option<Position>,
     /// Pages written (or to be written).
     pub pages: u64,
+    /// Where a file is moved that lay in the database's place and that history does not hold, relative to the home.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aside: Option<String>,
 }
 
 /// The answer to a restore.
@@ -160,7 +180,7 @@ pub struct Restored {
 /// A step and its duration.
 #[derive(Clone, Debug, Serialize)]
 pub struct Step {
-    /// `validate`, `stop_app`, `lock`, `capture`, `apply`, `verify`, `start_app`…
+    /// `seal`, `validate`, `stop_app`, `lock`, `capture`, `apply`, `verify`, `start_app`…
     pub step: &'static str,
     /// Milliseconds.
     pub ms: f64,
@@ -205,7 +225,16 @@ pub enum RestoreError {
     /// The app could not be stopped; nothing was changed (500).
     #[error("the app could not be stopped, so nothing was restored")]
     AppNotStopped,
-    /// It failed half-way and was rolled back; the app stays stopped (500).
+    /// This restore or one before is neither done nor rolled back, which is tried again by itself; the app stays stopped
+    /// (503, 507 for a full disk).
+    #[error("{reason}")]
+    Unfinished {
+        /// Which restore, and what is in its way.
+        reason: String,
+        /// The disk is full.
+        disk_full: bool,
+    },
+    /// It failed half-way and was rolled back; the app stays stopped (500, 507 for a full disk).
     #[error("the restore failed and was rolled back, the app stays stopped: {reason}")]
     Failed {
         /// What went wrong.
@@ -229,6 +258,15 @@ pub enum ConfigureError {
     NotSaved(String),
 }
 
+/// What became of a changed configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Reconfigured {
+    /// The keys that changed and are read only when the node starts.
+    pub after_restart: Vec<&'static str>,
+    /// The keys whose values were not taken, since a flag of `stead run` says otherwise.
+    pub kept_by_flags: Vec<&'static str>,
+}
+
 /// What to do with the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -250,6 +288,14 @@ pub enum ActionError {
     /// Not now; the reason says why and what would help (409).
     #[error("{0}")]
     NotNow(String),
+    /// A restore is neither done nor rolled back; it is tried again by itself (503, 507 for a full disk).
+    #[error("the app may not run yet: {reason}")]
+    Unfinished {
+        /// Which restore, and what is in its way.
+        reason: String,
+        /// The disk is full.
+        disk_full: bool,
+    },
     /// It was tried and failed (500).
     #[error("{0}")]
     Failed(String),
@@ -354,8 +400,8 @@ pub trait Control: Send + Sync {
     fn config(&self) -> Option<Config>;
     /// Takes a first configuration, saves it and starts what it names.
     fn configure(&self, config: Config) -> Result<Status, ConfigureError>;
-    /// Changes a running node; the texts name what only a restart can change.
-    fn reconfigure(&self, config: Config) -> Result<Vec<String>, ConfigureError>;
+    /// Changes a running node.
+    fn reconfigure(&self, config: Config) -> Result<Reconfigured, ConfigureError>;
     /// Stops everything and forgets the configuration, never the data.
     fn forget(&self) -> Result<(), ConfigureError>;
 
@@ -396,6 +442,15 @@ pub trait Control: Send + Sync {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn milliseconds_have_three_decimals_at_most() {
+        for (nanos, shown) in
+            [(0, "0.0"), (5_277_560, "5.278"), (547_791, "0.548"), (400, "0.0"), (61_000_000_499, "61000.0")]
+        {
+            assert_eq!(serde_json::to_string(&milliseconds(Duration::from_nanos(nanos))).unwrap(), shown);
+        }
+    }
 
     #[test]
     fn a_checkpoint_id_is_a_plain_name() {

@@ -9,11 +9,11 @@
 //! `turn` serialises everything that starts or stops a part (configure, forget, restore, app actions, drain); reads
 //! and checkpoints do not take it. Lock order: `turn`, then any one of the others, never two of them at once.
 
-use crate::config::Config;
+use crate::config::{Config, Overrides};
 use crate::control::{
     ActionError, AppAction, Checkpoint, CheckpointError, CheckpointId, CheckpointMade, Checkpoints,
-    ConfigureError, Control, DatabaseError, Event, HistoryFile, Issue, LogLine, Moment, RestoreError,
-    RestoreRequest, Restored, State, Status, Transition, Verified,
+    ConfigureError, Control, DatabaseError, Event, HistoryFile, Issue, LogLine, Moment, Reconfigured,
+    RestoreError, RestoreRequest, Restored, State, Status, Transition, Verified,
 };
 use crate::home::{Home, Identity};
 use crate::issues::Issues;
@@ -65,8 +65,10 @@ pub struct Setup {
     pub api_url: String,
     /// Makes the process log as a configuration says.
     pub logging: Box<dyn Fn(&crate::config::Log) + Send + Sync>,
-    /// Where the API listens, where no flag decided it: a configuration that says otherwise needs a restart.
-    pub listening: Option<std::net::SocketAddr>,
+    /// Where the API was asked to listen: a configuration that says otherwise needs a restart.
+    pub listening: std::net::SocketAddr,
+    /// What flags say; they lie over every configuration.
+    pub flags: Overrides,
     /// The app's user and group where the configuration names none (`PUID`, `PGID`).
     pub app_user: Option<(u32, u32)>,
     /// The app's umask (`UMASK`).
@@ -208,7 +210,8 @@ impl Core {
         let moved = lock(&self.life).apply(event, reason, self.now());
         match moved {
             Ok(made) => {
-                tracing::info!(from = ?made.from, to = ?made.to, reason, "state");
+                let (from, to) = (made.from.name(), made.to.name());
+                tracing::info!(from, to, "{to}: {reason}");
                 let role = |state| matches!(state, State::Primary).then_some("primary");
                 if role(made.from) != role(made.to) {
                     self.tell("role", json!({ "role": status::role(made.to), "reason": reason }));
@@ -255,7 +258,7 @@ impl Core {
 
     pub(crate) fn clear(&self, component: &'static str, code: &str) {
         if self.issues.clear(component, code) {
-            tracing::info!(code, "mended");
+            tracing::info!(code, component, "mended");
             self.tell("issue", json!({ "code": code, "component": component, "cleared": true }));
         }
     }
@@ -271,7 +274,7 @@ impl Control for Node {
     fn configure(&self, config: Config) -> Result<Status, ConfigureError> {
         self.core.configure(config, "a configuration was posted")
     }
-    fn reconfigure(&self, config: Config) -> Result<Vec<String>, ConfigureError> {
+    fn reconfigure(&self, config: Config) -> Result<Reconfigured, ConfigureError> {
         self.core.reconfigure(config)
     }
     fn forget(&self) -> Result<(), ConfigureError> {

@@ -4,18 +4,22 @@
 //! validate ──> stop_app ──> [engine: lock, capture, apply, verify] ──> start_app
 //!    │ history damaged: nothing     │ held by others: nothing changed, the app starts again
 //!    │ has happened yet             │ failed: rolled back, the app stays stopped, issue
+//!    │                              │ unfinished (disk full): neither; tried again, the app may not start meanwhile
 //! ```
 //! One restore at a time. The app is started again only where it should have been running before; the catalogue is
 //! read before anything stops, and the engine has checked every page it will need by then.
 
-use crate::control::{DatabaseChange, RestoreError, RestoreRequest, Restored, State, Step, Target};
+use crate::control::{
+    DatabaseChange, RestoreError, RestoreRequest, Restored, State, Step, Target, milliseconds,
+};
 use crate::node::lifetime::HeldDown;
 use crate::node::parts::Databases;
 use crate::node::{Core, actions, lock};
 use base::{Clock, Timestamp};
-use database::engine::{Change, ChangeKind, HistoryProblem, TurnError};
+use database::engine::{Change, ChangeKind, HistoryProblem, TurnError, Unfinished};
 use database::ledger::Vector;
 use serde_json::json;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -46,19 +50,27 @@ impl Core {
         let Some(databases) = self.databases() else {
             return Err(failed("the databases are not up: see `stead status`"));
         };
+        if !request.dry_run {
+            databases.settle().map_err(unfinished)?;
+        }
         let mut steps = Steps::new(&*self.setup.machine.clock);
+        if request.dry_run {
+            // A restore would begin at the last commit, so what is compared must reach up to it.
+            steps.begin("seal");
+            databases.sync();
+        }
         steps.begin("validate");
         let resolved = self.resolve(&request.target, &*databases)?;
         if request.dry_run {
-            return Ok(steps.restored(resolved.name, true, resolved.as_of, resolved.changes));
+            return Ok(steps.restored(resolved.name, true, resolved.as_of, self.shown(resolved.changes)));
         }
         self.tell("restore", json!({ "target": resolved.name, "state": "running" }));
-        tracing::info!(target_moment = resolved.name, as_of = %resolved.as_of, "restore begins");
+        tracing::info!(to = resolved.name, as_of = %resolved.as_of, "a restore begins");
         let outcome = self.turn_back(&*databases, &resolved, &mut steps);
         match outcome {
             Ok(changes) => {
-                let restored = steps.restored(resolved.name, false, resolved.as_of, changes);
-                tracing::info!(target_moment = restored.target, ms = restored.ms, "restore done");
+                let restored = steps.restored(resolved.name, false, resolved.as_of, self.shown(changes));
+                tracing::info!(to = restored.target, ms = restored.ms, "the restore is done");
                 self.tell(
                     "restore",
                     json!({ "target": restored.target, "state": "done", "ms": restored.ms }),
@@ -66,7 +78,7 @@ impl Core {
                 Ok(restored)
             }
             Err(error) => {
-                tracing::error!(%error, "restore failed");
+                tracing::error!(%error, to = resolved.name, "nothing was restored");
                 let told = json!({ "target": resolved.name, "state": "failed", "reason": error.to_string() });
                 self.tell("restore", told);
                 Err(error)
@@ -115,17 +127,27 @@ impl Core {
                 self.start_app_if_wanted();
                 Err(RestoreError::History { path: problem.path, reason: problem.reason })
             }
-            TurnError::Failed { reason, disk_full } => Err(self.keep_down(reason, disk_full)),
+            TurnError::Failed { reason, disk_full } => {
+                self.keep_down(&reason);
+                Err(RestoreError::Failed { reason, disk_full })
+            }
+            TurnError::Unfinished(open) => {
+                self.keep_down(&open.reason);
+                Err(unfinished(open))
+            }
         }
     }
 
     /// Keeps the app down after a failure, with the reason where everybody sees it.
-    fn keep_down(&self, reason: String, disk_full: bool) -> RestoreError {
-        self.raise(actions::restore_issue(&reason));
-        if let Err(error) = self.hold_down(HeldDown::Restore(reason.clone())) {
+    fn keep_down(&self, reason: &str) {
+        self.raise(actions::restore_issue(reason));
+        if let Err(error) = self.hold_down(HeldDown::Restore(reason.to_owned())) {
             tracing::error!(%error, "app.stopped was not written: the app starts at the next start of the node");
         }
-        RestoreError::Failed { reason, disk_full }
+    }
+
+    fn shown(&self, changes: Vec<Change>) -> Vec<DatabaseChange> {
+        changes.into_iter().map(|change| shown(change, self.setup.home.root())).collect()
     }
 
     fn resolve(&self, target: &Target, databases: &dyn Databases) -> Result<Resolved, RestoreError> {
@@ -198,6 +220,10 @@ fn failed(reason: impl ToString) -> RestoreError {
     RestoreError::Failed { reason: reason.to_string(), disk_full: false }
 }
 
+fn unfinished(open: Unfinished) -> RestoreError {
+    RestoreError::Unfinished { disk_full: open.disk_full, reason: open.to_string() }
+}
+
 fn history_error(problem: HistoryProblem) -> RestoreError {
     RestoreError::History { path: problem.path, reason: problem.reason }
 }
@@ -235,7 +261,7 @@ impl<'a> Steps<'a> {
     fn begin(&mut self, step: &'static str) {
         let now = self.clock.boottime();
         if let Some((before, since)) = self.current.replace((step, now)) {
-            self.done.push(Step { step: before, ms: ms(now - since) });
+            self.done.push(Step { step: before, ms: milliseconds(now - since) });
         }
     }
 
@@ -244,28 +270,24 @@ impl<'a> Steps<'a> {
         target: String,
         dry_run: bool,
         as_of: Timestamp,
-        changes: Vec<Change>,
+        databases: Vec<DatabaseChange>,
     ) -> Restored {
         let now = self.clock.boottime();
         if let Some((last, since)) = self.current.take() {
-            self.done.push(Step { step: last, ms: ms(now - since) });
+            self.done.push(Step { step: last, ms: milliseconds(now - since) });
         }
         Restored {
             target,
             dry_run,
             as_of,
-            databases: changes.into_iter().map(shown).collect(),
+            databases,
             steps: std::mem::take(&mut self.done),
-            ms: ms(now - self.begun),
+            ms: milliseconds(now - self.begun),
         }
     }
 }
 
-fn ms(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
-}
-
-fn shown(change: Change) -> DatabaseChange {
+fn shown(change: Change, root: &Path) -> DatabaseChange {
     let kind = match change.kind {
         ChangeKind::Unchanged => "unchanged",
         ChangeKind::TurnedBack => "turned_back",
@@ -273,7 +295,9 @@ fn shown(change: Change) -> DatabaseChange {
         ChangeKind::Recreated => "recreated",
         ChangeKind::Replaced => "replaced",
     };
-    DatabaseChange { path: change.path, change: kind, from: change.from, to: change.to, pages: change.pages }
+    let aside = change.aside.map(|aside| aside.strip_prefix(root).unwrap_or(&aside).display().to_string());
+    let Change { path, from, to, pages, .. } = change;
+    DatabaseChange { path, change: kind, from, to, pages, aside }
 }
 
 #[cfg(test)]

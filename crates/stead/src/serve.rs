@@ -31,6 +31,10 @@ mod logging;
 
 /// Threads for the API's connections; requests that block have threads of their own.
 const API_THREADS: usize = 2;
+/// How long a node waits for a home that another process has; the supervisor has made sure that no node runs there.
+const HOME_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks whether the home is free.
+const HOME_PAUSE: Duration = Duration::from_millis(20);
 /// How long the API may take to finish running requests at the end.
 const API_END_LIMIT: Duration = Duration::from_secs(10);
 
@@ -105,7 +109,8 @@ fn serve(args: &RunArgs, link: &Link, logging: &Arc<Logging>) -> Result<u8, Fail
         app: Arc::new(app),
         api_url: url(address),
         logging: Box::new(move |changed: &Log| log.change(changed)),
-        listening: overrides.listen.is_none().then_some(listen),
+        listening: listen,
+        flags: overrides,
         app_user: variable("PUID").map(|uid| (uid, variable("PGID").unwrap_or(uid))),
         app_umask: std::env::var("UMASK").ok().and_then(|text| u32::from_str_radix(&text, 8).ok()),
     }));
@@ -120,10 +125,19 @@ fn serve(args: &RunArgs, link: &Link, logging: &Arc<Logging>) -> Result<u8, Fail
     Ok(running.wait(&node, &ended))
 }
 
+/// A node that was killed gives its home back when its last thread is gone, which may wait for a disk.
 fn take_home(args: &RunArgs, machine: &Machine) -> Result<(Home, HomeLock), Failure> {
     let home = Home::open(machine.disk.clone(), &args.home).map_err(home_failure)?;
-    let lock = home.lock().map_err(home_failure)?;
-    Ok((home, lock))
+    let until = machine.clock.boottime() + HOME_PATIENCE;
+    loop {
+        match home.lock() {
+            Ok(lock) => return Ok((home, lock)),
+            Err(HomeError::InUse { .. }) if machine.clock.boottime() < until => {
+                machine.clock.sleep(HOME_PAUSE);
+            }
+            Err(error) => return Err(home_failure(error)),
+        }
+    }
 }
 
 fn home_failure(error: HomeError) -> Failure {

@@ -31,7 +31,7 @@ pub async fn configure(State(shared): State<Shared>, body: Body) -> Result<Json<
 
 pub async fn change(State(shared): State<Shared>, body: Body) -> Result<Json<Value>, ApiError> {
     let bytes = body::bytes(body).await?;
-    let after_restart = blocking(move || {
+    let changed = blocking(move || {
         if shared.control.config().is_none() {
             return Err(ConfigureError::Unconfigured.into());
         }
@@ -39,7 +39,11 @@ pub async fn change(State(shared): State<Shared>, body: Body) -> Result<Json<Val
         Ok::<_, ApiError>(shared.control.reconfigure(config)?)
     })
     .await??;
-    Ok(Json(json!({ "changed": true, "after_restart": after_restart })))
+    Ok(Json(json!({
+        "changed": true,
+        "after_restart": changed.after_restart,
+        "kept_by_flags": changed.kept_by_flags,
+    })))
 }
 
 pub async fn forget(State(shared): State<Shared>) -> Result<Json<Value>, ApiError> {

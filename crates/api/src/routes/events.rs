@@ -22,9 +22,10 @@ pub async fn stream(State(shared): State<Shared>) -> Result<Response, ApiError> 
         ));
     };
     let (sender, receiver) = tokio::sync::mpsc::channel(EVENTS_WAITING_MAX);
+    // Before the answer's head: whoever has that misses nothing from then on.
+    let events = shared.control.events();
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let events = shared.control.events();
         while !sender.is_closed() && !*shared.stopping.borrow() {
             match events.recv_timeout(EVENT_POLL) {
                 // A reader that is too slow is cut off: it sees the end and can begin again.

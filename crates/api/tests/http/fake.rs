@@ -87,9 +87,9 @@ impl Control for Fake {
         Ok(self.status())
     }
 
-    fn reconfigure(&self, config: Config) -> Result<Vec<String>, ConfigureError> {
+    fn reconfigure(&self, config: Config) -> Result<Reconfigured, ConfigureError> {
         *self.config.lock().unwrap() = Some(config);
-        Ok(vec!["listen".to_owned()])
+        Ok(Reconfigured { after_restart: vec!["listen"], ..Reconfigured::default() })
     }
 
     fn forget(&self) -> Result<(), ConfigureError> {
@@ -108,6 +108,7 @@ impl Control for Fake {
         match id.as_str() {
             "taken" => Err(CheckpointError::Taken(id)),
             "busy" => Err(CheckpointError::NoCut { limit_ms: 1, reason: "writing".into(), pid: Some(7) }),
+            "restoring" => Err(CheckpointError::Restoring),
             "full" => Err(CheckpointError::Failed { reason: "full".into(), disk_full: true }),
             "panic" => panic!("as asked"),
             name => {

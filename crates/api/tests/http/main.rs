@@ -123,6 +123,8 @@ async fn every_request_has_its_status_and_every_error_its_form() {
         ("POST", "/checkpoint".into(), "not json", 400, "malformed"),
         ("POST", "/checkpoint".into(), r#"{"id":"taken"}"#, 409, "checkpoint_exists"),
         ("POST", "/checkpoint".into(), r#"{"id":"busy"}"#, 503, "no_cut"),
+        ("POST", "/checkpoint".into(), r#"{"id":"restoring"}"#, 503, "restore_running"),
+        ("POST", "/checkpoint".into(), r#"["id","comment"]"#, 400, "malformed"),
         ("POST", "/checkpoint".into(), r#"{"id":"full"}"#, 507, "disk_full"),
         ("POST", "/checkpoint".into(), r#"{"id":"panic"}"#, 500, "bug"),
         ("GET", "/checkpoint".into(), "", 200, ""),

@@ -1,8 +1,9 @@
 //! The machine's own file system.
 
-use super::{Disk, DiskFile, Entry, Metadata, Open};
+use super::{Disk, DiskFile, Entry, Metadata, Open, Owner};
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -36,10 +37,28 @@ impl Disk for LocalDisk {
         Ok(Metadata {
             len: found.len(),
             is_dir: found.is_dir(),
+            device: found.dev(),
             inode: found.ino(),
             modified_ns: i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()),
             changed_ns: i128::from(found.ctime()) * 1_000_000_000 + i128::from(found.ctime_nsec()),
         })
+    }
+
+    fn owner(&self, path: &Path) -> io::Result<Owner> {
+        let found = std::fs::metadata(path)?;
+        Ok(Owner { uid: found.uid(), gid: found.gid(), mode: found.mode() & 0o7777 })
+    }
+
+    fn give(&self, path: &Path, to: Owner) -> io::Result<()> {
+        use rustix::fs::{Gid, Mode, Uid, chmod, chown};
+        let now = self.owner(path)?;
+        let set = |mode: u32| chmod(path, Mode::from_raw_mode(mode));
+        if (now.uid, now.gid) != (to.uid, to.gid) {
+            // Neither the new owner under the old mode nor the old one under the new may do more than before and after.
+            set(now.mode & to.mode)?;
+            chown(path, Some(Uid::from_raw(to.uid)), Some(Gid::from_raw(to.gid)))?;
+        }
+        Ok(set(to.mode)?)
     }
 
     fn read_dir(&self, path: &Path) -> io::Result<Vec<Entry>> {
@@ -127,6 +146,10 @@ impl DiskFile for LocalFile {
         self.0.sync_data()
     }
 
+    fn begin_sync(&self, bytes: Range<u64>) {
+        super::writeback::begin(&self.0, bytes);
+    }
+
     fn set_modified(&self, unix_ms: i64) -> io::Result<()> {
         let since = Duration::from_millis(u64::try_from(unix_ms).unwrap_or(0));
         self.0.set_modified(SystemTime::UNIX_EPOCH + since)
@@ -159,6 +182,19 @@ mod tests {
         assert_eq!(LocalDisk.rename_new(&one, &two).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         LocalDisk.rename_new(&one, &free).unwrap();
         assert!(LocalDisk.metadata(&one).is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_given_away_has_the_owner_and_mode_it_is_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        LocalDisk.open(&path, Open::Create { private: true }).unwrap();
+        let made = LocalDisk.owner(&path).unwrap();
+        assert_eq!(made.mode, 0o600);
+        let other = if made.uid == 0 { 4321 } else { made.uid };
+        let to = Owner { uid: other, gid: if made.uid == 0 { 1234 } else { made.gid }, mode: 0o640 };
+        LocalDisk.give(&path, to).unwrap();
+        assert_eq!(LocalDisk.owner(&path).unwrap(), to);
     }
 
     #[test]

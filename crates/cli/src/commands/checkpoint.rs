@@ -22,7 +22,8 @@ pub async fn run(client: &Client, command: Checkpoint, json: bool) -> Outcome {
                     body[key] = value.into();
                 }
             }
-            let made = client.json(Method::POST, "/checkpoint", Some(&body)).await?;
+            let made = client.json(Method::POST, "/checkpoint", Some(&body)).await;
+            let made = made.map_err(|failure| failure.of("no checkpoint was made"))?;
             let ms = made["ms"].as_f64().unwrap_or(0.0);
             let count = made["databases"].as_object().map_or(0, serde_json::Map::len);
             Ok(said(
@@ -36,15 +37,19 @@ pub async fn run(client: &Client, command: Checkpoint, json: bool) -> Outcome {
             ))
         }
         Checkpoint::List => {
-            let answer = client.get("/checkpoint").await?;
+            let answer = client.get("/checkpoint").await;
+            let answer = answer.map_err(|failure| failure.of("the checkpoints cannot be listed"))?;
             Ok(said(&answer, json, &list(items(&answer, "checkpoints"))))
         }
         Checkpoint::Show { id } => {
-            let answer = client.get(&route(&id)?).await?;
+            let what = format!("checkpoint `{id}` cannot be shown");
+            let answer = client.get(&route(&id, &what)?).await.map_err(|failure| failure.of(&what))?;
             Ok(said(&answer, json, &show(&answer)))
         }
         Checkpoint::Remove { id } => {
-            let answer = client.json(Method::DELETE, &route(&id)?, None).await?;
+            let what = format!("checkpoint `{id}` was not removed");
+            let answer = client.json(Method::DELETE, &route(&id, &what)?, None).await;
+            let answer = answer.map_err(|failure| failure.of(&what))?;
             Ok(said(&answer, json, &format!("checkpoint {id} is removed")))
         }
         Checkpoint::Export { id, dir } => export(client, &id, &dir, json).await,
@@ -52,15 +57,12 @@ pub async fn run(client: &Client, command: Checkpoint, json: bool) -> Outcome {
 }
 
 /// The route of one checkpoint; what is no id must not become another route.
-fn route(id: &str) -> Result<String, Failure> {
+fn route(id: &str, what: &str) -> Result<String, Failure> {
     match CheckpointId::parse(id) {
         Ok(id) => Ok(format!("/checkpoint/{id}")),
-        Err(bad) => Err(Failure::new(
-            Exit::Usage,
-            bad.to_string(),
-            "",
-            "`stead checkpoint list` shows those there are",
-        )),
+        Err(bad) => {
+            Err(Failure::new(Exit::Usage, what, bad, "`stead checkpoint list` shows those there are"))
+        }
     }
 }
 
@@ -94,7 +96,8 @@ fn show(checkpoint: &Value) -> String {
 
 /// Writes every database of a checkpoint below a directory, all or nothing.
 async fn export(client: &Client, id: &str, dir: &Path, json: bool) -> Outcome {
-    let checkpoint = client.get(&route(id)?).await?;
+    let what = format!("checkpoint `{id}` was not exported");
+    let checkpoint = client.get(&route(id, &what)?).await.map_err(|failure| failure.of(&what))?;
     let failed = |error: io::Error| {
         Failure::system(
             format!("{} cannot be written", dir.display()),
@@ -145,7 +148,7 @@ async fn export(client: &Client, id: &str, dir: &Path, json: bool) -> Outcome {
     if let Err(failure) = written {
         // The half-made directory must not stay; the first error is the one to report.
         let _ = base::disk::remove_dir_all(&LocalDisk, &beside);
-        return Err(failure);
+        return Err(failure.of(what));
     }
     let count = checkpoint["databases"].as_object().map_or(0, serde_json::Map::len);
     let answer =
@@ -161,5 +164,6 @@ async fn one(client: &Client, id: &str, path: &str, position: &Value, target: &P
             Failure::system(format!("{} cannot be written", target.display()), error, "make room")
         });
     }
-    image::download(client, &format!("{}?view=image&checkpoint={id}", database_route(path)?), target).await
+    let route = database_route(path, "the node named a database strangely")?;
+    image::download(client, &format!("{route}?view=image&checkpoint={id}"), target).await
 }

@@ -19,6 +19,7 @@ pub async fn run(client: &impl Fn() -> Result<Client, Failure>, command: Command
             let config = load(&file)?;
             apply(&client()?, &config, json).await
         }
+        Command::Show => show(&client()?, json).await,
         Command::Schema => {
             render::json(Config::schema());
             Ok(Exit::Done)
@@ -69,17 +70,86 @@ fn refused(file: &Path, error: LoadError) -> Failure {
 
 /// Gives the node its first configuration, or changes the one it has.
 async fn apply(client: &Client, config: &Config, json: bool) -> Outcome {
-    let configured = client.get("/status").await?["configured"] == true;
+    let status = client.get("/status").await;
+    let status = status.map_err(|failure| failure.of("the configuration was not taken"))?;
+    let configured = status["configured"] == true;
     let method = if configured { Method::PUT } else { Method::POST };
     let body: Value = config.to_posted_json();
-    let answer = client.json(method, "/config", Some(&body)).await?;
-    let waiting: Vec<String> = items(&answer, "after_restart").iter().map(text).collect();
-    let meaning = match (configured, waiting.is_empty()) {
-        (false, _) => format!("the node is configured; it is {}", text(&answer["state"])),
-        (true, true) => "the configuration is changed".to_owned(),
-        (true, false) => {
-            format!("the configuration is changed; only a restart of the node changes {}", waiting.join(", "))
-        }
+    let answer = client.json(method, "/config", Some(&body)).await;
+    let answer = answer.map_err(|failure| failure.of("the configuration was not taken"))?;
+    let meaning = match configured {
+        false => format!("the node is configured; it is {}", text(&answer["state"])),
+        true => changed(&answer),
     };
     Ok(said(&answer, json, &meaning))
+}
+
+/// What became of a change, and what is left to do for it.
+fn changed(answer: &Value) -> String {
+    let mut out = "the configuration is changed".to_owned();
+    let names = |key: &str| items(answer, key).iter().map(|name| format!("`{}`", text(name))).collect();
+    let waiting: Vec<String> = names("after_restart");
+    if !waiting.is_empty() {
+        let (verb, it) = if waiting.len() == 1 { ("is", "it") } else { ("are", "them") };
+        let keys = listed(&waiting);
+        out.push_str(&format!(
+            ", but {keys} {verb} read only when the node starts: restart the node to use {it}"
+        ));
+    }
+    let kept: Vec<String> = names("kept_by_flags");
+    if !kept.is_empty() {
+        let verb = if kept.len() == 1 { "stays" } else { "stay" };
+        let keys = listed(&kept);
+        out.push_str(&format!(
+            "\n{keys} {verb} as the flags of `stead run` say: start it without them to use the file's"
+        ));
+    }
+    out
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+async fn show(client: &Client, json: bool) -> Outcome {
+    let config = client.get("/config").await;
+    let config = config.map_err(|failure| failure.of("there is no configuration to show"))?;
+    if json {
+        render::json(&config);
+    } else {
+        let text = serde_saphyr::to_string(&config).map_err(|error| {
+            Failure::new(Exit::Bug, "the configuration cannot be shown", error, "add --json, and report it")
+        })?;
+        render::line(text.trim_end());
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_said_in_one_sentence_with_what_is_left_to_do() {
+        let of = |later: &[&str], kept: &[&str]| {
+            changed(&json!({ "changed": true, "after_restart": later, "kept_by_flags": kept }))
+        };
+        assert_eq!(of(&[], &[]), "the configuration is changed");
+        assert_eq!(
+            of(&["retention"], &[]),
+            "the configuration is changed, but `retention` is read only when the node starts: \
+             restart the node to use it"
+        );
+        assert_eq!(
+            of(&["storage", "retention", "databases"], &["listen"]),
+            "the configuration is changed, but `storage`, `retention` and `databases` are read only when the node \
+             starts: restart the node to use them\n\
+             `listen` stays as the flags of `stead run` say: start it without them to use the file's"
+        );
+    }
 }

@@ -13,19 +13,28 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::path::Path;
 
-pub async fn run(client: &impl Fn() -> Result<Client, Failure>, command: Db, json: bool) -> Outcome {
+pub async fn run(
+    client: &impl Fn() -> Result<Client, Failure>,
+    home: &Path,
+    command: Db,
+    json: bool,
+) -> Outcome {
     match command {
         Db::List => {
-            let answer = client()?.get("/databases").await?;
+            let answer = client()?.get("/databases").await;
+            let answer = answer.map_err(|failure| failure.of("the databases cannot be listed"))?;
             Ok(said(&answer, json, &list(items(&answer, "databases"))))
         }
         Db::Verify { path } => verify(&client()?, path, json).await,
         Db::Log { path } => {
-            let answer = client()?.get(&format!("{}?view=log", database_route(&path)?)).await?;
+            let what = format!("the history of `{path}` cannot be listed");
+            let route = database_route(&path, &what)?;
+            let answer = client()?.get(&format!("{route}?view=log")).await;
+            let answer = answer.map_err(|failure| failure.of(what))?;
             Ok(said(&answer, json, &log(items(&answer, "files"))))
         }
         Db::Export { path, file, moment } => export(&client()?, &path, &file, &moment, json).await,
-        Db::Restore { source, output, moment } => offline::restore(&source, &output, &moment, json),
+        Db::Restore { source, output, moment } => offline::restore(home, &source, &output, &moment, json),
     }
 }
 
@@ -44,14 +53,17 @@ async fn verify(client: &Client, path: Option<String>, json: bool) -> Outcome {
     let paths = match path {
         Some(path) => vec![path],
         None => {
-            let answer = client.get("/databases").await?;
+            let answer = client.get("/databases").await;
+            let answer = answer.map_err(|failure| failure.of("the databases cannot be listed"))?;
             items(&answer, "databases").iter().map(|database| text(&database["path"])).collect()
         }
     };
     let mut answers = Vec::new();
     for path in paths {
-        let route = database_route(&path)?;
-        let answer = client.json(Method::POST, &route, Some(&json!({ "action": "verify" }))).await?;
+        let what = format!("`{path}` was not verified");
+        let route = database_route(&path, &what)?;
+        let answer = client.json(Method::POST, &route, Some(&json!({ "action": "verify" }))).await;
+        let answer = answer.map_err(|failure| failure.of(what))?;
         if !json {
             render::line(verdict(&answer));
         }
@@ -99,7 +111,8 @@ fn log(files: &[Value]) -> String {
 
 async fn export(client: &Client, path: &str, file: &Path, moment: &MomentArgs, json: bool) -> Outcome {
     image::refuse_existing(file)?;
-    let mut route = format!("{}?view=image", database_route(path)?);
+    let what = format!("`{path}` was not exported");
+    let mut route = format!("{}?view=image", database_route(path, &what)?);
     if let Some(txid) = moment.txid {
         route.push_str(&format!("&txid={txid}"));
     }
@@ -107,7 +120,7 @@ async fn export(client: &Client, path: &str, file: &Path, moment: &MomentArgs, j
         let time = moment::parse(time, SystemClock.now(), &TimeZone::system())?;
         route.push_str(&format!("&time={}", encoded(&time.rfc3339())));
     }
-    image::download(client, &route, file).await?;
+    image::download(client, &route, file).await.map_err(|failure| failure.of(what))?;
     let answer = json!({ "path": path, "file": file.display().to_string() });
     Ok(said(&answer, json, &format!("{path} is in {}", file.display())))
 }

@@ -14,7 +14,9 @@ const FOLLOWED_LINES: usize = 1000;
 
 pub async fn run(client: &Client, lines: usize, stderr: bool, follow: bool, json: bool) -> Outcome {
     let stream = if stderr { "&stream=stderr" } else { "" };
-    let mut shown = items(&client.get(&format!("/logs?lines={lines}{stream}")).await?, "lines").to_vec();
+    let answer = client.get(&format!("/logs?lines={lines}{stream}")).await;
+    let answer = answer.map_err(|failure| failure.of("the app's output cannot be shown"))?;
+    let mut shown = items(&answer, "lines").to_vec();
     shown.iter().for_each(|line| print(line, json));
     if !follow {
         return Ok(Exit::Done);

@@ -25,9 +25,9 @@ const TRIES_MAX: usize = 64;
 const GAP_MAX: u32 = 16;
 
 /// Writes a database as it was into a new file.
-pub fn restore(source: &str, output: &Path, at: &MomentArgs, json: bool) -> Outcome {
+pub fn restore(home: &Path, source: &str, output: &Path, at: &MomentArgs, json: bool) -> Outcome {
     image::refuse_existing(output)?;
-    let base = find(source)?;
+    let base = find(home, source)?;
     let history = History::open(Arc::new(Onlooker), base.clone(), None).map_err(|error| {
         Failure::system(format!("the history of {source} cannot be read"), error, "check its owner and mode")
     })?;
@@ -46,11 +46,16 @@ pub fn restore(source: &str, output: &Path, at: &MomentArgs, json: bool) -> Outc
     Ok(said(&answer, json, &format!("{} holds {source} as of TXID {txid}", output.display())))
 }
 
-/// The directory of a history: a URL in a store, a database's path, or the directory itself. The newest incarnation.
-fn find(source: &str) -> Result<PathBuf, Failure> {
+/// The directory of a history: a URL in a store, a database's path, or the directory itself, from the home. The newest
+/// incarnation.
+fn find(home: &Path, source: &str) -> Result<PathBuf, Failure> {
     let usage = |cause: String, hint: String| {
         Failure::new(Exit::Usage, format!("`{source}` names no history"), cause, hint)
     };
+    if source.is_empty() {
+        let hint = "name a database, its history's directory, or file:///STORE/PATH";
+        return Err(usage("it is empty".to_owned(), hint.to_owned()));
+    }
     let base_of: Box<dyn Fn(Incarnation) -> PathBuf> = if source.contains("://") {
         let url = StoreUrl::parse(source).map_err(|fault| usage(fault.message, fault.hint))?;
         let path = url.directory().to_owned();
@@ -62,7 +67,7 @@ fn find(source: &str) -> Result<PathBuf, Failure> {
         let name = DatabasePath::parse(&name).map_err(|bad| usage(bad.to_string(), String::new()))?;
         Box::new(move |incarnation| store_base(&root, &name, incarnation))
     } else {
-        let path = PathBuf::from(source);
+        let path = home.join(source);
         if has_history(&path) {
             return Ok(path);
         }
@@ -77,10 +82,17 @@ fn find(source: &str) -> Result<PathBuf, Failure> {
         n += 1;
     }
     newest.map(|(_, base)| base).ok_or_else(|| {
+        let expected = base_of(Incarnation(1)).join("ltx");
+        let cause = match LocalDisk.metadata(&expected) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                format!("{}: {error}", expected.display())
+            }
+            _ => format!("{} does not exist", expected.display()),
+        };
         Failure::system(
-            format!("there is no history of {source}"),
-            format!("{} does not exist", base_of(Incarnation(1)).join("ltx").display()),
-            "name a database, its history's directory, or file:///STORE/PATH; `stead db list` prints them",
+            format!("no history of {source} was found"),
+            cause,
+            "name a database of the home (--home DIR), its history's directory, or file:///STORE/PATH",
         )
     })
 }
@@ -253,10 +265,10 @@ mod tests {
             ("then", at(None, Some("2001-09-09T01:46:41.5Z")), 2),
         ] {
             let out = dir.path().join(name);
-            assert_eq!(restore(&source, &out, &moment, true), Ok(Exit::Done), "{name}");
+            assert_eq!(restore(Path::new("."), &source, &out, &moment, true), Ok(Exit::Done), "{name}");
             assert_eq!(fill_of(&out), fill, "{name}");
             assert_eq!(
-                restore(&source, &out, &moment, true).unwrap_err().exit,
+                restore(Path::new("."), &source, &out, &moment, true).unwrap_err().exit,
                 Exit::System,
                 "overwrites {name}"
             );
@@ -264,10 +276,31 @@ mod tests {
         for (name, moment) in [("none", at(Some(4), None)), ("early", at(None, Some("2001-09-09T01:46:39Z")))]
         {
             let out = dir.path().join(name);
-            assert_eq!(restore(&source, &out, &moment, true).unwrap_err().exit, Exit::Failed, "{name}");
+            assert_eq!(
+                restore(Path::new("."), &source, &out, &moment, true).unwrap_err().exit,
+                Exit::Failed,
+                "{name}"
+            );
             assert!(LocalDisk.metadata(&out).is_err());
         }
         assert!(LocalDisk.read_dir(dir.path()).unwrap().iter().all(|entry| !entry.name.ends_with(".tmp")));
+    }
+
+    #[test]
+    fn a_relative_name_counts_from_the_home() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("home");
+        let database = home.join("data/a.db");
+        seal(&local_base(&database, Incarnation(1)), &[7]);
+        for (n, source) in ["data/a.db", "data/a.db-litestream"].into_iter().enumerate() {
+            let out = dir.path().join(n.to_string());
+            assert_eq!(restore(&home, source, &out, &at(None, None), true), Ok(Exit::Done), "{source}");
+            assert_eq!(fill_of(&out), 7);
+        }
+        let elsewhere = restore(dir.path(), "data/a.db", &dir.path().join("x"), &at(None, None), true);
+        let failure = elsewhere.unwrap_err();
+        assert_eq!(failure.exit, Exit::System);
+        assert!(failure.hint.contains("--home"), "{failure}");
     }
 
     #[test]
@@ -277,7 +310,7 @@ mod tests {
         seal(&store_base(dir.path(), &path, Incarnation(1)), &[5]);
         let out = dir.path().join("out");
         let source = format!("file://{}/data/a.db", dir.path().display());
-        assert_eq!(restore(&source, &out, &at(None, None), true), Ok(Exit::Done));
+        assert_eq!(restore(Path::new("."), &source, &out, &at(None, None), true), Ok(Exit::Done));
         assert_eq!(fill_of(&out), 5);
         for (source, exit) in [
             (format!("{source}x"), Exit::System),
@@ -285,7 +318,9 @@ mod tests {
             ("file://relative".to_owned(), Exit::Usage),
         ] {
             assert_eq!(
-                restore(&source, &dir.path().join("x"), &at(None, None), true).unwrap_err().exit,
+                restore(Path::new("."), &source, &dir.path().join("x"), &at(None, None), true)
+                    .unwrap_err()
+                    .exit,
                 exit
             );
         }
@@ -299,11 +334,25 @@ mod tests {
         seal(&base, &[1]);
         let unfinished = base.join("ltx/0/being-written.tmp");
         LocalDisk.open(&unfinished, Open::CreateNew).unwrap();
-        restore(&database.display().to_string(), &dir.path().join("out"), &at(None, None), true).unwrap();
+        restore(
+            Path::new("."),
+            &database.display().to_string(),
+            &dir.path().join("out"),
+            &at(None, None),
+            true,
+        )
+        .unwrap();
         assert!(LocalDisk.metadata(&unfinished).is_ok());
         let absent = dir.path().join("none.db");
         assert!(
-            restore(&absent.display().to_string(), &dir.path().join("y"), &at(None, None), true).is_err()
+            restore(
+                Path::new("."),
+                &absent.display().to_string(),
+                &dir.path().join("y"),
+                &at(None, None),
+                true
+            )
+            .is_err()
         );
         assert_eq!(LocalDisk.read_dir(dir.path()).unwrap().len(), 2, "nothing was made");
     }

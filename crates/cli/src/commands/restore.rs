@@ -12,7 +12,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 pub async fn run(client: &Client, args: Restore, json: bool) -> Outcome {
-    let answer = client.json(Method::POST, "/restore", Some(&body(&args)?)).await?;
+    let what = if args.dry_run { "a restore would not succeed now" } else { "nothing was restored" };
+    let answer = client.json(Method::POST, "/restore", Some(&body(&args)?)).await;
+    let answer = answer.map_err(|failure| failure.of(what))?;
     Ok(said(&answer, json, &report(&answer)))
 }
 
@@ -62,7 +64,17 @@ fn report(restored: &Value) -> String {
             steps.join(", ")
         )
     };
-    format!("{table}\n{last}")
+    let moved = items(restored, "databases").iter().filter(|database| database["aside"].is_string());
+    let moved: String = moved
+        .map(|database| {
+            format!(
+                "{}: what lay there is in no history: moved to {}\n",
+                text(&database["path"]),
+                text(&database["aside"])
+            )
+        })
+        .collect();
+    format!("{table}\n{moved}{last}")
 }
 
 #[cfg(test)]

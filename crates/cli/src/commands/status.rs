@@ -15,7 +15,9 @@ const EVERY: Duration = Duration::from_secs(1);
 pub async fn run(client: &impl Fn() -> Result<Client, Failure>, watch: bool, json: bool) -> Outcome {
     loop {
         let asked = match client() {
-            Ok(client) => client.get("/status").await,
+            Ok(client) => {
+                client.get("/status").await.map_err(|failure| failure.of("the status cannot be shown"))
+            }
             Err(failure) => Err(failure),
         };
         let exit = match asked {
@@ -99,6 +101,10 @@ fn screen(status: &Value) -> String {
     rows.push(["checkpoints".to_owned(), format!("{}{latest}", text(&checkpoints["count"]))]);
     for [label, value] in rows {
         out.push(format!("{label:<12} {value}"));
+    }
+    if status["configured"] == false {
+        out.push(String::new());
+        out.push("configure it with `stead config apply FILE` or POST /config".to_owned());
     }
     let databases = items(status, "databases");
     if !databases.is_empty() {

@@ -4,6 +4,8 @@
 //! moment: a commit over attached databases, in which one process holds the write lock of two. An open, uncommitted
 //! transaction does not matter.
 
+use super::cookies::Before;
+use super::discover::DATABASE_BUSY;
 use super::schedule::Task;
 use super::slot::{Slot, State};
 use super::{Engine, Shared};
@@ -50,6 +52,15 @@ pub struct CutError {
     pub disk_full: bool,
 }
 
+/// What a cut is made of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// Every database that is there; one that cannot be followed is in the way.
+    All,
+    /// Those that are followed; the others stand where they were sealed last.
+    Followed,
+}
+
 type Held<'a> = Vec<(&'a Arc<Slot>, MutexGuard<'a, State>)>;
 
 impl Engine {
@@ -70,7 +81,7 @@ impl Engine {
 impl Shared {
     /// Seals everything to one cut and notes the vector.
     pub(super) fn tick(&self) {
-        match self.cut(OPTIMISTIC_FOR) {
+        match self.cut_over(OPTIMISTIC_FOR, Over::Followed) {
             Ok(cut) => self.note(&cut),
             Err(error) => {
                 tracing::debug!(%error, "no common cut; each database is sealed by itself");
@@ -84,6 +95,7 @@ impl Shared {
     }
 
     fn seal_one(&self, slot: &Slot, live: &mut Live) {
+        let first = Before::of(live);
         let sealed = match live.index() {
             Some(index) => live.seal_to(index.end).map(|_| ()),
             None => Ok(()),
@@ -93,6 +105,7 @@ impl Shared {
             slot.show(|info| info.trouble = Some(super::seal_trouble(&error)));
         }
         slot.show_live(live);
+        self.note_cookie(slot, live, first);
         self.ask(Task::Keep, self.now());
     }
 
@@ -110,26 +123,35 @@ impl Shared {
     }
 
     pub(super) fn cut(&self, limit: Duration) -> Result<Cut, CutError> {
+        self.cut_over(limit, Over::All)
+    }
+
+    fn cut_over(&self, limit: Duration, over: Over) -> Result<Cut, CutError> {
         let slots = self.slots();
         let mut held: Held = slots.iter().map(|slot| (slot, slot.lock())).collect();
-        if let Some((slot, _)) =
-            held.iter().find(|(slot, state)| matches!(**state, State::Waiting) && slot.is_there())
-        {
-            let why = slot
-                .info()
-                .trouble
-                .map_or("it is being written for the first time".to_owned(), |it| it.message);
-            let pid = self.settings.machine.kernel.openers(&slot.file).first().copied();
-            return Err(in_the_way(slot, pid, &format!("it cannot be followed yet: {why}")));
+        if let (Some(open), Some(slot)) = (self.unfinished(), slots.first()) {
+            // Its end would be no moment that ever was.
+            let disk_full = open.disk_full;
+            return Err(CutError { disk_full, ..in_the_way(slot, None, &open.to_string()) });
         }
+        let waiting: Vec<&Arc<Slot>> = held
+            .iter()
+            .filter(|(slot, state)| matches!(**state, State::Waiting) && slot.is_there())
+            .map(|(slot, _)| *slot)
+            .collect();
+        let mut vector = match (over, waiting.first()) {
+            (Over::All, Some(slot)) => return Err(self.not_followed(slot)),
+            (Over::Followed, Some(_)) => self.last_known(&waiting),
+            (_, None) => BTreeMap::new(),
+        };
         held.retain(|(_, state)| matches!(**state, State::Live(_)));
         let shown: BTreeMap<DatabasePath, Option<Position>> =
             held.iter().map(|(slot, _)| (slot.path.clone(), slot.info().position)).collect();
         let ends = self.agree(&mut held, limit)?;
         let at = self.settings.machine.clock.now();
-        let mut vector = BTreeMap::new();
         for (slot, state) in &mut held {
             let State::Live(live) = &mut **state else { continue };
+            let first = Before::of(live);
             let sealed = match ends.get(&slot.path) {
                 Some(index) => live.seal_to(index.end),
                 None => Ok(true),
@@ -138,6 +160,7 @@ impl Shared {
                 slot.show(|info| info.trouble = Some(super::seal_trouble(error)));
             }
             slot.show_live(live);
+            self.note_cookie(slot, live, first);
             match sealed {
                 Ok(true) => {}
                 Ok(false) => {
@@ -152,6 +175,31 @@ impl Shared {
             vector.insert(slot.path.clone(), live.position());
         }
         Ok(Cut { at, vector })
+    }
+
+    /// Why a database that is there cannot be in a cut.
+    pub(super) fn not_followed(&self, slot: &Slot) -> CutError {
+        let why = slot.info().trouble.map(|it| it.message);
+        let why = why.unwrap_or_else(|| "it is being written for the first time".to_owned());
+        let pid = self.in_its_way(slot).first().copied();
+        in_the_way(slot, pid, &format!("it cannot be followed yet: {why}"))
+    }
+
+    /// The processes that keep a database from being followed: none where something else does.
+    pub(super) fn in_its_way(&self, slot: &Slot) -> Vec<u32> {
+        let held = slot.info().trouble.is_none_or(|trouble| trouble.code == DATABASE_BUSY);
+        if held { self.settings.machine.kernel.openers(&slot.file) } else { Vec::new() }
+    }
+
+    /// Where databases stood last that are there and cannot be followed now.
+    fn last_known(&self, waiting: &[&Arc<Slot>]) -> Vector {
+        let noted = self.ledger.newest_vector().unwrap_or_default();
+        let position = |slot: &Arc<Slot>| {
+            let known = self.ledger.current(&slot.path).ok()??;
+            let at = noted.get(&slot.path).filter(|at| at.incarnation == known.incarnation)?;
+            (!known.deleted).then(|| (slot.path.clone(), *at))
+        };
+        waiting.iter().filter_map(|slot| position(slot)).collect()
     }
 
     /// A moment at which all logs ended as returned.

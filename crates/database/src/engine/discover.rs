@@ -4,7 +4,7 @@ use super::schedule::Task;
 use super::slot::{Slot, State, Trouble};
 use super::{Entry, Shared, StartError};
 use crate::history::make_dir;
-use crate::live::{JoinError, Live};
+use crate::live::{Beside, JoinError, Live};
 use base::{DatabasePath, Incarnation, Open, disk};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,9 @@ const LOOK_WAITING: Duration = Duration::from_millis(250);
 const DEPTH_MAX: usize = 32;
 /// Bytes of SQLite's file header.
 const HEADER_BYTES: usize = 100;
+
+/// The trouble of a database that another process holds.
+pub(super) const DATABASE_BUSY: &str = "database_busy";
 
 /// Whether a file can be joined.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,54 +73,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Databases that the ledger or the store know of.
-    fn expected(&self) -> Result<Vec<DatabasePath>, StartError> {
-        let mut paths: Vec<DatabasePath> = self
-            .ledger
-            .paths()?
-            .into_iter()
-            .filter(|(_, known)| !known.deleted)
-            .map(|(path, _)| path)
-            .collect();
-        let mut found = Vec::new();
-        self.walk_histories(&self.settings.home, "-litestream", &mut found);
-        if let Some(store) = &self.settings.store {
-            self.walk_histories(store, "", &mut found);
-        }
-        for path in found {
-            if self.ledger.current(&path)?.is_none() && !paths.contains(&path) {
-                paths.push(path);
-            }
-        }
-        paths.retain(|path| self.is_named(path) || self.matches(Path::new(path.as_str())));
-        Ok(paths)
-    }
-
-    /// Names of databases whose first incarnation has history below a root.
-    fn walk_histories(&self, root: &Path, suffix: &str, found: &mut Vec<DatabasePath>) {
-        for entry in &self.settings.entries {
-            match entry {
-                Entry::File { path, .. } => {
-                    let base = disk::sibling(&root.join(path.as_str()), suffix);
-                    if self.settings.machine.disk.metadata(&base.join("ltx")).is_ok_and(|at| at.is_dir) {
-                        found.push(path.clone());
-                    }
-                }
-                Entry::Pattern { dir, .. } => self.walk(root, dir, 0, &mut |below, is_dir| {
-                    let Some(name) = below.to_str().and_then(|name| name.strip_suffix(suffix)) else {
-                        return;
-                    };
-                    let has_history =
-                        is_dir && self.settings.machine.disk.metadata(&root.join(below).join("ltx")).is_ok();
-                    if let (true, Ok(path)) = (has_history, DatabasePath::parse(name)) {
-                        found.push(path);
-                    }
-                }),
-            }
-        }
-    }
-
-    fn walk(&self, root: &Path, below: &Path, depth: usize, visit: &mut dyn FnMut(&Path, bool)) {
+    /// Shows every name below a directory.
+    pub(super) fn walk(&self, root: &Path, below: &Path, depth: usize, visit: &mut dyn FnMut(&Path, bool)) {
         let Ok(entries) = self.settings.machine.disk.read_dir(&root.join(below)) else { return };
         for entry in entries {
             let name = below.join(&entry.name);
@@ -127,107 +84,6 @@ impl Shared {
                 self.walk(root, &name, depth + 1, visit);
             }
         }
-    }
-
-    fn bring_back_if_missing(&self, path: &DatabasePath) -> Result<(), StartError> {
-        let file = self.file_of(path);
-        let disk = &*self.settings.machine.disk;
-        if disk.metadata(&file).is_ok() {
-            return Ok(());
-        }
-        let incarnation = self.ledger.current(path)?.map_or(Incarnation(1), |known| known.incarnation);
-        match self.bring_back(path, incarnation, None) {
-            Ok(None) => {
-                let sealed =
-                    self.ledger.newest_vector()?.get(path).is_some_and(|at| at.txid > base::Txid::ZERO);
-                if sealed {
-                    let reason = "the ledger knows of it, and its history is gone".to_owned();
-                    return Err(StartError::NotBroughtBack { path: path.clone(), reason });
-                }
-            }
-            Ok(Some(txid)) => {
-                self.ledger.record_returned(path, incarnation)?;
-                self.tell(
-                    path,
-                    "returned",
-                    format!("it was missing and came back from history at txid {txid}"),
-                );
-            }
-            Err(reason) => return Err(StartError::NotBroughtBack { path: path.clone(), reason }),
-        }
-        Ok(())
-    }
-
-    /// Writes a database from history; `None`: its history is empty.
-    pub(super) fn bring_back(
-        &self,
-        path: &DatabasePath,
-        incarnation: Incarnation,
-        at: Option<base::Txid>,
-    ) -> Result<Option<base::Txid>, String> {
-        let disk = &*self.settings.machine.disk;
-        let file = self.file_of(path);
-        let history = self.open_history(path, incarnation).map_err(|error| error.to_string())?;
-        let Some(last) = history.last() else {
-            let damaged = history.damaged();
-            return match damaged.first() {
-                Some(bad) => {
-                    Err(format!("{}: {}", bad.path.display(), bad.damage.as_deref().unwrap_or("damaged")))
-                }
-                None => Ok(None),
-            };
-        };
-        let txid = at.unwrap_or(last.header.max_txid);
-        let beside = disk::sibling(&file, ".stead-restore.tmp");
-        let failed = |error: &dyn std::fmt::Display| {
-            // The half-written copy must not stay; the first error is the one to report.
-            let _ = disk.remove_file(&beside);
-            error.to_string()
-        };
-        make_dir(disk, disk::parent(&file)).map_err(|error| failed(&error))?;
-        let out = disk.open(&beside, Open::Create { private: false }).map_err(|error| failed(&error))?;
-        history.image(txid, &*out, &mut |_, _| {}).map_err(|error| failed(&error))?;
-        out.sync().map_err(|error| failed(&error))?;
-        for suffix in ["-wal", "-shm", "-journal"] {
-            remove_if_there(disk, &disk::sibling(&file, suffix)).map_err(|error| failed(&error))?;
-        }
-        disk.rename(&beside, &file).map_err(|error| failed(&error))?;
-        self.sync_parent(&file).map_err(|error| error.to_string())?;
-        self.place(path, incarnation).forget(disk);
-        Ok(Some(txid))
-    }
-
-    /// An empty file, or one with the configured schema.
-    pub(super) fn create_if_missing(
-        &self,
-        path: &DatabasePath,
-        schema: Option<&Path>,
-    ) -> Result<(), StartError> {
-        let file = self.file_of(path);
-        let disk = &*self.settings.machine.disk;
-        let failed = |source| StartError::Path { path: file.clone(), source };
-        if disk.metadata(&file).is_ok() {
-            return Ok(());
-        }
-        make_dir(disk, disk::parent(&file)).map_err(failed)?;
-        let Some(schema) = schema else {
-            disk.open(&file, Open::CreateNew).map_err(failed)?;
-            return self.sync_parent(&file).map_err(failed);
-        };
-        let sql = disk::read(disk, &self.settings.home.join(schema), 16 << 20)
-            .map_err(|source| StartError::Path { path: self.settings.home.join(schema), source })?;
-        let beside = disk::sibling(&file, ".stead-create.tmp");
-        remove_if_there(disk, &beside).map_err(failed)?;
-        let made = run_schema(&beside, &String::from_utf8_lossy(&sql), self.settings.machine.vfs.as_deref());
-        if let Err(error) = made {
-            let _ = remove_if_there(disk, &beside);
-            return Err(StartError::Path {
-                path: self.settings.home.join(schema),
-                source: io::Error::other(format!("the schema failed: {error}")),
-            });
-        }
-        disk.rename(&beside, &file).map_err(failed)?;
-        self.sync_parent(&file).map_err(failed)
     }
 
     /// Looks at all files that entries cover. When to look again, where something is not settled.
@@ -296,24 +152,100 @@ impl Shared {
     /// Whether the file must be looked at again soon.
     fn check_file(&self, slot: &Slot) -> bool {
         let mut state = slot.lock();
-        if let State::Live(live) = &*state {
-            let now = self.settings.machine.disk.metadata(&slot.file).map(|at| at.inode);
-            match (now, live.inode()) {
-                (Ok(inode), followed) if inode == followed => return false,
-                (Err(error), _) if error.kind() != io::ErrorKind::NotFound => return true,
-                (now, _) => self.lose(slot, &mut state, now.is_ok()),
+        if let State::Live(live) = &mut *state {
+            let now = self.settings.machine.disk.metadata(&slot.file).map(|at| (at.device, at.inode));
+            match now {
+                Ok(there) if there == (live.device(), live.inode()) => {
+                    if !self.is_moved(slot, live) {
+                        return false;
+                    }
+                    self.let_go(slot, &mut state);
+                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return true,
+                there => self.lose(slot, &mut state, there.is_ok()),
             }
         }
         self.try_join(slot, &mut state)
+    }
+
+    /// Whether the followed database must be joined anew although its file has its old name and inode.
+    fn is_moved(&self, slot: &Slot, live: &mut Live) -> bool {
+        if live.is_displaced() {
+            return true;
+        }
+        if live.is_overwritten() {
+            if live.others().is_none() {
+                return true;
+            }
+            live.doubt("its file was written by something other than SQLite");
+            self.ask(Task::Look(slot.path.clone()), Duration::ZERO);
+            return false;
+        }
+        // Whoever had it open may have closed it.
+        if let Err(error) = live.empty_log() {
+            tracing::debug!(path = %slot.path, %error, "the log stays as long as it is");
+        }
+        false
+    }
+
+    /// The files are not, or not only, those that are followed: seals what there is, to join anew.
+    fn let_go(&self, slot: &Slot, state: &mut State) {
+        let State::Live(live) = std::mem::replace(state, State::Waiting) else { return };
+        self.abandon(slot, *live);
+        let message = "it, its -wal or its -shm was written, moved or removed by something other than SQLite; it is \
+                       joined anew and compared with what was sealed";
+        self.tell(&slot.path, "displaced", message.into());
+        slot.show_waiting("waiting", None);
+    }
+
+    fn abandon(&self, slot: &Slot, live: Live) {
+        slot.set_left_behind(Some(live.beside()));
+        if let Err(error) = live.abandon() {
+            tracing::error!(event = "tail lost", path = %slot.path, %error, "what was not sealed went with the file");
+        }
+    }
+
+    /// Removes the log of a file that is gone, before SQLite would mix it into the one that came in its place. `false`:
+    /// somebody still has it open.
+    fn remove_left_behind(&self, slot: &Slot) -> bool {
+        let Some(left) = slot.left_behind() else { return true };
+        let disk = &*self.settings.machine.disk;
+        let kernel = &*self.settings.machine.kernel;
+        let now = Beside::of(disk, &slot.file);
+        let log = disk::sibling(&slot.file, "-wal");
+        if left.log.is_some() && left.log == now.log {
+            // No connection of this process is on it, so this look at the locks drops none.
+            let holder = kernel.locks(&slot.file).ok().and_then(|locks| locks.others());
+            let pid = holder.map(|holder| holder.0).or_else(|| kernel.openers(&log).first().copied());
+            if let Some(pid) = pid {
+                slot.show_waiting("waiting", Some(left_behind_trouble(pid)));
+                return false;
+            }
+            let removed = ["-wal", "-shm"]
+                .iter()
+                .try_for_each(|suffix| remove_if_there(disk, &disk::sibling(&slot.file, suffix)));
+            if let Err(error) = removed.and_then(|()| self.sync_parent(&slot.file)) {
+                tracing::error!(event = "old log stays", path = %slot.path, %error, "tried again");
+                return false;
+            }
+        }
+        slot.set_left_behind(None);
+        true
+    }
+
+    /// The followed database that a file is another name of.
+    fn same_file(&self, slot: &Slot) -> Option<DatabasePath> {
+        let at = self.settings.machine.disk.metadata(&slot.file).ok()?;
+        let same =
+            |other: &Arc<Slot>| other.path != slot.path && other.identity() == Some((at.device, at.inode));
+        self.slots().iter().find(|other| same(other)).map(|other| other.path.clone())
     }
 
     /// The file is gone or another one: seals what the followed one still has, and lets it go.
     fn lose(&self, slot: &Slot, state: &mut State, replaced: bool) {
         let State::Live(live) = std::mem::replace(state, State::Waiting) else { return };
         let incarnation = live.place().incarnation;
-        if let Err(error) = live.abandon() {
-            tracing::error!(event = "tail lost", path = %slot.path, %error, "what was not sealed went with the file");
-        }
+        self.abandon(slot, *live);
         self.place(&slot.path, incarnation).forget(&*self.settings.machine.disk);
         if let Err(error) = self.ledger.record_deleted(&slot.path) {
             tracing::error!(event = "ledger failed", path = %slot.path, %error);
@@ -324,6 +256,14 @@ impl Shared {
     }
 
     fn try_join(&self, slot: &Slot, state: &mut State) -> bool {
+        if !self.remove_left_behind(slot) {
+            return true;
+        }
+        // Opening and closing it would drop the locks that SQLite holds for us on the one that is followed.
+        if let Some(other) = self.same_file(slot) {
+            slot.show_waiting("failed", Some(same_file_trouble(&slot.path, &other)));
+            return true;
+        }
         let copied_in = slot.unsettled_for(self.now()) > COPIED_IN_AFTER * 20;
         match self.readiness(&slot.file, copied_in) {
             Readiness::Missing => {
@@ -358,6 +298,7 @@ impl Shared {
             Ok(live) => {
                 slot.show(|info| info.trouble = None);
                 slot.show_live(&live);
+                self.remember_owner(&slot.path);
                 *state = State::Live(Box::new(live));
                 self.ask(Task::Look(slot.path.clone()), Duration::ZERO);
                 false
@@ -367,54 +308,18 @@ impl Shared {
                 false
             }
             Err(error) => {
-                let code = if matches!(error, JoinError::Busy(_)) { "database_busy" } else { "join_failed" };
-                let hint =
-                    "it is tried again; end the process that holds the database, or its transaction".into();
-                slot.show_waiting("waiting", Some(Trouble { code, message: error.to_string(), hint }));
+                let (code, hint) = if matches!(error, JoinError::Busy(_)) {
+                    let hint =
+                        "it is tried again; end the process that holds the database, or its transaction";
+                    (DATABASE_BUSY, hint)
+                } else {
+                    ("join_failed", "it is tried again by itself; mend what failed")
+                };
+                let trouble = Trouble { code, message: error.to_string(), hint: hint.into() };
+                slot.show_waiting("waiting", Some(trouble));
                 true
             }
         }
-    }
-
-    /// Joins the file as the incarnation that it is.
-    fn join_incarnation(&self, slot: &Slot) -> Result<Live, JoinError> {
-        let ledger = |error: crate::ledger::LedgerError| JoinError::Failed(format!("ledger: {error}"));
-        let mut incarnation = match self.ledger.current(&slot.path).map_err(ledger)? {
-            Some(known) if !known.deleted => known.incarnation,
-            _ => self.ledger.begin_incarnation(&slot.path).map_err(ledger)?,
-        };
-        for _ in 0..2 {
-            let history = self
-                .open_history_here(slot, incarnation)
-                .map_err(|error| JoinError::Failed(error.to_string()))?;
-            let place = self.place(&slot.path, incarnation);
-            match Live::join(place, history, self.settings.machine.clone(), self.limits()) {
-                Ok(joined) => {
-                    self.tell_joined(slot, &joined.live, joined.rolled_forward);
-                    return Ok(joined.live);
-                }
-                Err(JoinError::OtherIncarnation { .. }) => {
-                    self.place(&slot.path, incarnation).forget(&*self.settings.machine.disk);
-                    self.ledger.record_deleted(&slot.path).map_err(ledger)?;
-                    incarnation = self.ledger.begin_incarnation(&slot.path).map_err(ledger)?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Err(JoinError::Failed("a new incarnation has history already".into()))
-    }
-
-    fn tell_joined(&self, slot: &Slot, live: &Live, rolled_forward: Option<(base::Txid, base::Txid)>) {
-        if let Some((from, to)) = rolled_forward {
-            let message =
-                format!("it had lost what was sealed after txid {from}; rolled forward to txid {to}");
-            self.tell(&slot.path, "rolled_forward", message);
-        }
-        let how = match live.difference_due() {
-            Some(why) => format!("followed from txid {}; pages are compared: {why}", live.position().txid),
-            None => format!("followed from txid {}", live.position().txid),
-        };
-        self.tell(&slot.path, "joined", how);
     }
 
     /// Looks at a file that no connection of this process has open.
@@ -472,21 +377,29 @@ impl Shared {
     }
 }
 
+fn left_behind_trouble(pid: u32) -> Trouble {
+    Trouble {
+        code: "replaced_while_open",
+        message: format!(
+            "its file was moved away or replaced while process {pid} has the old one open: SQLite would mix the old \
+             file's write-ahead log into the new one"
+        ),
+        hint: "end that process; the new file is followed then, and the old one's history stays".into(),
+    }
+}
+
+fn same_file_trouble(path: &DatabasePath, other: &DatabasePath) -> Trouble {
+    Trouble {
+        code: "same_file",
+        message: format!("it is another name (a link) of {other}, which is followed"),
+        hint: format!("remove the link, or take {path} out of `databases`"),
+    }
+}
+
 /// Removes a file; a missing one is fine.
 pub(super) fn remove_if_there(disk: &dyn base::Disk, path: &Path) -> io::Result<()> {
     match disk.remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-fn run_schema(path: &Path, sql: &str, vfs: Option<&str>) -> rusqlite::Result<()> {
-    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_CREATE;
-    let conn = match vfs {
-        Some(name) => rusqlite::Connection::open_with_flags_and_vfs(path, flags, name)?,
-        None => rusqlite::Connection::open_with_flags(path, flags)?,
-    };
-    conn.execute_batch(sql)?;
-    conn.execute_batch("PRAGMA journal_mode=WAL")?;
-    conn.close().map_err(|(_, error)| error)
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// The trouble of a history that needs more than its local limit for what checkpoints hold.
 pub const HISTORY_OVER_LIMIT: &str = "history_over_limit";
+/// The trouble of a store that lacks the last seals.
+const STORE_FAILED: &str = "store_failed";
 /// How often history is merged and thinned while databases change.
 const THIN_EVERY: Duration = Duration::from_secs(30);
 /// How soon a store that failed is tried again.
@@ -18,8 +20,8 @@ impl Shared {
     pub(super) fn keep(&self) -> Option<Duration> {
         let mut again = None;
         let mut soonest = |at: Duration| again = Some(again.map_or(at, |was: Duration| was.min(at)));
-        if let Err(error) = self.settle_intent() {
-            tracing::error!(event = "restore not recorded", %error);
+        if let Err(open) = self.settle() {
+            tracing::error!(event = "restore not finished", %open, "tried again");
             soonest(self.now() + STORE_RETRY);
         }
         let thin_at = self.next_thinning();
@@ -40,6 +42,7 @@ impl Shared {
         }
         if thin_now {
             self.tidy_ledger();
+            self.remember_owners();
         }
         again
     }
@@ -80,12 +83,12 @@ impl Shared {
             Ok(history) => {
                 slot.replace_history(live, history);
                 slot.set_store_away(false);
+                // What was missing here may be there.
+                slot.set_lasting(None);
                 true
             }
             Err(error) => {
-                slot.show(|info| {
-                    info.trouble.get_or_insert_with(|| store_trouble(&error.to_string()));
-                });
+                show_store_trouble(slot, &error.to_string());
                 false
             }
         }
@@ -99,19 +102,14 @@ impl Shared {
             Ok(shipped) => {
                 slot.show(|info| {
                     info.stored_txid = self.settings.store.is_some().then_some(shipped.stored_txid);
-                    if info.trouble.as_ref().is_some_and(|was| was.code == "store_failed") {
+                    if info.trouble.as_ref().is_some_and(|was| was.code == STORE_FAILED) {
                         info.trouble = None;
                     }
                 });
                 true
             }
             Err(error) => {
-                let trouble = store_trouble(&error.to_string());
-                let mut known = true;
-                slot.show(|info| {
-                    known = info.trouble.is_some();
-                    info.trouble.get_or_insert(trouble);
-                });
+                let known = show_store_trouble(slot, &error.to_string());
                 if !known {
                     tracing::error!(event = "store failed", path = %slot.path, %error);
                 }
@@ -156,10 +154,40 @@ impl Shared {
     }
 }
 
+/// Shows what the store says now, unless something else is wrong; whether it failed before.
+fn show_store_trouble(slot: &Slot, error: &str) -> bool {
+    let mut known = false;
+    slot.show(|info| {
+        known = info.trouble.as_ref().is_some_and(|was| was.code == STORE_FAILED);
+        if known || info.trouble.is_none() {
+            info.trouble = Some(store_trouble(error));
+        }
+    });
+    known
+}
+
 fn store_trouble(error: &str) -> Trouble {
     Trouble {
-        code: "store_failed",
+        code: STORE_FAILED,
         message: format!("the store lacks the last seals: {error}"),
         hint: "mend the store; what it lacks is kept here and sent by itself".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_says_what_is_wrong_now_and_not_what_was() {
+        let path = base::DatabasePath::parse("data/a.db").expect("a path");
+        let slot = Slot::new(path, "/data/a.db".into(), true);
+        assert!(!show_store_trouble(&slot, "away"));
+        assert!(show_store_trouble(&slot, "full"), "it is not news that it fails");
+        let message = slot.info().trouble.map(|trouble| trouble.message).unwrap_or_default();
+        assert!(message.ends_with("full"), "{message}");
+        slot.show(|info| info.trouble.iter_mut().for_each(|trouble| trouble.code = "disk_full"));
+        assert!(!show_store_trouble(&slot, "away"));
+        assert_eq!(slot.info().trouble.map(|trouble| trouble.code), Some("disk_full"), "it is worse");
     }
 }

@@ -35,6 +35,10 @@ impl Shared {
         if ["-wal", "-shm", "-journal", ".tmp"].iter().any(|suffix| name.ends_with(suffix)) {
             return false;
         }
+        // What was moved out of the way of a database that came back is nobody's database.
+        if name.contains(super::ASIDE) {
+            return false;
+        }
         self.patterns.iter().any(|(dir, glob)| below.strip_prefix(dir).is_ok_and(|rest| glob.is_match(rest)))
     }
 

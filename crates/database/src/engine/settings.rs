@@ -25,6 +25,8 @@ pub struct Settings {
     pub epoch: Epoch,
     /// The log of a writer that never pauses is let go under a lock when it is longer than this.
     pub wal_limit_bytes: u64,
+    /// As whom the app runs, where that is another than the node: what Stead makes for it belongs to it.
+    pub app_user: Option<(u32, u32)>,
     /// What all of it runs on.
     pub machine: Machine,
 }
@@ -55,7 +57,8 @@ pub enum Notice {
     Database {
         /// Which.
         path: DatabasePath,
-        /// What happened, in a word: `joined`, `deleted`, `replaced`, `returned`, `rolled_forward`, `failed`.
+        /// What happened, in a word: `joined`, `deleted`, `replaced`, `returned`, `rolled_forward`,
+        /// `kept`, `failed`.
         what: &'static str,
         /// In a sentence.
         message: String,
@@ -95,14 +98,4 @@ pub enum StartError {
     /// The ledger failed.
     #[error("ledger: {0}")]
     Ledger(#[from] crate::ledger::LedgerError),
-    /// A restore that a crash interrupted could be neither finished nor rolled back.
-    #[error("the interrupted restore `{name}` could not be finished ({finish}) nor rolled back ({back})")]
-    Unfinished {
-        /// What it aimed at.
-        name: String,
-        /// Why it was not finished.
-        finish: String,
-        /// Why it was not rolled back.
-        back: String,
-    },
 }

@@ -1,7 +1,8 @@
 //! A configured or discovered database, followed or not, and what is shown of it.
 
+use super::cookies::FirstPage;
 use crate::history::History;
-use crate::live::Live;
+use crate::live::{Beside, Live};
 use base::{DatabasePath, Position, Timestamp, Txid};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,9 +66,17 @@ pub struct Slot {
     state: Mutex<State>,
     info: Mutex<DatabaseInfo>,
     history: Mutex<Option<Arc<History>>>,
+    /// What stays wrong for as long as the node runs.
+    lasting: Mutex<Option<Trouble>>,
     unsettled_since: Mutex<Option<Duration>>,
     stirred: AtomicBool,
     store_away: AtomicBool,
+    /// What lies beside a file that is no longer followed and may not be mixed into another.
+    left_behind: Mutex<Option<Beside>>,
+    /// Whose schema cookie was noted last.
+    first_page: Mutex<Option<FirstPage>>,
+    /// File system and inode of the file that is followed.
+    identity: Mutex<Option<(u64, u64)>>,
 }
 
 impl Slot {
@@ -92,9 +101,13 @@ impl Slot {
             state: Mutex::new(State::Waiting),
             info: Mutex::new(info),
             history: Mutex::new(None),
+            lasting: Mutex::new(None),
             unsettled_since: Mutex::new(None),
             stirred: AtomicBool::new(false),
             store_away: AtomicBool::new(false),
+            left_behind: Mutex::new(None),
+            first_page: Mutex::new(None),
+            identity: Mutex::new(None),
         }
     }
 
@@ -111,6 +124,31 @@ impl Slot {
     /// A file lies there that is to be followed and is not yet.
     pub fn is_there(&self) -> bool {
         self.info().mode == "waiting"
+    }
+
+    /// What lies beside a file that was let go.
+    pub fn left_behind(&self) -> Option<Beside> {
+        *self.left_behind.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers what lies beside a file that is let go; `None`: it has been dealt with.
+    pub fn set_left_behind(&self, beside: Option<Beside>) {
+        *self.left_behind.lock().unwrap_or_else(PoisonError::into_inner) = beside;
+    }
+
+    /// The first page whose schema cookie was noted last.
+    pub(super) fn first_page(&self) -> Option<FirstPage> {
+        *self.first_page.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The schema cookie of this first page is noted.
+    pub(super) fn set_first_page(&self, first: FirstPage) {
+        *self.first_page.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
+    }
+
+    /// File system and inode of the file, while it is followed.
+    pub fn identity(&self) -> Option<(u64, u64)> {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its history was opened without the store, which was away.
@@ -147,7 +185,16 @@ impl Slot {
 
     /// What is shown; never waits for work on the database.
     pub fn info(&self) -> DatabaseInfo {
-        self.info.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut info = self.info.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if info.trouble.is_none() {
+            info.trouble.clone_from(&self.lasting.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        info
+    }
+
+    /// Something is wrong that no later success ends; shown where nothing else is.
+    pub fn set_lasting(&self, trouble: Option<Trouble>) {
+        *self.lasting.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     /// Its history, if it has ever been followed.
@@ -163,6 +210,7 @@ impl Slot {
     /// Shows a followed database as it is.
     pub fn show_live(&self, live: &Live) {
         *self.history.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(live.history()));
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some((live.device(), live.inode()));
         self.show(|info| {
             let position = live.position();
             let (pages, page_size) = live.size();
@@ -176,6 +224,7 @@ impl Slot {
 
     /// Shows one that is not followed.
     pub fn show_waiting(&self, mode: &'static str, trouble: Option<Trouble>) {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.show(|info| {
             info.mode = mode;
             info.dirty_since = None;

@@ -146,7 +146,7 @@ impl Inner {
         let headers: Vec<ltx::Header> = decoders.iter().map(|decoder| *decoder.header()).collect();
         let header = ltx::merged_header(&headers).map_err(|error| failed(error.to_string()))?;
         let file = self.disk.open(beside, Open::Create { private: false }).map_err(io)?;
-        let (sink, finished) = match ltx::merge(decoders, Sink { file, offset: 0 }) {
+        let (sink, finished) = match ltx::merge(decoders, Sink::new(file)) {
             Ok(merged) => merged,
             Err(MergeError::Output(EncodeError::Io(cause))) => return Err(io(cause)),
             Err(MergeError::Input { input, source }) => {
@@ -171,30 +171,29 @@ impl Inner {
     }
 
     /// Gives a file another level, in both places. One that is in use keeps its name until the next time.
+    ///
+    /// The catalogue is locked meanwhile: there is never a moment in which nobody can find the file.
     fn move_file(&self, one: &Move) -> Result<(), ThinError> {
         for place in [Place::Local, Place::Store] {
-            let Some(entry) = self.take_unused(one.from, place) else { continue };
             let to = match (&self.store, place) {
                 (Some(store), Place::Store) => store.path(&one.to.relative()),
                 _ => self.local.join(one.to.relative()),
             };
             let io = |cause| ThinError::Io { path: to.clone(), cause };
-            if let Err(cause) = self.rename_new(&entry.path, &to) {
-                self.lock().entries.insert((entry.key, place), entry);
-                return Err(io(cause));
-            }
-            // It lies there from now on, durably or not: should the disk lose the rename, it is found under the old name.
-            self.lock().insert(Entry::new(one.to, place, to.clone(), entry.bytes));
-            let sync = |dir| self.disk.sync_dir(dir).map_err(io);
-            sync(base::disk::parent(&to))?;
-            sync(base::disk::parent(&entry.path))?;
+            let mut files = self.lock();
+            let entry = files.entries.get(&(one.from, place)).filter(|entry| Arc::strong_count(entry) == 1);
+            let Some((from, bytes)) = entry.map(|entry| (entry.path.clone(), entry.bytes)) else { continue };
+            super::make_dir(&*self.disk, base::disk::parent(&to)).map_err(io)?;
+            self.disk.rename_new(&from, &to).map_err(io)?;
+            // It lies there from now on, durably or not: should the disk lose the rename, it has the old name again.
+            files.entries.remove(&(one.from, place));
+            files.insert(Entry::new(one.to, place, to.clone(), bytes));
+            drop(files);
+            let sync = |file: &Path| self.disk.sync_dir(base::disk::parent(file)).map_err(io);
+            sync(&to)?;
+            sync(&from)?;
         }
         Ok(())
-    }
-
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        super::make_dir(&*self.disk, base::disk::parent(to))?;
-        self.disk.rename_new(from, to)
     }
 
     /// Takes a copy out of the catalogue, unless somebody works with it.

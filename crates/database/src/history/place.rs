@@ -28,6 +28,22 @@ pub fn store_key(path: &DatabasePath, incarnation: Incarnation) -> String {
     if dir.is_empty() { name } else { format!("{dir}/{name}") }
 }
 
+/// The file name and the incarnation whose local history a directory of this name is.
+pub fn parse_local(directory: &str) -> Option<(String, Incarnation)> {
+    parse_store(directory.strip_suffix(LOCAL_SUFFIX)?)
+}
+
+/// The file name and the incarnation whose history in a store a directory of this name is.
+pub fn parse_store(directory: &str) -> Option<(String, Incarnation)> {
+    let stem = directory.trim_end_matches(|c: char| c.is_ascii_digit());
+    let number = directory[stem.len()..].parse().ok();
+    let (name, incarnation) = match (stem.strip_suffix('@'), number) {
+        (Some(escaped), Some(number)) => (unescape(escaped), Incarnation(number)),
+        _ => (unescape(directory), Incarnation(1)),
+    };
+    (incarnation.0 > 0 && place_name(&name, incarnation) == directory).then_some((name, incarnation))
+}
+
 fn place_name(name: &str, incarnation: Incarnation) -> String {
     let escaped = escape(name);
     if incarnation == Incarnation(1) { escaped } else { format!("{escaped}@{}", incarnation.0) }
@@ -52,6 +68,19 @@ fn escape(name: &str) -> String {
     }
 }
 
+/// What was escaped to this name.
+fn unescape(escaped: &str) -> String {
+    let stem = escaped.trim_end_matches(|c: char| c.is_ascii_digit());
+    let digits = &escaped[stem.len()..];
+    let Some(before) = stem.strip_suffix('%') else { return escaped.to_owned() };
+    let inner = digits.trim_start_matches("25");
+    match inner.strip_prefix("40") {
+        Some("") | None => escaped.to_owned(),
+        Some(number) if inner.len() == digits.len() => format!("{before}@{number}"),
+        Some(_) => format!("{before}%{}", &digits[2..]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +101,8 @@ mod tests {
 
     #[test]
     fn a_name_that_looks_like_an_incarnation_is_escaped() {
+        assert_eq!(parse_local("a.db@3-litestream"), Some(("a.db".into(), Incarnation(3))));
+        assert_eq!(parse_local("a.db@3"), None);
         for (name, escaped) in [
             ("a@2", "a%402"),
             ("a@", "a@"),
@@ -91,6 +122,7 @@ mod tests {
             one in "(a|@|%|2|4|0|5|25|40|%40|%25){1,6}", two in "(a|@|%|2|4|0|5|25|40|%40|%25){1,6}",
             n in 1u32..60, m in 1u32..60,
         ) {
+            prop_assert_eq!(parse_store(&place_name(&one, Incarnation(n))), Some((one.clone(), Incarnation(n))));
             let same = one == two && n == m;
             prop_assert_eq!(place_name(&one, Incarnation(n)) == place_name(&two, Incarnation(m)), same);
         }

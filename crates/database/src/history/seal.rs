@@ -7,7 +7,7 @@
 use super::files::{Entry, FileInfo, Place, TMP_SUFFIX, level_dir};
 use super::{History, Inner, SealedFile};
 use base::{Checksum, DiskFile, Open, Pgno, Txid};
-use ltx::{EncodeError, Encoder, Header};
+use ltx::{EncodeError, Encoder, Header, PageProblem};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +33,16 @@ pub enum SealError {
         expected: Checksum,
         /// What the header says.
         found: Checksum,
+    },
+    /// A page is not the one announced; find out what changed, and seal that.
+    #[error("page {page} has checksum {now} instead of {was}")]
+    Changed {
+        /// The page.
+        page: Pgno,
+        /// Its checksum.
+        now: Checksum,
+        /// The one announced.
+        was: Checksum,
     },
     /// Header or pages that no reader would take, or a disk that failed while they were written.
     #[error("cannot write {path}: {cause}")]
@@ -78,16 +88,32 @@ impl std::fmt::Debug for LevelZero {
     }
 }
 
+/// Bytes after which a file in the making begins its way to the disk, so that little is left for the final sync.
+const SYNC_AHEAD_BYTES: u64 = 8 << 20;
+
 /// A file written from front to back.
 pub(super) struct Sink {
     pub(super) file: Box<dyn DiskFile>,
-    pub(super) offset: u64,
+    offset: u64,
+    /// Up to here the disk was asked to begin.
+    begun: u64,
+}
+
+impl Sink {
+    /// An empty file.
+    pub(super) fn new(file: Box<dyn DiskFile>) -> Sink {
+        Sink { file, offset: 0, begun: 0 }
+    }
 }
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write_at(bytes, self.offset)?;
         self.offset += bytes.len() as u64;
+        if self.offset - self.begun >= SYNC_AHEAD_BYTES {
+            self.file.begin_sync(self.begun..self.offset);
+            self.begun = self.offset;
+        }
         Ok(bytes.len())
     }
 
@@ -111,7 +137,7 @@ impl History {
         let inner = self.inner.clone();
         // Made before the encoder, so that an encoder that refuses leaves no file behind.
         let mut level_zero = LevelZero { inner, header, encoder: None, beside, path };
-        let encoder = Encoder::new(Sink { file, offset: 0 }, header);
+        let encoder = Encoder::new(Sink::new(file), header);
         level_zero.encoder = Some(encoder.map_err(|cause| level_zero.encode_error(cause))?);
         Ok(level_zero)
     }
@@ -178,11 +204,25 @@ fn set_aside(disk: &dyn base::Disk, from: &std::path::Path, to: &std::path::Path
 }
 
 impl LevelZero {
+    /// Says how many pages will come, before the first: many are packed by two threads.
+    pub fn expect_pages(&mut self, pages: usize) {
+        self.encoder().expect_pages(pages);
+    }
+
     /// Writes the next page; page numbers rise.
     pub fn page(&mut self, pgno: Pgno, page: &[u8]) -> Result<(), SealError> {
-        let encoder = self.encoder.as_mut().expect("invariant: present until published");
-        let written = encoder.page(pgno, page);
+        let written = self.encoder().page(pgno, page);
         written.map_err(|cause| self.encode_error(cause))
+    }
+
+    /// Writes the next page, which must have this checksum. That it has not may also be said by a later call.
+    pub fn announced_page(&mut self, pgno: Pgno, page: &[u8], sum: Checksum) -> Result<(), SealError> {
+        let written = self.encoder().announced_page(pgno, page, sum);
+        written.map_err(|cause| self.encode_error(cause))
+    }
+
+    fn encoder(&mut self) -> &mut Encoder<Sink> {
+        self.encoder.as_mut().expect("invariant: present until published")
     }
 
     /// Makes the file durable, then visible. Two fsyncs: its contents, its name.
@@ -216,7 +256,12 @@ impl LevelZero {
     }
 
     fn encode_error(&self, cause: EncodeError) -> SealError {
-        SealError::Encode { path: self.path.clone(), cause }
+        match cause {
+            EncodeError::Page { pgno, problem: PageProblem::Changed { now, was } } => {
+                SealError::Changed { page: Pgno(pgno), now, was }
+            }
+            cause => SealError::Encode { path: self.path.clone(), cause },
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 mod crash;
 mod damage;
 mod litestream;
+mod races;
 mod thinning;
 
 const PAGE: u32 = 512;
@@ -225,6 +226,31 @@ fn a_seal_that_is_not_published_leaves_nothing() {
     assert_eq!(world.names(&world.local()).len(), 1);
     world.seal(&[(2, 8)], 3);
     world.assert_restores(2);
+}
+
+#[test]
+fn a_large_seal_with_a_page_that_changed_leaves_nothing() {
+    const LARGE: u32 = 2 * ltx::limits::PACK_BESIDE_PAGES_MIN as u32;
+    let mut world = World::new(false);
+    world.seal(&[], LARGE);
+    let next: Pages = (1..=LARGE).map(|pgno| (pgno, vec![pgno as u8; PAGE as usize])).collect();
+    for changed in [None, Some(2), Some(LARGE / 2), Some(LARGE)] {
+        let mut file = world.history.begin(world.header(&next, LARGE)).unwrap();
+        file.expect_pages(next.len());
+        let mut write = |pgno: u32, page: &[u8]| {
+            let read = if changed == Some(pgno) { &next[&1] } else { page };
+            file.announced_page(Pgno(pgno), read, ltx::page_checksum(Pgno(pgno), page))
+        };
+        let written = next.iter().try_for_each(|(pgno, page)| write(*pgno, page));
+        let sealed =
+            written.and_then(|()| if changed.is_some() { file.publish().map(|_| ()) } else { Ok(()) });
+        match (changed, sealed) {
+            (None, sealed) => sealed.unwrap(),
+            (Some(at), Err(SealError::Changed { page, .. })) => assert_eq!(page, Pgno(at)),
+            (Some(_), other) => unreachable!("{other:?}"),
+        }
+        assert_eq!(world.names(&world.local()).len(), 1);
+    }
 }
 
 #[test]

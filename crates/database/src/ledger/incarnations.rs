@@ -66,13 +66,24 @@ impl Ledger {
 
     /// Records that a former file of a path lives there again. Durable.
     pub fn record_returned(&self, path: &DatabasePath, which: Incarnation) -> Result<(), LedgerError> {
+        self.adopt_incarnation(path, which, which)
+    }
+
+    /// Records that a file found under a path is this incarnation, and that numbers up to `highest` are given out.
+    /// Durable.
+    pub fn adopt_incarnation(
+        &self,
+        path: &DatabasePath,
+        which: Incarnation,
+        highest: Incarnation,
+    ) -> Result<(), LedgerError> {
         self.write(Durability::Power, |tx, _| {
             tx.prepare_cached(
-                "INSERT INTO database (path, incarnation, allocated, deleted) VALUES (?1, ?2, ?2, 0)
+                "INSERT INTO database (path, incarnation, allocated, deleted) VALUES (?1, ?2, max(?2, ?3), 0)
                  ON CONFLICT (path) DO UPDATE
-                 SET incarnation = ?2, allocated = max(allocated, ?2), deleted = 0",
+                 SET incarnation = ?2, allocated = max(allocated, ?2, ?3), deleted = 0",
             )?
-            .execute(params![path.as_str(), which.0])?;
+            .execute(params![path.as_str(), which.0, highest.0])?;
             Ok(())
         })
     }

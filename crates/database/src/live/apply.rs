@@ -114,18 +114,24 @@ impl Live {
         Ok((differing, sums))
     }
 
-    /// Writes pages under the lock that [`Live::lock`] took. `wanted` is what the target must add up to.
+    /// Writes pages under the lock that [`Live::lock`] took. `wanted` is what the target must add up to; `highest` the
+    /// highest schema cookie that this incarnation has had before.
     pub fn turn(
         &mut self,
         pages: &mut dyn Pages,
         candidates: &[Pgno],
         wanted: Checksum,
+        highest: u32,
     ) -> Result<Turned, ApplyError> {
-        let (differing, mut sums) = self.differing(pages, candidates)?;
+        let (mut differing, mut sums) = self.differing(pages, candidates)?;
         if sums.rolling() != wanted {
             return Err(ApplyError::Checksum { found: sums.rolling(), wanted });
         }
         let count = pages.count();
+        let now = self.cookie()?;
+        if highest > now && differing.first() != Some(&Pgno::ONE) {
+            differing.insert(0, Pgno::ONE);
+        }
         self.worker.sql().execute_batch("PRAGMA writable_schema=ON")?;
         let mut page = vec![0; self.sums.page_size() as usize];
         for pgno in differing.iter().rev() {
@@ -134,7 +140,7 @@ impl Live {
                 return Err(ApplyError::History(format!("page {pgno} read differently the second time")));
             }
             if *pgno == Pgno::ONE {
-                self.raise_cookie(&mut page)?;
+                raise_cookie(&mut page, now, highest);
                 sums.set(Pgno::ONE, ltx::page_checksum(Pgno::ONE, &page));
             } else {
                 self.write_page(*pgno, Some(&page))?;
@@ -159,7 +165,7 @@ impl Live {
         let mut wanted = now;
         if let Some(page) = first {
             wanted = cookie_of(page);
-            page[COOKIE].copy_from_slice(&now.to_be_bytes());
+            set_cookie(page, now);
             self.write_page(Pgno::ONE, Some(page))?;
         }
         if let Some(keep) = keep {
@@ -189,18 +195,8 @@ impl Live {
         self.write_first_and_cut(first, (count < now).then_some(count))
     }
 
-    /// A connection that cached the schema under a cookie must never meet that cookie with another schema. The one in
-    /// force is the highest there was, since each turn back goes above it.
-    fn raise_cookie(&self, page: &mut [u8]) -> Result<(), ApplyError> {
-        let now = self.cookie()?;
-        if cookie_of(page) != now {
-            page[COOKIE].copy_from_slice(&now.wrapping_add(1).to_be_bytes());
-        }
-        Ok(())
-    }
-
     /// The schema cookie in force.
-    fn cookie(&self) -> Result<u32, ApplyError> {
+    pub fn cookie(&self) -> Result<u32, ApplyError> {
         let now = self.worker.sql().query_row("PRAGMA schema_version", [], |row| row.get::<_, i64>(0))?;
         Ok(u32::try_from(now & 0xffff_ffff).unwrap_or(0))
     }
@@ -229,8 +225,42 @@ impl Live {
     }
 }
 
-fn cookie_of(page: &[u8]) -> u32 {
+/// A connection that cached the schema under a cookie must never meet that cookie with another schema. One that is in
+/// force and the highest there was has had no other schema than the one it has.
+fn raise_cookie(page: &mut [u8], now: u32, highest: u32) {
+    if cookie_of(page) != now || highest > now {
+        set_cookie(page, now.max(highest).wrapping_add(1));
+    }
+}
+
+/// The schema cookie in a first page.
+pub(crate) fn cookie_of(page: &[u8]) -> u32 {
     let mut cookie = [0; 4];
     cookie.copy_from_slice(&page[COOKIE]);
     u32::from_be_bytes(cookie)
+}
+
+/// Sets the schema cookie in a first page.
+pub(crate) fn set_cookie(page: &mut [u8], cookie: u32) {
+    page[COOKIE].copy_from_slice(&cookie.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raised(target: u32, now: u32, highest: u32) -> u32 {
+        let mut page = vec![0; 512];
+        set_cookie(&mut page, target);
+        raise_cookie(&mut page, now, highest);
+        cookie_of(&page)
+    }
+
+    #[test]
+    fn a_schema_cookie_goes_above_every_one_there_was() {
+        assert_eq!(raised(7, 7, 7), 7, "the schema is the same");
+        assert_eq!(raised(3, 7, 7), 8);
+        assert_eq!(raised(3, 7, 9), 10);
+        assert_eq!(raised(7, 7, 9), 10, "7 was in force before 9 was, with another schema");
+    }
 }

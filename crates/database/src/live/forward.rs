@@ -1,24 +1,31 @@
 //! After a power loss: recognising a file that has lost what was sealed from it, and giving that back.
 
 use super::capture::{Log, read_header};
-use super::join::JoinError;
-use super::scan::scan;
-use super::state::{Attached, Cursor};
+use super::join::{Found, JoinError};
+use super::scan::{Scan, scan};
+use super::state::{Attached, Cursor, Rolling};
 use super::{Live, Pages};
 use crate::history::{History, SealedFile};
 use crate::tail::Tail;
 use crate::wal::{self, FRAME_HEADER_LEN, Salts, WalPosition};
 use base::{Pgno, Txid, disk};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// What a log tells that ends before what was sealed from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shortened {
+    /// The seals after this one are missing, and nothing else happened.
+    Lost(Txid),
+    /// The seals after this one are missing, and what is there instead may be somebody's work.
+    WrittenSince(Txid),
+}
+
 impl Live {
-    /// The log ends before what was sealed from it: the seal to roll forward from.
+    /// Whether the log ends before what was sealed from it, and how.
     ///
-    /// What it has beyond that seal must be part of what was sealed, not the work of somebody who wrote after a power
-    /// loss: it wrote only pages that were sealed, or nobody wrote since the machine started. (A page that was changed
-    /// and changed back between two seals is in neither.)
-    pub(super) fn prefix_of_sealed(&self, last: &SealedFile, untouched: bool) -> Option<Txid> {
+    /// What it has beyond a seal may be a part of what was sealed next, or the work of somebody who wrote after a power
+    /// loss. Frames alone do not tell which. It is the former where nobody wrote since the machine started.
+    pub(super) fn shortened(&self, last: &SealedFile, untouched: bool) -> Option<Shortened> {
         let (sealed, mut here) = (self.end_of(last)?, self.marks.at());
         if here == WalPosition::default()
             && let Some(header) = read_header(self.marks.held())
@@ -44,12 +51,10 @@ impl Live {
             }
         }
         if untouched {
-            return Some(from.unwrap_or(Txid::ZERO));
+            return Some(Shortened::Lost(from.unwrap_or(Txid::ZERO)));
         }
         let from = from?;
-        let changed: BTreeSet<Pgno> =
-            self.history.changed(from, last.header.max_txid).ok()?.into_iter().collect();
-        self.pages_of_frames(boundary, here.frame)?.is_subset(&changed).then_some(from)
+        Some(if here.frame == boundary { Shortened::Lost(from) } else { Shortened::WrittenSince(from) })
     }
 
     /// Nobody has written to the log since the machine started.
@@ -64,16 +69,6 @@ impl Live {
         at.frame == 0
             || Log::after(self.marks.held(), at, self.sums.page_size())
                 .is_some_and(|log| log.running().0 == running)
-    }
-
-    fn pages_of_frames(&self, after: u32, upto: u32) -> Option<BTreeSet<Pgno>> {
-        let mut head = [0; FRAME_HEADER_LEN as usize];
-        let mut pages = BTreeSet::new();
-        for frame in after + 1..=upto {
-            self.marks.held().read_wal(&mut head, wal::frame_offset(frame, self.sums.page_size())).ok()?;
-            pages.insert(Pgno(u32::from_be_bytes([head[0], head[1], head[2], head[3]])));
-        }
-        Some(pages)
     }
 
     /// The earlier seal that the file adds up to, if it does.
@@ -92,12 +87,40 @@ impl Live {
         }
     }
 
+    /// What is left of rolling forward that a crash interrupted: done, to be done, or overtaken by somebody who wrote.
+    pub(super) fn go_on_rolling(
+        &mut self,
+        last: &SealedFile,
+        attached: &Attached,
+        begun: Rolling,
+    ) -> Result<Found, JoinError> {
+        let found = scan(self.marks.held(), &self.sums)?.sums;
+        let (since, end) = (begun.since, last.header.max_txid);
+        let at = (found.rolling(), found.pages());
+        if at == (begun.checksum, begun.pages) {
+            self.roll_forward(Some(attached), since)?;
+        } else if at == (last.header.checksum_after, last.header.commit) {
+            self.difference_due = Some("it was rolled forward from history".into());
+        } else {
+            return Ok(self.keep_as_written(since, end));
+        }
+        Ok(Found::RolledForward { since, last: end })
+    }
+
+    /// It had lost seals, and somebody built upon what was left.
+    pub(super) fn keep_as_written(&mut self, since: Txid, last: Txid) -> Found {
+        self.difference_due =
+            Some(format!("it had lost what was sealed after txid {since}, and somebody wrote to it since"));
+        Found::KeptAsWritten { since, last }
+    }
+
     /// Writes what was sealed last back into the file, wherever it differs, then compares all pages.
-    pub(super) fn roll_forward(&mut self, attached: Option<&Attached>) -> Result<(), JoinError> {
-        self.note_rolling(attached)?;
+    pub(super) fn roll_forward(&mut self, attached: Option<&Attached>, since: Txid) -> Result<(), JoinError> {
         let history = Arc::clone(&self.history);
         let failed = |error: &dyn std::fmt::Display| JoinError::Failed(format!("rolling forward: {error}"));
-        let differing = scan(self.marks.held(), &self.sums)?.differing;
+        let Scan { sums, differing } = scan(self.marks.held(), &self.sums)?;
+        let begun = Rolling { since, checksum: sums.rolling(), pages: sums.pages() };
+        self.note_rolling(attached, begun)?;
         let plan = history.plan(self.txid).map_err(|error| failed(&error))?;
         let mut pages = plan.reader().map_err(|error| failed(&error))?;
         // Durable at once: nothing is sealed from it, so a second power loss would find no seal to start from.
@@ -144,10 +167,10 @@ impl Live {
         None
     }
 
-    /// A crash while it is rolled forward leaves a log that was written since the boot, by nobody else.
-    fn note_rolling(&self, attached: Option<&Attached>) -> Result<(), JoinError> {
+    /// After a crash meanwhile it must be clear that nobody else wrote.
+    fn note_rolling(&self, attached: Option<&Attached>, begun: Rolling) -> Result<(), JoinError> {
         let Some(attached) = attached else { return Ok(()) };
-        let rolling = Attached { rolling: Some(self.machine.kernel.boot_id()), ..attached.clone() };
+        let rolling = Attached { rolling: Some(begun), ..attached.clone() };
         Ok(self.place.attach(&*self.machine.disk, &rolling)?)
     }
 }

@@ -7,14 +7,18 @@
 //! | the log continues from where the last seal ends (salts, frame, running checksum) | capture goes on there |
 //! | the log is a prefix of what was sealed (power loss under `synchronous=NORMAL`) | rolled forward from history |
 //! | after a power loss the file adds up to an earlier seal | rolled forward from history |
+//! | the log lacks what was sealed, and somebody wrote to it since | page diff: the file stays, both states are history |
 //! | anything else | page diff, sealed and reported |
+//!
+//! After a clean stop everything was in the file, durably: no power loss takes anything of it, and whatever is there is
+//! what somebody put there.
 
 use super::capture::Log;
-use super::forward::wal_end;
+use super::forward::{Shortened, wal_end};
 use super::marks::Marks;
 use super::state::{Attached, Place};
-use super::{ApplyError, Limits, Live, Pages, SealError};
-use crate::history::{History, PageReader, SealedFile};
+use super::{ApplyError, Beside, Limits, Live, Pages, SealError};
+use crate::history::{History, PageReader, PlanError, ReadError, SealedFile};
 use crate::machine::Machine;
 use crate::sqlite::Participant;
 use crate::sums::Sums;
@@ -24,6 +28,9 @@ use base::{Pgno, Txid, disk};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How often checksums are taken anew because a file of history turned out to be damaged.
+const REPLANS_MAX: usize = 64;
 
 /// Why a database was not joined.
 #[derive(Debug, thiserror::Error)]
@@ -87,8 +94,28 @@ impl From<ApplyError> for JoinError {
 pub struct Joined {
     /// The database.
     pub live: Live,
-    /// Transactions that the file had lost and history gave back.
-    pub rolled_forward: Option<(Txid, Txid)>,
+    /// What had happened to the file, where that is worth telling.
+    pub found: Option<Found>,
+}
+
+/// What had happened to a file, and what was done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It had lost the seals after `since`; they were given back, up to `last`.
+    RolledForward {
+        /// The seal that it still had.
+        since: Txid,
+        /// The last one.
+        last: Txid,
+    },
+    /// It had lost the seals after `since`, and was written to before it was joined: it stays as it is, and becomes the
+    /// seal after `last`.
+    KeptAsWritten {
+        /// The seal that it still had.
+        since: Txid,
+        /// The last one, which only history has.
+        last: Txid,
+    },
 }
 
 impl Live {
@@ -113,6 +140,8 @@ impl Live {
         let marks = Marks::begin([first, Participant::open(&place.file, vfs)?])?;
         let worker = Participant::open(&place.file, vfs)?;
         let locks = machine.kernel.locks(&place.file)?;
+        let beside = Beside::of(&*disk, &place.file);
+        let device = disk.metadata(&place.file)?.device;
         let last = history.last();
         if let Some(last) = &last
             && last.header.page_size != page_size
@@ -120,7 +149,7 @@ impl Live {
             return Err(JoinError::OtherIncarnation { now: page_size, was: last.header.page_size });
         }
         let sums = match &last {
-            Some(last) => Some(sealed_sums(&place, &history, &machine, last).map_err(JoinError::Damaged)?),
+            Some(last) => Some(sealed_sums(&place, &history, &machine, last)?),
             None => None,
         };
         let log = Log::after(marks.held(), marks.at(), page_size).unwrap_or(Log::at_start(marks.at().salts));
@@ -141,7 +170,11 @@ impl Live {
             passing_since: None,
             last_change: machine.clock.boottime(),
             unsaved_pages: 0,
+            unreadable: 0,
             inode: look.inode(),
+            device,
+            beside,
+            rest: None,
             rolled_to: attached.as_ref().and_then(|attached| attached.rolled_to),
             locks,
             limits,
@@ -151,9 +184,9 @@ impl Live {
             .as_ref()
             .and_then(|attached| attached.clean.as_ref())
             .is_some_and(|(was, at)| *was == look && *at == txid);
-        let rolled_forward = live.find_place(last.as_ref(), clean, attached.as_ref())?;
+        let found = live.find_place(last.as_ref(), clean, attached.as_ref())?;
         live.note_attached()?;
-        Ok(Joined { live, rolled_forward })
+        Ok(Joined { live, found })
     }
 
     fn find_place(
@@ -161,7 +194,7 @@ impl Live {
         last: Option<&SealedFile>,
         clean: bool,
         attached: Option<&Attached>,
-    ) -> Result<Option<(Txid, Txid)>, JoinError> {
+    ) -> Result<Option<Found>, JoinError> {
         let Some(last) = last else {
             self.difference_due = Some("it has no history yet".into());
             return Ok(None);
@@ -169,23 +202,40 @@ impl Live {
         if clean && self.marks.at().frame == 0 || self.continues(last) {
             return Ok(None);
         }
-        let power_lost = attached.is_some_and(|attached| {
-            attached.boot_id != self.machine.kernel.boot_id()
-                && self.place.look(&*self.machine.disk).is_ok_and(|look| look.inode() == attached.inode)
-        });
-        let boot_id = self.machine.kernel.boot_id();
-        let own = attached.is_some_and(|attached| attached.rolling.as_ref() == Some(&boot_id));
-        let untouched = power_lost && (own || self.untouched_since_boot());
-        if let Some(from) = self.prefix_of_sealed(last, untouched) {
-            self.roll_forward(attached)?;
-            return Ok(Some((from, self.txid)));
-        }
-        if power_lost && let Some(from) = self.earlier_seal()? {
-            self.roll_forward(attached)?;
-            return Ok(Some((from, self.txid)));
+        if attached.is_none_or(|attached| attached.clean.is_none())
+            && let Some(found) = self.find_loss(last, attached)?
+        {
+            return Ok(Some(found));
         }
         self.difference_due = Some("it changed while Stead was not looking".into());
         Ok(None)
+    }
+
+    /// What a crash of the machine took from the file, given back where nobody built upon what is left.
+    fn find_loss(
+        &mut self,
+        last: &SealedFile,
+        attached: Option<&Attached>,
+    ) -> Result<Option<Found>, JoinError> {
+        let attached = attached.filter(|attached| {
+            self.place.look(&*self.machine.disk).is_ok_and(|look| look.inode() == attached.inode)
+        });
+        if let Some((attached, begun)) = attached.and_then(|attached| Some((attached, attached.rolling?))) {
+            return self.go_on_rolling(last, attached, begun).map(Some);
+        }
+        let boot_id = self.machine.kernel.boot_id();
+        let power_lost = attached.is_some_and(|attached| attached.boot_id != boot_id);
+        let untouched = power_lost && self.untouched_since_boot();
+        let end = last.header.max_txid;
+        let since = match self.shortened(last, untouched) {
+            Some(Shortened::Lost(since)) => Some(since),
+            Some(Shortened::WrittenSince(since)) => return Ok(Some(self.keep_as_written(since, end))),
+            None if power_lost => self.earlier_seal()?,
+            None => None,
+        };
+        let Some(since) = since else { return Ok(None) };
+        self.roll_forward(attached, since)?;
+        Ok(Some(Found::RolledForward { since, last: end }))
     }
 
     /// The log goes on from where the last seal ends.
@@ -290,7 +340,7 @@ fn sealed_sums(
     history: &History,
     machine: &Machine,
     last: &SealedFile,
-) -> Result<Sums, String> {
+) -> Result<Sums, JoinError> {
     let (page_size, end) = (last.header.page_size, last.header.max_txid);
     let saved = Sums::load(&*machine.disk, &place.sums())
         .filter(|(sums, at)| sums.page_size() == page_size && *at <= end);
@@ -300,31 +350,46 @@ fn sealed_sums(
     {
         return Ok(sums);
     }
-    let mut sums = Sums::new(page_size);
-    roll_sums(history, Txid::ZERO, end, &mut sums)?;
-    if sums.rolling() != last.header.checksum_after {
-        return Err(format!(
-            "its pages add up to {} and not to {}",
-            sums.rolling(),
-            last.header.checksum_after
-        ));
+    // Each file found damaged is avoided the next time, where another holds the same.
+    for _ in 0..REPLANS_MAX {
+        let mut sums = Sums::new(page_size);
+        match roll_sums(history, Txid::ZERO, end, &mut sums) {
+            Ok(()) if sums.rolling() == last.header.checksum_after => return Ok(sums),
+            Ok(()) => {
+                let (found, wanted) = (sums.rolling(), last.header.checksum_after);
+                return Err(JoinError::Damaged(format!("its pages add up to {found} and not to {wanted}")));
+            }
+            Err(RollError::Read(ReadError::Damaged { .. })) => {}
+            Err(RollError::Plan(error @ PlanError::Missing { .. })) => {
+                return Err(JoinError::Damaged(error.to_string()));
+            }
+            Err(error) => return Err(JoinError::Failed(error.to_string())),
+        }
     }
-    Ok(sums)
+    Err(JoinError::Damaged(format!("more than {REPLANS_MAX} of its files are damaged")))
+}
+
+/// Why checksums could not be brought to a later seal.
+#[derive(Debug, thiserror::Error)]
+enum RollError {
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
 }
 
 /// Brings checksums from one seal to a later one.
-fn roll_sums(history: &History, after: Txid, upto: Txid, sums: &mut Sums) -> Result<(), String> {
+fn roll_sums(history: &History, after: Txid, upto: Txid, sums: &mut Sums) -> Result<(), RollError> {
     if after == upto {
         return Ok(());
     }
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let changed = history.changed(after, upto).map_err(|error| text(&error))?;
+    let changed = history.changed(after, upto)?;
     let plan = if after == Txid::ZERO { history.plan(upto) } else { history.plan_range(after, upto) };
-    let reader = plan.map_err(|error| text(&error))?.reader().map_err(|error| text(&error))?;
+    let reader = plan?.reader()?;
     let mut page = vec![0; sums.page_size() as usize];
     sums.resize(reader.commit());
     for pgno in changed.into_iter().filter(|pgno| pgno.0 <= reader.commit()) {
-        if reader.read(pgno, &mut page).map_err(|error| text(&error))? {
+        if reader.read(pgno, &mut page)? {
             sums.set(pgno, ltx::page_checksum(pgno, &page));
         }
     }

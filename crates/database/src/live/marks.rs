@@ -106,6 +106,10 @@ mod tests {
         fn checkpointer(&self) -> Option<Holder> {
             self.0
         }
+
+        fn others(&self) -> Option<Holder> {
+            self.0
+        }
     }
 
     #[test]

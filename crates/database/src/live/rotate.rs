@@ -5,7 +5,7 @@
 //! writer starts over. Under a writer that never pauses this is done with the write lock held for the last frames,
 //! once the log is past its limit, and only then.
 
-use super::{Began, IDLE_AFTER, Live, ROTATE_BYTES, Reads, SealError};
+use super::{Began, Live, ROTATE_BYTES, Reads, SealError};
 use crate::sqlite::WalIndex;
 use crate::tail::Tail;
 use crate::wal::{self, WalPosition};
@@ -60,13 +60,12 @@ impl Live {
             return Ok(());
         }
         let bytes = wal::end_offset(self.log.at().frame, self.sums.page_size());
-        let idle = now.saturating_sub(self.last_change) >= IDLE_AFTER && self.tail.is_empty();
+        let idle = now.saturating_sub(self.last_change) >= self.idle_after() && self.tail.is_empty();
         if bytes > self.limits.wal_limit_bytes {
-            let sealing_fails = !self.retry_at.is_zero();
-            if sealing_fails && self.tail.len() > KEEP_PAGES_MAX {
+            if self.sealing_fails() && self.tail.len() > KEEP_PAGES_MAX {
                 self.broke("the write-ahead log reached its limit while nothing could be sealed");
                 self.tail = Tail::after(self.sums.pages());
-                return self.let_go_unsealed();
+                return self.let_go_unsealed(now);
             }
             return self.rotate_locked();
         }
@@ -79,7 +78,11 @@ impl Live {
 
     /// Lets a log go that is past its limit although it could not be sealed: a page diff is due, so nothing is lost but
     /// the moments in between.
-    pub(super) fn let_go_unsealed(&mut self) -> Result<(), SealError> {
+    pub(super) fn let_go_unsealed(&mut self, now: Duration) -> Result<(), SealError> {
+        if now < self.rotate_at {
+            return Ok(());
+        }
+        self.rotate_at = now + ROTATE_EVERY;
         for _ in 0..TRIES {
             let Some(index) = self.index() else { return Ok(()) };
             let bytes = wal::end_offset(index.end.frame, self.sums.page_size());

@@ -125,15 +125,11 @@ impl Live {
 
     fn write_differing(&self, before: base::Checksum, differing: &[Pgno]) -> Result<(), SealError> {
         let mut file = self.history.begin(self.header(self.sums.pages(), before))?;
+        file.expect_pages(differing.len());
         let mut page = vec![0; self.sums.page_size() as usize];
         for pgno in differing {
             read_page(self.marks.idle(), *pgno, &mut page)?;
-            let now = ltx::page_checksum(*pgno, &page);
-            if Some(now) != self.sums.get(*pgno) {
-                let was = self.sums.get(*pgno).unwrap_or_default();
-                return Err(SealError::Changed { page: pgno.0, now, was });
-            }
-            file.page(*pgno, &page)?;
+            file.announced_page(*pgno, &page, self.sums.get(*pgno).unwrap_or_default())?;
         }
         file.publish()?;
         Ok(())

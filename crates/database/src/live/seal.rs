@@ -1,7 +1,7 @@
 //! Sealing: the open tail becomes one LTX file, the newest version of each changed page.
 
 use super::{Live, ROTATE_BYTES};
-use crate::sqlite::ReadError;
+use crate::sqlite::{Participant, ReadError};
 use crate::sums::Sums;
 use crate::tail::{Changed, Source};
 use crate::wal::{self, FRAME_HEADER_LEN};
@@ -10,6 +10,9 @@ use std::io;
 
 /// Checksums are saved for a quick start once this many pages changed since.
 const SAVE_SUMS_AFTER_PAGES: u64 = 16_384;
+
+/// Bytes of the log read at a time when its pages are sealed.
+const READ_BYTES: usize = 256 << 10;
 
 /// Why nothing was sealed. What was committed stays where SQLite put it, and is sealed when the cause is gone.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +25,7 @@ pub enum SealError {
     Log(#[from] ReadError),
     /// The history could not be written: free space or mend the disk; tried again.
     #[error(transparent)]
-    History(#[from] crate::history::SealError),
+    History(crate::history::SealError),
     /// The state beside history could not be written.
     #[error("writing the quick-start state: {0}")]
     State(#[from] io::Error),
@@ -44,6 +47,17 @@ pub enum SealError {
         /// Its checksum when captured.
         was: Checksum,
     },
+}
+
+impl From<crate::history::SealError> for SealError {
+    fn from(error: crate::history::SealError) -> SealError {
+        match error {
+            crate::history::SealError::Changed { page, now, was } => {
+                SealError::Changed { page: page.0, now, was }
+            }
+            error => SealError::History(error),
+        }
+    }
 }
 
 impl SealError {
@@ -96,22 +110,18 @@ impl Live {
         before: Checksum,
         changed: &[(Pgno, &Changed)],
     ) -> Result<(), SealError> {
-        let header = self.header(commit, before);
-        let mut file = self.history.begin(header)?;
-        let mut page = vec![0; self.sums.page_size() as usize];
-        for (pgno, changed) in changed {
-            match &changed.source {
-                Source::Frame(frame) => {
-                    let offset = wal::frame_offset(*frame, self.sums.page_size()) + FRAME_HEADER_LEN;
-                    self.marks.held().read_wal(&mut page, offset)?;
-                }
-                Source::Kept(kept) => page.copy_from_slice(kept),
+        let mut file = self.history.begin(self.header(commit, before))?;
+        file.expect_pages(changed.len());
+        let mut frames = Frames::new(self.sums.page_size());
+        for some in changed.chunks(frames.at_once) {
+            frames.read(self.marks.held(), some.iter().map(|(_, changed)| &changed.source))?;
+            for (at, (pgno, changed)) in some.iter().enumerate() {
+                let page = match &changed.source {
+                    Source::Frame(_) => frames.page(at),
+                    Source::Kept(kept) => kept,
+                };
+                file.announced_page(*pgno, page, changed.sum)?;
             }
-            let now = ltx::page_checksum(*pgno, &page);
-            if now != changed.sum {
-                return Err(SealError::Changed { page: pgno.0, now, was: changed.sum });
-            }
-            file.page(*pgno, &page)?;
         }
         file.publish()?;
         Ok(())
@@ -159,6 +169,63 @@ impl Live {
     }
 }
 
+/// Frames of the log on their way into a file: read some at a time, side by side where they lie so.
+struct Frames {
+    page_size: u32,
+    /// How many are read at a time.
+    at_once: usize,
+    /// Ascending: a frame, and which of those asked for it is.
+    wanted: Vec<(u32, usize)>,
+    /// Where in `bytes` the page of each lies.
+    places: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Frames {
+    fn new(page_size: u32) -> Frames {
+        let at_once = (READ_BYTES / frame_len(page_size)).max(1);
+        Frames { page_size, at_once, wanted: Vec::new(), places: Vec::new(), bytes: Vec::new() }
+    }
+
+    /// Reads those that lie in the log, at most `at_once`.
+    fn read<'a>(
+        &mut self,
+        reader: &Participant,
+        sources: impl Iterator<Item = &'a Source>,
+    ) -> Result<(), ReadError> {
+        let frame_len = frame_len(self.page_size);
+        self.wanted.clear();
+        self.places.clear();
+        for (at, source) in sources.enumerate() {
+            self.places.push(0);
+            if let Source::Frame(frame) = source {
+                self.wanted.push((*frame, at));
+            }
+        }
+        self.wanted.sort_unstable();
+        self.bytes.resize(self.bytes.len().max(self.wanted.len() * frame_len), 0);
+        let mut read = 0;
+        for run in self.wanted.chunk_by(|(one, _), (next, _)| one + 1 == *next) {
+            let bytes = &mut self.bytes[read..read + run.len() * frame_len];
+            reader.read_wal(bytes, wal::frame_offset(run[0].0, self.page_size))?;
+            for (_, at) in run {
+                self.places[*at] = read + FRAME_HEADER_LEN as usize;
+                read += frame_len;
+            }
+        }
+        Ok(())
+    }
+
+    /// The page of the one asked for as number `at`, from 0.
+    fn page(&self, at: usize) -> &[u8] {
+        &self.bytes[self.places[at]..][..self.page_size as usize]
+    }
+}
+
+fn frame_len(page_size: u32) -> usize {
+    FRAME_HEADER_LEN as usize + page_size as usize
+}
+
 /// What a change of checksums replaced.
 #[derive(Debug)]
 pub(super) struct Undo {
@@ -192,4 +259,34 @@ pub(super) fn shift(sums: &mut Sums, pages: u32, changed: impl Iterator<Item = (
         sums.set(pgno, sum);
     }
     undo
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_read_as_asked_for_whatever_their_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.db");
+        let app = rusqlite::Connection::open(&path).unwrap();
+        app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x)").unwrap();
+        let rows = "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40) SELECT randomblob(3000) FROM n";
+        app.execute_batch(&format!("INSERT INTO t {rows}")).unwrap();
+        let mut reader = Participant::open(&path, None).unwrap();
+        let end = reader.begin_read().unwrap().frame;
+        assert!(end > 40);
+        let mut frames = Frames::new(4096);
+        for asked in [vec![1, 2, 3], vec![9, 8, 10, 1, 30, 31, 29], vec![end], vec![]] {
+            let mut sources: Vec<Source> = asked.iter().copied().map(Source::Frame).collect();
+            sources.insert(sources.len() / 2, Source::Kept(Box::default()));
+            frames.read(&reader, sources.iter()).unwrap();
+            for (at, source) in sources.iter().enumerate() {
+                let Source::Frame(frame) = source else { continue };
+                let mut alone = vec![0; 4096];
+                reader.read_wal(&mut alone, wal::frame_offset(*frame, 4096) + FRAME_HEADER_LEN).unwrap();
+                assert!(frames.page(at) == alone, "frame {frame} of {asked:?}");
+            }
+        }
+    }
 }

@@ -5,7 +5,7 @@
 
 use super::Live;
 use crate::wal::{Running, Salts, WalPosition};
-use base::{DatabasePath, Disk, Incarnation, Open, Txid, disk};
+use base::{Checksum, DatabasePath, Disk, Incarnation, Open, Txid, disk};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::PathBuf;
@@ -43,14 +43,25 @@ pub struct Attached {
     pub boot_id: String,
     /// The file's inode.
     pub inode: u64,
-    /// Under which boot it was begun to be rolled forward; what was written since then is Stead's own.
+    /// What it held when it was begun to be rolled forward; absent once that is done.
     #[serde(default)]
-    pub rolling: Option<String>,
+    pub rolling: Option<Rolling>,
     /// Where it was rolled forward to, if it was: there the last seal ends, and not where its header says.
     #[serde(default)]
     pub rolled_to: Option<Cursor>,
     /// How it looked after a clean stop, and at which seal; absent while it is followed.
     pub clean: Option<(Look, Txid)>,
+}
+
+/// A file that is being rolled forward, in one transaction: it holds this or the last seal, or somebody else wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rolling {
+    /// The seal that it still had.
+    pub since: Txid,
+    /// What it added up to.
+    pub checksum: Checksum,
+    /// Its pages.
+    pub pages: u32,
 }
 
 /// Where in which log the last seal ends.
@@ -67,6 +78,11 @@ pub struct Cursor {
 }
 
 impl Look {
+    /// The same file, unwritten since.
+    pub fn same_contents(&self, other: &Look) -> bool {
+        (self.inode, self.len, self.modified_ns) == (other.inode, other.len, other.modified_ns)
+    }
+
     /// The inode.
     pub fn inode(&self) -> u64 {
         self.inode

@@ -177,4 +177,7 @@ impl Locks for SharedLocks {
     fn checkpointer(&self) -> Option<Holder> {
         self.holder(1)
     }
+    fn others(&self) -> Option<Holder> {
+        self.holder(8)
+    }
 }

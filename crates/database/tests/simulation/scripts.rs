@@ -2,6 +2,7 @@
 
 use crate::app::{PAIR, SHARED};
 use crate::world::{Crash, Saved, Setup, World};
+use database::engine::TurnError;
 use database::ledger::Checkpoint;
 use std::time::Duration;
 
@@ -141,4 +142,68 @@ fn a_merge_survives_a_crash_at_every_step() {
     at_every_step(&setup(), many_seals, |world| world.pass(Duration::from_millis(100)));
     let stored = Setup { store: true, local_bytes: 20_000, ..setup() };
     at_every_step_of(&[Crash::Power], &stored, many_seals, |world| world.pass(Duration::from_millis(100)));
+}
+
+/// A restore for which there is room for this much more, until there is room again.
+fn turn_with_room_for(free_bytes: u64) -> bool {
+    let mut world = lived_in(7, setup());
+    no_application(&mut world);
+    let (id, saved) = world.saved.first_key_value().map(|(id, saved)| (id.clone(), saved.clone())).unwrap();
+    let before = world.apps().model.moment();
+    world.note(format!("room for {free_bytes} bytes"));
+    world.apps().faulty = true;
+    world.disk.set_capacity(world.disk.used_bytes() + free_bytes);
+    let limit = Duration::from_millis(500);
+    let turned = world.with_engine(false, |engine| engine.turn_back(&id, &saved.vector, limit, &mut |_| {}));
+    let open = world.with_engine(false, |engine| engine.unfinished());
+    match &turned {
+        Ok(_) => {
+            world.apps().model.turned(&saved.moment);
+            world.undo = Some(before.clone());
+        }
+        Err(error) => assert!(error.disk_full(), "{error}"),
+    }
+    if let Some(open) = &open {
+        assert!(matches!(turned, Err(TurnError::Unfinished(_))) && open.disk_full, "{open}");
+        let noted = |world: &World| world.ledger.as_ref().unwrap().newest_vector().unwrap();
+        let newest = noted(&world);
+        world.with_engine(false, |engine| {
+            engine.cut(limit).expect_err("no checkpoint of what stands at no moment");
+            engine.sync();
+            if engine.settle().is_err() {
+                engine
+                    .turn_back(&id, &saved.vector, limit, &mut |_| {})
+                    .expect_err("no restore over another");
+            }
+        });
+        assert_eq!(noted(&world), newest, "a moment was noted that there never was");
+        // All that was missing may have been the record that it is done.
+        world.turning = Some((before, saved.moment.clone()));
+    }
+    world.disk.set_capacity(u64::MAX);
+    world.pass(Duration::from_secs(9));
+    assert_eq!(world.with_engine(false, |engine| engine.unfinished()), None, "it ends when there is room");
+    world.apps().faulty = false;
+    world.check_files(None);
+    world.check_all();
+
+    // What is written from now on stays, whatever the next start finds in the ledger.
+    for name in [PAIR[0], SHARED] {
+        world.apps().commit_to(name, false);
+    }
+    world.fall(Crash::Processes);
+    world.check_all();
+    no_application(&mut world);
+    let undone = world.apps().model.moment();
+    world.turn(&id, &saved.vector, &saved.moment, false);
+    assert_ne!(undone, saved.moment);
+    world.check_all();
+    open.is_some()
+}
+
+// semantics: unfinished-waits, disk-full
+#[test]
+fn a_restore_that_a_full_disk_stops_half_way_ends_when_there_is_room() {
+    let unfinished = (0..60).filter(|step| turn_with_room_for(step * 1500)).count();
+    assert!(unfinished > 0, "no restore was stopped half-way");
 }

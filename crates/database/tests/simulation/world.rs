@@ -155,6 +155,7 @@ impl World {
             store: self.store(),
             epoch: Epoch(1),
             wal_limit_bytes: self.setup.wal_limit_bytes,
+            app_user: None,
             machine: Machine {
                 disk: Arc::new(SharedDisk(self.disk.clone())),
                 clock: Arc::new(SharedClock { clock: self.clock.clone(), booted: self.booted }),

@@ -382,6 +382,8 @@ fn flags_override_their_keys_and_configure_by_themselves() {
     file.write_at(b"name: n\nstorage: {sync_interval: 5s}\napp: {command: ./y, exit: true}\n", 0).unwrap();
     let config = Config::load_file(&LocalDisk, &path, &environment, &flags).unwrap();
     assert_eq!(config.listen.0.port(), 1);
+    assert!(!config.to_saved_json().contains("listen"), "it counts for this run only");
+    assert!(config.to_saved_json().contains("./x"));
     assert_eq!(config.storage.sync_interval.0, Duration::from_secs(5));
     assert!(config.app.as_ref().unwrap().exit);
     assert_eq!(config.app.as_ref().unwrap().command.words()[0], "./x");

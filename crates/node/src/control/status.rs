@@ -21,6 +21,20 @@ pub enum State {
     Stopped,
 }
 
+impl State {
+    /// Its word, as in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Unconfigured => "unconfigured",
+            State::Starting => "starting",
+            State::Replica => "replica",
+            State::Primary => "primary",
+            State::Draining => "draining",
+            State::Stopped => "stopped",
+        }
+    }
+}
+
 /// A change of state, with its reason.
 #[derive(Clone, Debug, Serialize)]
 pub struct Transition {

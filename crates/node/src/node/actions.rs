@@ -8,11 +8,14 @@ use super::{Core, lock, settings};
 use crate::control::{ActionError, AppAction, Issue, LogLine, State};
 use crate::life::LifeEvent;
 use app::{AppEvent, AppState};
+use database::engine::Unfinished;
 use serde_json::json;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// The issue of a restore that is neither done nor rolled back.
+pub const RESTORE_UNFINISHED: &str = "restore_unfinished";
 /// How long an answer waits for the app to run or to fail; what becomes of it later is in the status.
 pub const APP_START_LIMIT: Duration = Duration::from_secs(2);
 
@@ -29,7 +32,11 @@ impl Core {
         if let Some(HeldDown::Restore(reason)) = self.held_down() {
             self.raise(restore_issue(&reason));
         }
-        if !self.app_wanted() {
+        let wanted = self.app_wanted();
+        // On databases that stand at no common moment the app would build what the end of the restore turns back.
+        let waits = wanted && self.databases().is_some_and(|databases| databases.settle().is_err());
+        lock(&self.parts).app_waits = waits;
+        if waits || !wanted {
             return;
         }
         let Some(config) = self.config() else { return };
@@ -75,7 +82,7 @@ impl Core {
                 let held = self.hold_down(HeldDown::Maintenance);
                 held.map_err(|error| ActionError::Failed(format!("the stop could not be noted: {error}")))?;
             }
-            if !self.stop_app("asked for") {
+            if !self.stop_app("somebody asked for it") {
                 return Err(ActionError::Failed("the app could not be stopped: see the log".to_owned()));
             }
         }
@@ -90,12 +97,29 @@ impl Core {
 
     fn may_start(&self) -> Result<(), ActionError> {
         let why = match self.state() {
-            State::Primary => return Ok(()),
+            State::Primary => return self.may_build(),
             State::Starting => "the databases are not up yet: see `stead status`",
             State::Replica => "this node gave the right to write away: `stead promote` takes it back",
             State::Unconfigured | State::Draining | State::Stopped => "the node is stopping",
         };
         Err(ActionError::NotNow(why.to_owned()))
+    }
+
+    /// Whether the databases stand at a common moment.
+    fn may_build(&self) -> Result<(), ActionError> {
+        let Some(databases) = self.databases() else { return Ok(()) };
+        databases
+            .settle()
+            .map_err(|open| ActionError::Unfinished { reason: open.to_string(), disk_full: open.disk_full })
+    }
+
+    /// Starts the app that waited for a restore to end.
+    pub(crate) fn start_waiting_app(&self) {
+        if lock(&self.parts).app_waits
+            && let Ok(_turn) = self.turn.try_lock()
+        {
+            self.start_app_if_wanted();
+        }
     }
 
     /// Stops the app, seals to the end, and gives the right to write away.
@@ -152,7 +176,13 @@ impl Core {
         lock(&self.parts).app_since = Some(event.time);
         self.app_moved.notify_all();
         let status = &event.status;
-        tracing::info!(state = status.state.name(), pid = status.pid, "app: {}", event.reason);
+        tracing::info!(
+            state = status.state.name(),
+            pid = status.pid,
+            "app {}: {}",
+            status.state.name(),
+            event.reason
+        );
         let exit = status.last_exit.as_ref().map(super::status::exit);
         self.tell(
             "app",
@@ -184,6 +214,16 @@ fn app_issue(code: &str, message: &str, hint: &str) -> Issue {
         path: None,
         hint: hint.to_owned(),
     }
+}
+
+/// The issue while a restore is neither done nor rolled back.
+pub(crate) fn unfinished_issue(open: &Unfinished) -> Issue {
+    let hint = if open.disk_full {
+        "make room on the node's disk; it then goes on by itself"
+    } else {
+        "mend the cause; it is tried again by itself"
+    };
+    app_issue(RESTORE_UNFINISHED, &format!("{open}; until then there is no app, checkpoint or restore"), hint)
 }
 
 /// The issue that stays while a failed restore keeps the app down.

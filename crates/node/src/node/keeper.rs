@@ -3,6 +3,7 @@
 //! It sleeps until the next of these is due, or until somebody rings; nothing is due more often than every ten
 //! seconds.
 
+use super::lifetime::RETRY;
 use super::{Core, lock, uncovered};
 use crate::control::State;
 use crate::schedule;
@@ -84,7 +85,11 @@ fn run(core: &Core) {
     let mut sleep = Duration::ZERO;
     while !core.alarm.wait(sleep) {
         core.retry();
+        core.start_waiting_app();
         let mut next = LONGEST_SLEEP;
+        if lock(&core.parts).app_waits {
+            next = RETRY;
+        }
         if let Some(due_in) = core.automatic_checkpoint(&mut rhythm) {
             next = next.min(due_in);
         }

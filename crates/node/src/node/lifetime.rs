@@ -5,7 +5,7 @@
 
 use super::{Core, lock, ownership, settings};
 use crate::config::Config;
-use crate::control::{Component, ConfigureError, Issue, State, Status};
+use crate::control::{Component, ConfigureError, Issue, Reconfigured, State, Status};
 use crate::home::{Home, SMALL_FILE_BYTES};
 use crate::life::LifeEvent;
 use base::Timestamp;
@@ -25,6 +25,8 @@ pub(crate) struct PartStates {
     pub(crate) database: Option<Component>,
     pub(crate) lease: Option<Component>,
     pub(crate) app_since: Option<Timestamp>,
+    /// The app is to run as soon as a restore has ended.
+    pub(crate) app_waits: bool,
     /// When the databases are tried again, on the boot clock, and how long the wait was.
     pub(crate) retry: Option<(Duration, Duration)>,
 }
@@ -92,6 +94,7 @@ impl Core {
             (Err(error), Save::IfPossible) => self.raise(not_saved(&error)),
             (Ok(()), _) => {}
         }
+        let (config, _) = config.under(&self.setup.flags);
         (self.setup.logging)(&config.log);
         *lock(&self.config) = Some(config);
         self.clear("config", "config_invalid");
@@ -100,22 +103,23 @@ impl Core {
         Ok(())
     }
 
-    /// Changes the running node; the texts name what only a restart can change.
-    pub(crate) fn reconfigure(&self, config: Config) -> Result<Vec<String>, ConfigureError> {
+    /// Changes the running node.
+    pub(crate) fn reconfigure(&self, config: Config) -> Result<Reconfigured, ConfigureError> {
         let _turn = lock(&self.turn);
         let before = self.config().ok_or(ConfigureError::Unconfigured)?;
         self.save_config(&config)?;
-        let later = settings::needs_restart(&before, &config, self.setup.listening.is_none());
+        let (config, kept_by_flags) = config.under(&self.setup.flags);
+        let after_restart = settings::needs_restart(&before, &config);
         let app_changed = before.app != config.app;
         (self.setup.logging)(&config.log);
         *lock(&self.config) = Some(config);
-        self.tell("state", json!({ "configuration": "changed", "after_restart": later }));
+        self.tell("state", json!({ "configuration": "changed", "after_restart": after_restart }));
         if app_changed {
             self.stop_app("its configuration changed");
             self.start_app_if_wanted();
         }
         self.alarm.ring();
-        Ok(later)
+        Ok(Reconfigured { after_restart, kept_by_flags })
     }
 
     /// Stops everything and forgets the configuration, never the data.
@@ -159,7 +163,8 @@ impl Core {
 
     /// The API listens already when a configuration is posted: another address waits for the next start.
     fn compare_address(&self) {
-        let (Some(now), Some(config)) = (self.setup.listening, self.config()) else { return };
+        let Some(config) = self.config() else { return };
+        let now = self.setup.listening;
         if config.listen.0 == now {
             return self.clear("config", "listen_after_restart");
         }

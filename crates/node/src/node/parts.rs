@@ -7,7 +7,7 @@ use app::{AppStatus, LogLine, RestartPolicy, Runner, Spec};
 use base::{DatabasePath, Incarnation};
 use database::engine::{
     Change, Check, CheckError, Cut, CutError, DatabaseInfo, Engine, HistoryProblem, Notify, Settings,
-    TurnError,
+    TurnError, Unfinished,
 };
 use database::history::{History, HistoryError};
 use database::ledger::Vector;
@@ -34,6 +34,14 @@ pub trait Databases: Send + Sync {
         limit: Duration,
         step: &mut dyn FnMut(&'static str),
     ) -> Result<Vec<Change>, TurnError>;
+    /// A restore that is neither done nor rolled back.
+    fn unfinished(&self) -> Option<Unfinished> {
+        None
+    }
+    /// Tries to end such a restore.
+    fn settle(&self) -> Result<(), Unfinished> {
+        Ok(())
+    }
     /// The history of the incarnation in force.
     fn history(&self, path: &DatabasePath) -> Option<Arc<History>>;
     /// The history of one file that lived under a path.
@@ -103,6 +111,12 @@ impl Databases for Engine {
         step: &mut dyn FnMut(&'static str),
     ) -> Result<Vec<Change>, TurnError> {
         Engine::turn_back(self, name, target, limit, step)
+    }
+    fn unfinished(&self) -> Option<Unfinished> {
+        Engine::unfinished(self)
+    }
+    fn settle(&self) -> Result<(), Unfinished> {
+        Engine::settle(self)
     }
     fn history(&self, path: &DatabasePath) -> Option<Arc<History>> {
         Engine::history(self, path)

@@ -24,6 +24,7 @@ pub(super) fn engine(config: &Config, setup: &Setup) -> Settings {
         retention: Retention { keep: config.retention.keep.0, local_bytes: config.retention.local.0 },
         store: config.storage.url.as_ref().map(|url| url.directory().to_owned()),
         epoch: setup.identity.epoch,
+        app_user: app_user(config, setup),
         machine: setup.machine.clone(),
         wal_limit_bytes: WAL_LIMIT_BYTES,
     }
@@ -110,20 +111,17 @@ pub(super) fn checkpoints(config: &Config) -> Option<Rhythm> {
     Some(Rhythm { every, keep: usize::try_from(config.checkpoints.keep).unwrap_or(usize::MAX) })
 }
 
-/// The keys that differ and that only a restart can change; where a flag decides `listen`, nothing else does.
-pub(super) fn needs_restart(before: &Config, after: &Config, listen_by_flag: bool) -> Vec<String> {
+/// The keys that differ and that are read only when the node starts.
+pub(super) fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
     let keys = [
         ("name", before.name != after.name),
-        ("listen", !listen_by_flag && before.listen != after.listen),
+        ("listen", before.listen != after.listen),
         ("storage", before.storage != after.storage),
         ("retention", before.retention != after.retention),
         ("databases", before.databases != after.databases),
         ("lease", before.lease != after.lease),
     ];
-    keys.into_iter()
-        .filter(|(_, differs)| *differs)
-        .map(|(key, _)| format!("`{key}` changes with the next start of the node"))
-        .collect()
+    keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }
 
 #[cfg(test)]
@@ -138,11 +136,9 @@ mod tests {
     fn what_only_a_restart_can_change_is_named() {
         let before = config(r#"{"name":"a","app":{"command":"x"}}"#);
         let live = config(r#"{"name":"a","app":{"command":"y"},"checkpoints":{"every":"1h"}}"#);
-        assert!(needs_restart(&before, &live, false).is_empty());
+        assert!(needs_restart(&before, &live).is_empty());
         let later = config(r#"{"name":"a","databases":[{"path":"data/b.db"}],"retention":{"keep":"1d"}}"#);
-        let told = needs_restart(&before, &later, false);
-        assert_eq!(told.len(), 2);
-        assert!(told[1].starts_with("`databases`"), "{told:?}");
+        assert_eq!(needs_restart(&before, &later), ["retention", "databases"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Everything on one screen, put together from the parts at the moment of asking.
 
+use super::actions::unfinished_issue;
 use super::keeper::SCAN_AT_MOST_EVERY;
 use super::{Core, lock};
 use crate::control::{
@@ -34,6 +35,11 @@ impl Core {
         let lease_component = lock(&self.parts).lease.clone();
         let mut issues = self.issues.all();
         issues.extend(infos.iter().filter_map(database_issue));
+        if let Some(open) = self.databases_at_once().and_then(|databases| databases.unfinished()) {
+            // What is said of a restore that was rolled back is not true yet.
+            issues.retain(|issue| issue.code != "restore_failed");
+            issues.push(unfinished_issue(&open));
+        }
         let has_app = config.as_ref().is_some_and(|config| config.app.is_some());
         let has_store = config.as_ref().is_some_and(|config| config.storage.url.is_some());
         Status {

@@ -2,10 +2,11 @@
 
 mod fake;
 
+use crate::config::Overrides;
 use crate::control::*;
 use base::{Disk, LocalDisk, Timestamp};
-use database::engine::TurnError;
-use fake::{config, node, path, with_app, world};
+use database::engine::{TurnError, Unfinished};
+use fake::{config, node, node_with, path, with_app, world};
 use std::sync::mpsc::{channel, sync_channel};
 use std::time::Duration;
 
@@ -100,7 +101,7 @@ fn a_restore_stops_the_app_around_it() {
 
     let dry = RestoreRequest { target: Target::Checkpoint(id("a")), dry_run: true };
     assert_eq!(node.restore(dry).unwrap().databases[0].change, "turned_back");
-    assert_eq!(world.done(), ["validate"]);
+    assert_eq!(world.done(), ["seal", "validate"], "it says what a restore would do to the last commit");
 
     let restored = node.restore(to(Target::Checkpoint(id("a")))).unwrap();
     assert_eq!(world.done(), ["validate", "stop app", "turn back to a", "start ./app"]);
@@ -169,9 +170,56 @@ fn a_second_restore_is_refused_while_one_runs_and_so_is_a_checkpoint() {
         leave.send(()).unwrap();
         first.join().unwrap().unwrap();
         assert!(matches!(second, Err(RestoreError::Running)), "{second:?}");
-        assert!(matches!(checkpoint, Err(CheckpointError::NoCut { .. })), "{checkpoint:?}");
+        assert!(matches!(checkpoint, Err(CheckpointError::Restoring)), "{checkpoint:?}");
         assert!(matches!(stop, Err(ActionError::NotNow(_))), "{stop:?}");
     });
+    node.drain("the test is over");
+}
+
+// semantics: unfinished-waits
+#[test]
+fn nothing_goes_on_before_a_restore_that_failed_half_way_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    let open = |disk_full| Unfinished { name: "a".into(), reason: "no space".into(), disk_full };
+    *world.open.lock().unwrap() = Some(open(false));
+    node.configure(with_app()).unwrap();
+    assert_eq!(world.done(), ["start databases"], "as after a restart: the app waits");
+    let events = node.events();
+    *world.open.lock().unwrap() = None;
+    world.clock.pass(Duration::from_secs(5));
+    node.core.alarm.ring();
+    for _ in 0..1000 {
+        if world.app_state() == app::AppState::Running {
+            break;
+        }
+        let _ = events.recv_timeout(Duration::from_millis(5));
+    }
+    assert_eq!(world.done(), ["start ./app"], "and starts by itself when it has ended");
+
+    node.checkpoint(Some(id("a")), None).unwrap();
+    let (sent, after) = (world.clone(), open(true));
+    *world.turn.lock().unwrap() = Box::new(move || {
+        *sent.open.lock().unwrap() = Some(after.clone());
+        Err(after.clone().into())
+    });
+    let restore = || node.restore(to(Target::Checkpoint(id("a"))));
+    for refused in [restore(), restore()] {
+        assert!(matches!(refused, Err(RestoreError::Unfinished { disk_full: true, .. })), "{refused:?}");
+    }
+    let checkpoint = node.checkpoint(Some(id("b")), None);
+    assert!(matches!(checkpoint, Err(CheckpointError::Unfinished { disk_full: true, .. })), "{checkpoint:?}");
+    for action in [AppAction::Start, AppAction::Restart] {
+        let refused = node.app(action);
+        assert!(matches!(refused, Err(ActionError::Unfinished { disk_full: true, .. })), "{refused:?}");
+    }
+    assert_eq!(codes(&node.status()), ["restore_unfinished"]);
+    *world.open.lock().unwrap() = None;
+    assert_eq!(codes(&node.status()), ["restore_failed"], "rolled back, as any that failed");
+    assert_eq!(world.app_state(), app::AppState::Stopped);
+    node.app(AppAction::Start).unwrap();
+    assert_eq!(world.app_state(), app::AppState::Running);
     node.drain("the test is over");
 }
 
@@ -289,6 +337,34 @@ fn a_change_of_the_app_is_made_at_once_and_the_rest_is_named() {
     world.done();
     let later = node.reconfigure(config(r#"{"name":"other","app":{"command":["./new"]}}"#)).unwrap();
     assert_eq!(world.done(), ["stop app", "start ./new"]);
-    assert_eq!(later.len(), 1);
+    assert_eq!(later.after_restart.len(), 1);
+    node.drain("the test is over");
+}
+
+#[test]
+fn flags_lie_over_every_configuration_and_are_not_saved_with_a_posted_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let flags = Overrides {
+        listen: Some("127.0.0.9:81".to_owned()),
+        store: None,
+        command: vec!["./from-flags".to_owned()],
+    };
+    let node = node_with(&dir, &world, flags);
+    node.configure(with_app()).unwrap();
+    assert_eq!(world.done(), ["start databases", "start ./from-flags"]);
+    let saved = LocalDisk.open(&dir.path().join("tmp/config.json"), base::Open::Read).unwrap();
+    let mut bytes = vec![0; saved.len().unwrap() as usize];
+    saved.read_exact_at(&mut bytes, 0).unwrap();
+    assert!(!String::from_utf8(bytes).unwrap().contains("listen"));
+    assert_eq!(node.config().unwrap().listen.0.to_string(), "127.0.0.9:81");
+
+    let posted =
+        r#"{"name":"notes","listen":"127.0.0.1:82","retention":{"keep":"1d"},"app":{"command":["./other"]}}"#;
+    let changed = node.reconfigure(config(posted)).unwrap();
+    assert_eq!(changed.after_restart, ["retention"]);
+    assert_eq!(changed.kept_by_flags, ["listen", "app.command"]);
+    assert!(world.done().is_empty(), "the app runs on as the flags say");
+    assert_eq!(node.config().unwrap().listen.0.to_string(), "127.0.0.9:81");
     node.drain("the test is over");
 }

@@ -24,6 +24,7 @@ pub fn bulk(plan: &Plan) {
             store: None,
             epoch: Epoch(1),
             wal_limit_bytes: 1 << 40,
+            app_user: None,
             machine: Machine::real(),
         };
         std::fs::create_dir_all(home.join("data")).unwrap();
@@ -71,21 +72,21 @@ pub fn latency(_: &Plan) {
     conn.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; CREATE TABLE t(x)").unwrap();
     node.until_followed();
     let level0 = home.join("data/database.sqlite-litestream/ltx/0");
-    let newest = || {
-        let names = std::fs::read_dir(&level0)
-            .unwrap()
-            .flatten()
-            .filter_map(|entry| entry.file_name().into_string().ok());
-        names.filter(|name| name.ends_with(".ltx")).max()
+    let last = || {
+        let names = std::fs::read_dir(&level0).unwrap().flatten();
+        let txids =
+            names.filter_map(|entry| u64::from_str_radix(entry.file_name().to_str()?.get(..16)?, 16).ok());
+        txids.max().unwrap_or(0)
     };
     let mut times = Vec::new();
-    for pause_ms in [0u64, 30].into_iter().cycle().take(300) {
+    for pause_ms in [0u64, 30, 600].into_iter().cycle().take(300) {
         std::thread::sleep(Duration::from_millis(pause_ms));
-        let before = newest();
+        let next = last() + 1;
+        let sealed = level0.join(format!("{next:016x}-{next:016x}.ltx"));
         conn.execute("INSERT INTO t VALUES(randomblob(100))", []).unwrap();
         let started = Instant::now();
-        while newest() == before && started.elapsed() < Duration::from_secs(5) {
-            std::hint::spin_loop();
+        while !sealed.exists() && started.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_micros(50));
         }
         times.push(ms(started.elapsed()));
     }

@@ -85,10 +85,13 @@ fn refused(error: &LoadError, from: &str) -> Failure {
 }
 
 fn invalid(problems: &Problems, from: &str) -> Failure {
-    let hints: Vec<&str> = problems.0.iter().map(|problem| problem.hint.as_str()).collect();
-    let causes: Vec<String> = problems.0.iter().map(ToString::to_string).collect();
     let what = format!("{from} holds no valid configuration");
-    Failure::new(Exit::Configuration, what, causes.join("\n"), hints.join("\n"))
+    if let [one] = problems.0.as_slice() {
+        return Failure::new(Exit::Configuration, what, one, &one.hint);
+    }
+    let causes: Vec<String> = problems.0.iter().map(|one| format!("{one} ({})", one.hint)).collect();
+    let hint = "mend what is listed; `stead config example` shows every key";
+    Failure::new(Exit::Configuration, what, causes.join("\n"), hint)
 }
 
 /// Keeps an unusable `tmp/config.json` under another name, for whoever mends it.

@@ -3,12 +3,15 @@
 //! The configuration may come after the first lines, so both form and level can be changed while the node runs.
 //! `RUST_LOG`, where it is set, wins over the level.
 
+use line::Line;
 use node::config::{Log, LogFormat, LogLevel};
 use std::io::IsTerminal;
 use tracing::Subscriber;
 use tracing_subscriber::layer::{Layer, Layered, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::{EnvFilter, reload};
+
+mod line;
 
 /// A filter of its own, not one around the lines: the library cannot exchange those.
 type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
@@ -59,7 +62,7 @@ fn lines(log: &Log) -> Lines {
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
         LogFormat::Text => {
             let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            layer.with_ansi(colours).boxed()
+            layer.with_ansi(colours).event_format(Line).boxed()
         }
     }
 }

@@ -5,6 +5,7 @@
 //! | [`seed`] | every line of the specification that needs no mount and no S3, a test each |
 //! | [`seed_script`] | the specification's own commands, run by bash and curl |
 //! | [`bad_input`] | damaged files, full disks, processes in the way |
+//! | [`operation`] | commands and their exit codes, events, moments in time, the log |
 //!
 //! Each node has a home of its own and an address of its own in 127.0.0.0/8, so that all listen on port 8080 and run
 //! side by side. Tests that mount a file system or make a network namespace need root.
@@ -15,6 +16,7 @@
 )]
 
 mod bad_input;
+mod operation;
 mod seed;
 mod seed_script;
 mod support;

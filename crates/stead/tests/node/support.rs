@@ -3,11 +3,13 @@
 //! Waiting is for a state, with a deadline, never for a time. Whatever a test starts ends with it, by its pid.
 
 mod database;
+mod events;
 mod http;
 mod process;
 mod tmpfs;
 
 pub use database::{Db, count, integrity, sqlite3};
+pub use events::Events;
 pub use http::{Answer, request, request_with};
 pub use process::{Held, alive, children, signal};
 pub use tmpfs::Tmpfs;
@@ -72,6 +74,10 @@ impl Home {
     /// Where a node of this home listens.
     pub fn address(&self) -> String {
         self.address.to_string()
+    }
+
+    pub fn socket_address(&self) -> SocketAddr {
+        self.address
     }
 
     /// A path beside the home.

@@ -1,6 +1,6 @@
 //! A node without an engine and without a supervisor: both write what they are told into one journal.
 
-use crate::config::{Config, Log};
+use crate::config::{Config, Log, Overrides};
 use crate::home::Home;
 use crate::node::parts::{App, Databases};
 use crate::node::{Node, Setup};
@@ -8,7 +8,7 @@ use app::{AppState, AppStatus, LogLine, RestartPolicy, Spec};
 use base::{Checksum, Clock, DatabasePath, Incarnation, LocalDisk, Position, Timestamp, Txid};
 use database::Machine;
 use database::engine::{
-    Change, ChangeKind, Check, CheckError, Cut, CutError, DatabaseInfo, HistoryProblem, TurnError,
+    Change, ChangeKind, Check, CheckError, Cut, CutError, DatabaseInfo, HistoryProblem, TurnError, Unfinished,
 };
 use database::history::{History, HistoryError};
 use database::ledger::{Ledger, Vector};
@@ -52,6 +52,8 @@ pub struct World {
     pub turn: Mutex<Turn>,
     /// TXIDs that are no longer in the history.
     pub lost: Mutex<Vec<u64>>,
+    /// The restore that is neither done nor rolled back.
+    pub open: Mutex<Option<Unfinished>>,
     /// Why the databases do not start.
     pub broken: Mutex<Option<String>>,
     status: Mutex<AppStatus>,
@@ -98,7 +100,14 @@ impl FakeDatabases {
             Some(to) if self.0.lost.lock().unwrap().contains(&to.txid.0) => {
                 Err(HistoryProblem { path: path(), reason: format!("TXID {} is gone", to.txid) })
             }
-            _ => Ok(vec![Change { path: path(), kind: ChangeKind::TurnedBack, from: None, to, pages: 1 }]),
+            _ => Ok(vec![Change {
+                path: path(),
+                kind: ChangeKind::TurnedBack,
+                from: None,
+                to,
+                pages: 1,
+                aside: None,
+            }]),
         }
     }
 }
@@ -132,6 +141,12 @@ impl Databases for FakeDatabases {
         step("apply");
         self.0.clock.pass(Duration::from_millis(5));
         Ok(self.change(target).unwrap())
+    }
+    fn unfinished(&self) -> Option<Unfinished> {
+        self.0.open.lock().unwrap().clone()
+    }
+    fn settle(&self) -> Result<(), Unfinished> {
+        self.unfinished().map_or(Ok(()), Err)
     }
     fn history(&self, _: &DatabasePath) -> Option<Arc<History>> {
         None
@@ -183,6 +198,7 @@ pub fn world(dir: &tempfile::TempDir) -> Arc<World> {
         txid: Mutex::new(1),
         turn: Mutex::new(Box::new(|| Ok(()))),
         lost: Mutex::default(),
+        open: Mutex::default(),
         broken: Mutex::default(),
         status: Mutex::default(),
     })
@@ -190,6 +206,11 @@ pub fn world(dir: &tempfile::TempDir) -> Arc<World> {
 
 /// A node that waits for its configuration.
 pub fn node(dir: &tempfile::TempDir, world: &Arc<World>) -> Node {
+    node_with(dir, world, Overrides::default())
+}
+
+/// The same, started with flags.
+pub fn node_with(dir: &tempfile::TempDir, world: &Arc<World>, flags: Overrides) -> Node {
     let machine = Machine { clock: world.clock.clone(), ..Machine::real() };
     let home = Home::open(Arc::new(LocalDisk), dir.path()).unwrap();
     let identity = home.identity(&*machine.random, world.clock.now()).unwrap();
@@ -211,7 +232,8 @@ pub fn node(dir: &tempfile::TempDir, world: &Arc<World>) -> Node {
         }),
         api_url: "http://127.0.0.1:8080".to_owned(),
         logging: Box::new(|_: &Log| {}),
-        listening: None,
+        listening: ([127, 0, 0, 1], 8080).into(),
+        flags,
         app_user: None,
         app_umask: None,
     })

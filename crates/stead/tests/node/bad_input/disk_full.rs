@@ -129,6 +129,71 @@ fn a_disk_full_during_a_restore_leaves_everything_as_it_was() {
     assert_eq!(count(&home.path(DATABASE)), 20);
 }
 
+/// A restore of two databases, all of whose pages changed, with so much room; whether it was stopped half-way.
+fn restore_with_room_for(kibibytes: usize) -> bool {
+    let small = Tmpfs::new(48);
+    let home = Home::at(&small.root().join("home"));
+    let node = Node::configured(&home, &with_app());
+    let dbs = [DATABASE, "data/second.db"].map(|name| (name, home.db(name)));
+    for (name, db) in &dbs {
+        db.0.execute_batch("BEGIN").unwrap();
+        for _ in 0..10 {
+            db.try_blob(200_000).unwrap();
+        }
+        db.0.execute_batch("COMMIT").unwrap();
+        node.until_sealed(name);
+    }
+    node.checkpoint("first");
+    for (name, db) in &dbs {
+        db.0.execute_batch("UPDATE t SET x = randomblob(200000); INSERT INTO t VALUES(1)").unwrap();
+        node.until_sealed(name);
+        db.0.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    }
+    small.fill(kibibytes << 10);
+
+    let answer = node.post("/restore", &json!({ "id": "first" }));
+    let unfinished = issue(&node.status(), "restore_unfinished").is_some();
+    if answer.status != 200 {
+        answer.refused(507, "disk_full");
+    }
+    if unfinished {
+        for (path, body) in [
+            ("/app", json!({ "action": "start" })),
+            ("/checkpoint", json!({ "id": "mixed" })),
+            ("/restore", json!({ "id": "first" })),
+        ] {
+            node.post(path, &body).refused(507, "disk_full");
+        }
+        assert!(node.status()["process"]["pid"].is_null());
+    }
+    small.empty();
+    node.until("it ends", |status| issue(status, "restore_unfinished").is_none());
+    let rows = dbs.each_ref().map(|(_, db)| db.rows());
+    assert!(rows == [10, 10] || rows == [11, 11], "{rows:?} with {kibibytes} KiB left");
+    node.post("/app", &json!({ "action": "start" })).ok();
+    node.until_app();
+    for (_, db) in &dbs {
+        db.insert_rows(3);
+    }
+    node.kill();
+    let node = Node::start(&home);
+    for ((name, db), before) in dbs.iter().zip(rows) {
+        node.until_sealed(name);
+        assert_eq!(db.rows(), before + 3, "what was written since stays");
+        node.verify(name);
+    }
+    node.restore("first");
+    assert_eq!(dbs.each_ref().map(|(_, db)| db.rows()), [10, 10]);
+    unfinished
+}
+
+// semantics: unfinished-waits, disk-full
+#[test]
+fn a_restore_that_a_full_disk_stops_half_way_keeps_the_app_waiting_and_ends_by_itself() {
+    let unfinished = [1500, 4500, 6500].into_iter().filter(|room| restore_with_room_for(*room)).count();
+    assert!(unfinished > 0, "no restore was stopped half-way");
+}
+
 #[test]
 fn a_disk_full_under_the_application_is_the_applications_error_and_heals() {
     let small = Tmpfs::new(24);

@@ -3,6 +3,7 @@
 use super::{DATABASE, config, with_app};
 use crate::support::{Home, Node, count, database, integrity, issue, sqlite3};
 use serde_json::json;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// A database of a few pages, as one file.
@@ -297,4 +298,34 @@ fn databases_of_every_page_size_and_mode_are_followed() {
             node.verify(name);
         }
     }
+}
+
+// semantics: nothing-overwritten, owner-stays
+#[test]
+fn what_lies_where_a_database_comes_back_is_kept_and_the_app_can_write_what_came_back() {
+    let home = Home::new();
+    let mut config = with_app();
+    config["app"]["user"] = json!("1234:4321");
+    let node = Node::configured(&home, &config);
+    home.db(DATABASE).insert_rows(2);
+    node.until_sealed(DATABASE);
+    node.checkpoint("good");
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(home.path(&format!("{DATABASE}{suffix}")));
+    }
+    node.until("gone", |status| database(status, DATABASE)["mode"] == "missing");
+    home.write(DATABASE, "PRECIOUS".repeat(40));
+    node.until_issue("not_a_database");
+
+    let restored = node.restore("good");
+    let aside = format!("{DATABASE}.stead-aside");
+    let change = restored["databases"].as_array().unwrap().iter().find(|change| change["path"] == DATABASE);
+    assert_eq!(change.unwrap()["aside"], aside.as_str(), "{restored:#}");
+    assert_eq!(home.read(&aside), "PRECIOUS".repeat(40));
+    assert_eq!(count(&home.path(DATABASE)), 2);
+    for suffix in ["", "-wal", "-shm"] {
+        let at = std::fs::metadata(home.path(&format!("{DATABASE}{suffix}"))).unwrap();
+        assert_eq!((at.uid(), at.gid()), (1234, 4321), "{DATABASE}{suffix}");
+    }
+    node.until_well();
 }

@@ -21,6 +21,21 @@ fn a_second_node_on_one_home_exits_75_and_names_the_first() {
 }
 
 #[test]
+fn a_home_that_a_killed_node_lets_go_late_is_waited_for() {
+    let home = Home::new();
+    home.write(".stead/lock", "");
+    // What is left of a killed node while its last thread waits for the disk.
+    let held = std::fs::File::open(home.path(".stead/lock")).unwrap();
+    held.lock().unwrap();
+    let mut node = Node::spawn(&home, &[]);
+    let began = std::time::Instant::now();
+    until("the node has met the lock", || (began.elapsed().as_millis() > 300).then_some(()));
+    assert_eq!(node.ended(), None, "{}", node.stderr());
+    drop(held);
+    until("the node answers", || node.try_get("/"));
+}
+
+#[test]
 fn a_taken_address_ends_the_start_and_leaves_the_other_alone() {
     let (one, two) = (Home::new(), Home::new());
     let node = Node::configured(&one, &config());

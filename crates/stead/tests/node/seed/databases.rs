@@ -200,6 +200,7 @@ fn a_store_that_is_away_is_not_taken_for_an_empty_one() {
     home.db(DATABASE).insert_rows(7);
     node.configure(&config);
     node.until_stored(DATABASE);
+    until("the app looked", || home.exists("seen").then_some(()));
     assert_eq!(node.stop(), 0);
     std::fs::remove_dir_all(home.path("data")).unwrap();
     std::fs::remove_file(home.path("seen")).unwrap();

@@ -1,0 +1,171 @@
+//! Files that come or go in a turn: removed, brought back, or replaced by another incarnation.
+//!
+//! Only a file that history holds to its last transaction may go. Whatever else lies at the place of a database that
+//! comes back is moved aside, under a name that the change tells.
+
+use super::{Change, ChangeKind, HistoryProblem, TurnError, failed};
+use crate::engine::create::{BringBackError, There, aside_name, is_full};
+use crate::engine::discover::remove_if_there;
+use crate::engine::slot::{Slot, State};
+use crate::engine::{Entry, Shared};
+use crate::live::{ApplyError, Live};
+use base::{DatabasePath, Position, disk};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What belongs to a database beside its file.
+const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+impl Shared {
+    /// Removes the file, or puts another incarnation's in its place.
+    pub(super) fn swap(
+        &self,
+        slot: &Arc<Slot>,
+        state: &mut State,
+        change: &mut Change,
+    ) -> Result<(), TurnError> {
+        if matches!(change.kind, ChangeKind::Unchanged | ChangeKind::TurnedBack) {
+            return Ok(());
+        }
+        self.touch(&slot.path);
+        let disk = &*self.settings.machine.disk;
+        let live = match std::mem::replace(state, State::Waiting) {
+            State::Live(live) => Some(live),
+            State::Waiting => None,
+        };
+        let unknown = self.is_unknown(slot, live.as_deref());
+        if let Some(mut live) = live {
+            live.unlock();
+            let place = live.place().clone();
+            drop(live);
+            place.forget(disk);
+        }
+        change.aside = None;
+        if unknown {
+            change.aside = Some(self.move_aside(slot).map_err(|error| io_failed(&slot.path, &error))?);
+        }
+        if change.from.is_some() {
+            self.ledger.record_deleted(&slot.path)?;
+        }
+        if let Some(to) = change.to {
+            let there = if change.from.is_some() && !unknown { There::Sealed } else { There::Nothing };
+            return self.swap_in(slot, state, to, there);
+        }
+        let removed = remove_all(disk, &slot.file).and_then(|()| self.sync_parent(&slot.file));
+        removed.map_err(|error| io_failed(&slot.path, &error))?;
+        slot.show_waiting("missing", None);
+        if slot.named {
+            self.create_if_missing(&slot.path, self.schema_of(&slot.path).as_deref()).map_err(|error| {
+                let disk_full =
+                    matches!(&error, crate::engine::StartError::Path { source, .. } if is_full(source));
+                TurnError::Failed { reason: error.to_string(), disk_full }
+            })?;
+            slot.show_waiting("empty", None);
+        }
+        Ok(())
+    }
+
+    /// Brings a database back as it was, and follows it. Where that fails, the file is gone again: history has it.
+    fn swap_in(
+        &self,
+        slot: &Arc<Slot>,
+        state: &mut State,
+        to: Position,
+        there: There,
+    ) -> Result<(), TurnError> {
+        let disk = &*self.settings.machine.disk;
+        if there == There::Nothing {
+            // An empty file, if there is one; whatever had something in it was moved.
+            let removed = remove_all(disk, &slot.file);
+            removed.map_err(|error| io_failed(&slot.path, &error))?;
+        }
+        let back = self.bring_back(&slot.path, to.incarnation, Some(to.txid), there);
+        let back = back.map_err(|error| not_brought_back(&slot.path, error))?;
+        let done = (|| {
+            self.ledger.record_returned(&slot.path, to.incarnation)?;
+            self.join(slot, state);
+            let State::Live(live) = state else {
+                let why = slot.info().trouble.map(|trouble| trouble.message).unwrap_or_default();
+                let reason = format!("{}: it was written but could not be joined: {why}", slot.path);
+                return Err(TurnError::Failed { reason, disk_full: false });
+            };
+            live.seal_difference().map_err(|error| failed(&slot.path, &ApplyError::Seal(error)))?;
+            let (found, wanted) = (live.sums().rolling(), back.map_or(to.checksum, |back| back.checksum));
+            if found != wanted {
+                return Err(failed(&slot.path, &ApplyError::Checksum { found, wanted }));
+            }
+            // Nobody writes before the turn is over.
+            live.lock().map_err(|error| failed(&slot.path, &error))?;
+            slot.show_live(&*live);
+            Ok(())
+        })();
+        if done.is_err() && matches!(state, State::Waiting) {
+            if let Err(error) = remove_all(disk, &slot.file) {
+                tracing::warn!(path = %slot.path, %error, "a half-restored file stays");
+            }
+            slot.show_waiting("missing", None);
+        }
+        done
+    }
+
+    /// Whether what lies in the place of a database is nothing that history holds.
+    pub(super) fn is_unknown(&self, slot: &Slot, live: Option<&Live>) -> bool {
+        let disk = &*self.settings.machine.disk;
+        let Ok(there) = disk.metadata(&slot.file) else { return false };
+        match live {
+            Some(live) => (there.device, there.inode) != (live.device(), live.inode()),
+            None => {
+                let holds = |suffix: &str| {
+                    disk.metadata(&disk::sibling(&slot.file, suffix)).is_ok_and(|at| at.len > 0)
+                };
+                there.is_dir || there.len > 0 || holds("-wal") || holds("-journal")
+            }
+        }
+    }
+
+    /// Moves what lies in the place of a database out of the way, with what SQLite may keep beside it.
+    fn move_aside(&self, slot: &Slot) -> io::Result<PathBuf> {
+        let disk = &*self.settings.machine.disk;
+        let to = aside_name(disk, &slot.file);
+        disk.rename_new(&slot.file, &to)?;
+        self.moved_aside(slot.file.clone(), to.clone());
+        for suffix in BESIDE {
+            let (from, to) = (disk::sibling(&slot.file, suffix), disk::sibling(&to, suffix));
+            match disk.rename_new(&from, &to) {
+                Ok(()) => self.moved_aside(from, to),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.sync_parent(&slot.file)?;
+        let message =
+            format!("what lay in its place is no database that history holds: moved to {}", to.display());
+        self.tell(&slot.path, "moved_aside", message);
+        Ok(to)
+    }
+
+    fn schema_of(&self, path: &DatabasePath) -> Option<PathBuf> {
+        self.settings.entries.iter().find_map(|entry| match entry {
+            Entry::File { path: named, schema } if named == path => schema.as_deref().map(Path::to_owned),
+            _ => None,
+        })
+    }
+}
+
+fn remove_all(disk: &dyn base::Disk, file: &Path) -> io::Result<()> {
+    remove_if_there(disk, file)?;
+    BESIDE.iter().try_for_each(|suffix| remove_if_there(disk, &disk::sibling(file, suffix)))
+}
+
+fn io_failed(path: &DatabasePath, error: &io::Error) -> TurnError {
+    TurnError::Failed { disk_full: is_full(error), reason: format!("{path}: {error}") }
+}
+
+fn not_brought_back(path: &DatabasePath, error: BringBackError) -> TurnError {
+    let BringBackError { reason, disk_full, damaged } = error;
+    if damaged {
+        return HistoryProblem { path: path.clone(), reason }.into();
+    }
+    TurnError::Failed { reason: format!("{path}: {reason}"), disk_full }
+}

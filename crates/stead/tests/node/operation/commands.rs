@@ -1,0 +1,181 @@
+//! Commands as people and scripts use them: what they say, and how they end.
+
+use super::{DATABASE, config, with_app};
+use crate::support::{Held, Home, Node, count};
+use serde_json::{Value, json};
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+fn stdout(out: &Output) -> String {
+    assert!(out.status.success(), "{out:?}");
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// The three lines of a failure, and its exit code.
+fn failure(out: &Output) -> ([String; 3], i32) {
+    let told = String::from_utf8_lossy(&out.stderr).into_owned();
+    let parts: Vec<_> = told.lines().filter_map(|line| line.split_once(": ")).collect();
+    let labels: Vec<&str> = parts.iter().map(|(label, _)| *label).collect();
+    assert_eq!(labels, ["error", "cause", "hint"], "{told}");
+    ([0, 1, 2].map(|n| parts[n].1.to_owned()), out.status.code().unwrap())
+}
+
+#[test]
+fn every_refused_command_says_what_why_and_what_to_do() {
+    let home = Home::new();
+    let node = Node::configured(&home, &config());
+    home.db(DATABASE).insert_rows(1);
+    node.checkpoint("taken");
+    home.write("there", "x");
+    let there = home.path("there").display().to_string();
+    let new = home.path("new").display().to_string();
+    for (words, what, why, code) in [
+        ("checkpoint create taken", "no checkpoint was made", "`taken` exists", 1),
+        ("checkpoint create ../x", "no checkpoint was made", "is no checkpoint id", 2),
+        ("checkpoint show none", "`none` cannot be shown", "there is no checkpoint", 1),
+        ("checkpoint show ../../config", "cannot be shown", "is no checkpoint id", 2),
+        ("checkpoint remove none", "`none` was not removed", "there is no checkpoint", 1),
+        ("checkpoint export none NEW", "`none` was not exported", "there is no checkpoint", 1),
+        ("checkpoint export taken THERE", "cannot be written", "ot a directory", 71),
+        ("restore none", "nothing was restored", "there is no checkpoint", 1),
+        ("restore --undo", "nothing was restored", "nothing to undo", 1),
+        ("restore --time 10d", "nothing was restored", "reaches back", 1),
+        ("restore --time soon", "`soon` is no time", "RFC 3339", 2),
+        ("db verify data/none.db", "`data/none.db` was not verified", "there is no database", 1),
+        ("db verify ../none.db", "was not verified", "not a path inside", 2),
+        ("db log data/none.db", "cannot be listed", "there is no database", 1),
+        ("db export data/none.db NEW", "was not exported", "there is no database", 1),
+        ("db export data/database.sqlite THERE", "exists", "nothing is overwritten", 71),
+        ("db export data/database.sqlite NEW --txid 999", "was not exported", "no such moment", 1),
+        ("db restore data/none.db -o NEW", "no history of data/none.db", "does not exist", 71),
+        ("db restore data/database.sqlite -o NEW --txid 999", "was not written", "TXID 999", 1),
+        ("app start", "the app was not started", "no app is configured", 1),
+        ("config check none.yaml", "none.yaml cannot be read", "No such file", 71),
+        ("status --node foo://x", "no node's address", "plain http", 4),
+        ("db list --node https://x", "no node's address", "plain http", 2),
+    ] {
+        let words: Vec<&str> = words
+            .split(' ')
+            .map(|word| match word {
+                "NEW" => new.as_str(),
+                "THERE" => there.as_str(),
+                word => word,
+            })
+            .collect();
+        let ([told_what, told_why, _], told_code) = failure(&home.stead(&words));
+        assert!(told_what.contains(what), "{words:?}: {told_what}");
+        assert!(told_why.contains(why), "{words:?}: {told_why}");
+        assert_eq!(told_code, code, "{words:?}");
+    }
+    assert!(!home.exists("new"), "nothing is left behind");
+}
+
+#[test]
+fn without_a_node_a_command_says_where_it_looked() {
+    let home = Home::new();
+    for (words, code) in [(["db", "list"], 69), (["status", "--json"], 4)] {
+        let out = home.stead(&[&words[..], &["--node", &home.address()]].concat());
+        assert_eq!(out.status.code(), Some(code), "{out:?}");
+        assert!(String::from_utf8_lossy(&out.stderr).contains(&home.address()), "{out:?}");
+    }
+    let node = Node::configured(&home, &config());
+    let refused = home.stead(&["checkpoint", "show", "none", "--json"]);
+    let told: Value = serde_json::from_slice(&refused.stderr).unwrap();
+    assert_eq!(
+        (&told["error"]["code"], &told["error"]["exit_code"]),
+        (&json!("no_such_checkpoint"), &json!(1))
+    );
+    drop(node);
+}
+
+#[test]
+fn a_changed_configuration_is_told_in_one_sentence() {
+    let home = Home::new();
+    let node = Node::configured(&home, &with_app());
+    let file = home.write("new.yaml", "name: operation\nretention: { keep: 9d }\n");
+    let file = file.to_str().unwrap();
+    let told = stdout(&home.stead(&["config", "apply", file]));
+    assert_eq!(
+        told,
+        "the configuration is changed, but `storage` and `retention` are read only when the node starts: \
+         restart the node to use them\n"
+    );
+    assert_eq!(stdout(&home.stead(&["config", "apply", file])), "the configuration is changed\n");
+    let changed = node.request("PUT", "/config", r#"{"name":"operation"}"#).ok();
+    assert_eq!(changed, json!({ "changed": true, "after_restart": ["retention"], "kept_by_flags": [] }));
+    let shown: Value = serde_json::from_str(&stdout(&home.stead(&["config", "show", "--json"]))).unwrap();
+    assert_eq!(shown, node.get("/config").ok());
+    assert!(stdout(&home.stead(&["config", "show"])).contains("name: operation\n"));
+}
+
+#[test]
+fn flags_keep_their_keys_whatever_is_posted() {
+    let home = Home::new();
+    let node = Node::configured(&home, &config());
+    assert_eq!(node.get("/config").ok()["listen"], home.address());
+    assert_eq!(node.status()["issues"], json!([]));
+    let mut other = config();
+    other["listen"] = json!("127.0.0.1:9");
+    let changed = node.request("PUT", "/config", &other.to_string()).ok();
+    assert_eq!((&changed["after_restart"], &changed["kept_by_flags"]), (&json!([]), &json!(["listen"])));
+    assert_eq!(node.get("/config").ok()["listen"], home.address());
+}
+
+#[test]
+fn a_database_is_restored_without_a_node_by_its_name_in_the_home() {
+    let home = Home::new();
+    let node = Node::configured(&home, &config());
+    home.db(DATABASE).insert_rows(3);
+    node.until_sealed(DATABASE);
+    drop(node);
+    let out = home.beside("copy.sqlite");
+    // The working directory of the command is not the home.
+    stdout(&home.stead(&["db", "restore", DATABASE, "-o", out.to_str().unwrap()]));
+    assert_eq!(count(&out), 3);
+}
+
+#[test]
+fn figures_have_three_decimals_at_most() {
+    let home = Home::new();
+    let node = Node::configured(&home, &with_app());
+    home.db(DATABASE).insert_rows(1);
+    for answer in [
+        node.post("/checkpoint", &json!({ "id": "first" })),
+        node.post("/restore", &json!({ "id": "first" })),
+        node.get("/api/health/ready?verbose=1"),
+    ] {
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        let figures: Vec<&str> =
+            text.split("ms\":").skip(1).map(|rest| rest.split([',', '}']).next().unwrap()).collect();
+        assert!(!figures.is_empty(), "{text}");
+        for figure in figures {
+            let decimals = figure.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+            assert!(decimals <= 3, "{figure} in {text}");
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_during_a_restore_is_told_so_at_once() {
+    let home = Home::new();
+    let node = Node::configured(&home, &config());
+    home.db(DATABASE).insert_rows(1);
+    node.checkpoint("first");
+    let mut holder = Held::open(&home.path(DATABASE), "BEGIN IMMEDIATE; INSERT INTO t VALUES(9);");
+    std::thread::scope(|scope| {
+        let restoring = scope.spawn(|| node.post("/restore", &json!({ "id": "first" })));
+        let refused = crate::support::until("a checkpoint is refused", || {
+            let asked = Instant::now();
+            let answer = node.post("/checkpoint", &json!({}));
+            (answer.status != 200).then(|| (answer, asked.elapsed()))
+        });
+        let error = refused.0.refused(503, "restore_running");
+        assert!(error["message"].as_str().unwrap().contains("a restore is under way"), "{error:#}");
+        assert!(error["hint"].is_string() && refused.1 < Duration::from_secs(2), "{error:#} {:?}", refused.1);
+        let ([_, why, _], code) = failure(&home.stead(&["checkpoint", "create"]));
+        assert!(why.contains("a restore is under way") && code == 75, "{why} {code}");
+        holder.run("ROLLBACK;");
+        restoring.join().unwrap().ok();
+    });
+    node.checkpoint("second");
+}
