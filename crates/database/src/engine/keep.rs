@@ -2,8 +2,8 @@
 
 use super::Shared;
 use super::slot::{Slot, State, Trouble};
-use crate::history::History;
-use std::sync::PoisonError;
+use crate::history::{History, Retention, retention};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// The trouble of a history that needs more than its local limit for what checkpoints hold.
@@ -36,11 +36,12 @@ impl Shared {
             }
             if !thin_now {
                 soonest(thin_at);
-            } else if self.thin(&slot, &history) {
-                soonest(self.now() + THIN_EVERY);
             }
         }
         if thin_now {
+            if self.thin_all() {
+                soonest(self.now() + THIN_EVERY);
+            }
             self.tidy_ledger();
             self.remember_owners();
         }
@@ -118,40 +119,79 @@ impl Shared {
         }
     }
 
-    /// Merges and thins; whether more will be due.
-    fn thin(&self, slot: &Slot, history: &History) -> bool {
-        let Some(position) = slot.info().position else { return false };
+    /// Merges and thins every history within what it may have of the local limit; whether more will be due.
+    ///
+    /// What one cannot give up is asked of the others, the largest first. The limit is exceeded once none can give up
+    /// any more.
+    fn thin_all(&self) -> bool {
+        let found = self.slots().into_iter().filter_map(|slot| Some((slot.history()?, slot)));
+        let all: Vec<(Arc<History>, Arc<Slot>)> = found.collect();
+        let limit = self.settings.retention.local_bytes;
+        let used: Vec<u64> = all.iter().map(|(history, _)| history.local_bytes()).collect();
+        let shares = retention::shares(&used, limit);
+        let thinned = all.iter().zip(shares).map(|((history, slot), share)| self.thin(slot, history, share));
+        let mut thinned: Vec<Thinned> = thinned.collect();
+        let mut total: u64 = all.iter().map(|(history, _)| history.local_bytes()).sum();
+        let mut order: Vec<usize> = (0..all.len()).collect();
+        order.sort_by_key(|at| std::cmp::Reverse(used[*at]));
+        for at in order {
+            let (history, slot) = &all[at];
+            if total > limit && !thinned[at].stuck {
+                let own = history.local_bytes();
+                thinned[at] = self.thin(slot, history, own.saturating_sub(total - limit));
+                total = total.saturating_sub(own).saturating_add(history.local_bytes());
+            }
+        }
+        let over = total > limit && thinned.iter().all(|one| one.stuck);
+        all.iter().for_each(|(_, slot)| show_over_limit(slot, over));
+        thinned.iter().any(|one| one.more)
+    }
+
+    /// Merges and thins one history to so many bytes, as far as that goes.
+    fn thin(&self, slot: &Slot, history: &History, local_bytes: u64) -> Thinned {
+        let Some(position) = slot.info().position else { return Thinned { more: false, stuck: true } };
         let holds = match self.ledger.holds(&slot.path, position.incarnation) {
             Ok(holds) => holds,
             Err(error) => {
                 tracing::warn!(event = "history not thinned", path = %slot.path, %error);
-                return true;
+                return Thinned { more: true, stuck: false };
             }
         };
         let now = self.settings.machine.clock.now();
-        let plan = history.thin(now, &holds, &self.settings.retention);
-        let over = plan.over_limit;
-        slot.show(|info| {
-            let is_over = info.trouble.as_ref().is_some_and(|was| was.code == HISTORY_OVER_LIMIT);
-            if over && info.trouble.is_none() {
-                info.trouble = Some(Trouble {
-                    code: HISTORY_OVER_LIMIT,
-                    message: "its history needs more than retention.local although only what checkpoints hold is kept"
-                        .into(),
-                    hint: "remove checkpoints (stead checkpoint remove ID) or raise retention.local".into(),
-                });
-            } else if !over && is_over {
-                info.trouble = None;
-            }
-        });
+        let plan = history.thin(now, &holds, &Retention { local_bytes, ..self.settings.retention });
         match history.carry_out(&plan) {
-            Ok(_) => history.files().len() > 2,
+            Ok(_) => Thinned { more: history.files().len() > 2, stuck: plan.over_limit },
             Err(error) => {
                 tracing::warn!(event = "history not thinned", path = %slot.path, %error, "tried again later");
-                true
+                Thinned { more: true, stuck: false }
             }
         }
     }
+}
+
+/// What became of one history.
+struct Thinned {
+    /// There will be something to do later.
+    more: bool,
+    /// It has more than it may, and nothing that it could give up.
+    stuck: bool,
+}
+
+fn show_over_limit(slot: &Slot, over: bool) {
+    slot.show(|info| {
+        let is_over = info.trouble.as_ref().is_some_and(|was| was.code == HISTORY_OVER_LIMIT);
+        if over && info.trouble.is_none() {
+            info.trouble = Some(Trouble {
+                code: HISTORY_OVER_LIMIT,
+                message:
+                    "history needs more than retention.local although only what checkpoints hold is kept"
+                        .into(),
+                hint: "remove checkpoints (stead checkpoint remove ID) or raise retention.local".into(),
+            });
+        } else if !over && is_over {
+            info.trouble = None;
+        }
+    });
 }
 
 /// Shows what the store says now, unless something else is wrong; whether it failed before.

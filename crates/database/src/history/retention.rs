@@ -53,7 +53,7 @@ struct Step {
 pub struct Retention {
     /// How long moments can be restored that no checkpoint holds.
     pub keep: Duration,
-    /// The most bytes of history on this machine, per database.
+    /// The most bytes of history on this machine. A planner is given the share of one history; see [`shares`].
     pub local_bytes: u64,
 }
 
@@ -100,7 +100,46 @@ pub(super) fn merge_window(level: u8, at: Timestamp) -> Option<(i64, i64)> {
     Some((end, due))
 }
 
+/// What each history may have of the local limit, from what each uses: while there is room, its own and an even part
+/// of the rest; else the large ones are cut to one size and the small ones left alone.
+///
+/// The shares never add up to more than the limit.
+pub fn shares(used: &[u64], limit: u64) -> Vec<u64> {
+    let mut order: Vec<usize> = (0..used.len()).collect();
+    order.sort_by_key(|at| used[*at]);
+    let (mut left, mut shares) = (limit, vec![0; used.len()]);
+    for (done, at) in order.iter().enumerate() {
+        let even = left / (used.len() - done) as u64;
+        shares[*at] = used[*at].min(even);
+        left -= shares[*at];
+    }
+    let slack = left / used.len().max(1) as u64;
+    shares.iter().map(|share| share.saturating_add(slack)).collect()
+}
+
 /// Milliseconds, as times are counted here.
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_local_limit_is_shared_so_that_small_histories_lose_nothing() {
+        for (used, limit, shared) in [
+            (&[][..], 10, &[][..]),
+            (&[4], 10, &[10]),
+            (&[40], 10, &[10]),
+            (&[2, 4], 10, &[4, 6]),
+            (&[2, 100, 50], 30, &[2, 14, 14]),
+            (&[10, 10, 10], 0, &[0, 0, 0]),
+            (&[u64::MAX / 2, 1], u64::MAX, &[u64::MAX / 2 + u64::MAX / 4, u64::MAX / 4 + 1]),
+        ] {
+            let found = shares(used, limit);
+            assert_eq!(found, shared, "{used:?} of {limit}");
+            assert!(found.iter().sum::<u64>() <= limit);
+        }
+    }
 }

@@ -234,7 +234,8 @@ impl World {
     /// Lets time pass, and the engine do what is due.
     pub fn pass(&mut self, time: Duration) {
         let until = self.clock.boottime() + time;
-        for _ in 0..10_000 {
+        let steps = 10_000 + time.as_secs() * 1000;
+        for _ in 0..steps {
             if self.halted() {
                 return;
             }
@@ -250,7 +251,7 @@ impl World {
                 }
             }
         }
-        panic!("the engine never rests: 10,000 steps in {time:?}");
+        panic!("the engine never rests: {steps} steps in {time:?}");
     }
 
     /// Shows the engine the files that came and went.
