@@ -27,6 +27,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 mod configuration;
+mod heap;
 mod logging;
 
 /// Threads for the API's connections; requests that block have threads of their own.
@@ -48,6 +49,7 @@ enum End {
 
 /// Runs the node until it ends; the result is the process's exit code.
 pub fn run(args: &RunArgs) -> u8 {
+    heap::keep_small();
     let logging = Arc::new(Logging::start());
     let link = match Link::from_env() {
         Ok(link) => link.unwrap_or_else(Link::detached),

@@ -1,6 +1,7 @@
 //! A real node in a home of its own, and what it costs to start and to leave alone.
 
 use crate::{Plan, median, ms};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -117,16 +118,15 @@ pub fn resident_kib(node: &Node) -> Vec<u64> {
     node.pids().into_iter().map(|pid| status_field(pid, "VmRSS")).collect()
 }
 
-fn wakeups(pid: u32) -> u64 {
-    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
-    tasks
-        .flatten()
-        .map(|task| {
-            let text = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
-            let line = text.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap_or("x 0");
-            line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or(0)
-        })
-        .sum()
+/// How often each thread of a process has waited and come back.
+fn wakeups(pid: u32) -> BTreeMap<String, u64> {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return BTreeMap::new() };
+    let count = |task: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(task.path().join("status")).ok()?;
+        let line = text.lines().find(|line| line.starts_with("voluntary_ctxt_switches"))?;
+        Some((task.file_name().to_string_lossy().into_owned(), line.split_whitespace().nth(1)?.parse().ok()?))
+    };
+    tasks.flatten().filter_map(count).collect()
 }
 
 /// From `stead run` on an existing home to the app's first instruction.
@@ -166,11 +166,14 @@ pub fn idle(_: &Plan) {
     node.until_followed();
     std::thread::sleep(Duration::from_secs(8));
     let pids = node.pids();
-    let before: Vec<u64> = pids.iter().map(|pid| wakeups(*pid)).collect();
+    let before: Vec<BTreeMap<String, u64>> = pids.iter().map(|pid| wakeups(*pid)).collect();
     let started = Instant::now();
     std::thread::sleep(Duration::from_secs(20));
     for (pid, before) in pids.iter().zip(before) {
-        let rate = (wakeups(*pid) - before) as f64 / (ms(started.elapsed()) / 1000.0);
+        // A thread that has ended meanwhile has taken its few with it.
+        let since = |(thread, count): (String, u64)| count - before.get(&thread).copied().unwrap_or(0);
+        let woken: u64 = wakeups(*pid).into_iter().map(since).sum();
+        let rate = woken as f64 / (ms(started.elapsed()) / 1000.0);
         println!(
             "idle: pid {pid} wakes {rate:.2} times a second (bound 1), {} KiB resident",
             status_field(*pid, "VmRSS")
