@@ -435,9 +435,17 @@ impl Apps {
             return;
         }
         self.note(format!("vacuum {name}"));
-        if let Some(conn) = self.apps[which].connections.get(name)
-            && let Err(error) = conn.execute_batch("VACUUM")
-        {
+        let Some(conn) = self.apps[which].connections.get(name) else { return };
+        // Without WAL mode SQLite removes the journal and then cuts the file. A disk that keeps the cut and loses the
+        // removal leaves a journal without the pages that were cut off; only EXTRA syncs the directory in between.
+        let vacuum = || -> rusqlite::Result<()> {
+            let level: i64 = conn.query_row("PRAGMA synchronous", [], |row| row.get(0))?;
+            conn.execute_batch("PRAGMA synchronous=EXTRA")?;
+            let done = conn.execute_batch("VACUUM");
+            conn.execute_batch(&format!("PRAGMA synchronous={level}"))?;
+            done
+        };
+        if let Err(error) = vacuum() {
             self.failed("VACUUM", name, &error);
         }
     }

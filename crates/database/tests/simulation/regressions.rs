@@ -7,7 +7,7 @@ use crate::world::{Crash, World};
 use std::time::Duration;
 
 /// Worlds that once went wrong.
-const PINNED: [u64; 13] = [42, 49, 85, 116, 150, 264, 274, 278, 388, 720, 786, 798, 1716];
+const PINNED: [u64; 14] = [42, 49, 85, 116, 150, 264, 274, 278, 388, 720, 786, 798, 1716, 3884];
 
 #[test]
 fn worlds_that_once_went_wrong_go_right() {
