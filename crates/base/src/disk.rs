@@ -38,6 +38,8 @@ pub struct Metadata {
     pub len: u64,
     /// A directory (symbolic links are followed).
     pub is_dir: bool,
+    /// A file with contents: no directory, pipe, socket or device.
+    pub is_file: bool,
     /// The file system; with the inode number it tells two files from two names of one.
     pub device: u64,
     /// Inode number.
@@ -189,6 +191,11 @@ pub fn remove_dir_all(disk: &dyn Disk, path: &Path) -> io::Result<()> {
         if entry.is_dir { remove_dir_all(disk, &below)? } else { disk.remove_file(&below)? }
     }
     disk.remove_dir(path)
+}
+
+/// Whether an error says that the disk, or its owner's share of it, is full.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// The path with a suffix added to its last part.

@@ -18,6 +18,7 @@ mod incarnations;
 mod keep;
 mod owner;
 mod place;
+mod polled;
 mod schedule;
 mod settings;
 mod slot;
@@ -27,7 +28,7 @@ mod watch;
 pub use check::{Check, CheckError};
 pub use cut::{Cut, CutError};
 pub use keep::HISTORY_OVER_LIMIT;
-pub use settings::{Entry, Notice, Notify, Settings, StartError};
+pub use settings::{CHECKPOINT_FRAMES, Entry, Notice, Notify, Settings, StartError};
 pub use slot::{DatabaseInfo, Trouble};
 pub use turn::{Change, ChangeKind, HistoryProblem, TurnError, Unfinished};
 
@@ -51,6 +52,8 @@ const WORKERS: usize = 4;
 const SETTLE: Duration = Duration::from_millis(20);
 /// Vectors are noted at most this often, however eager the seals are.
 const VECTOR_EVERY: Duration = Duration::from_secs(1);
+/// A quick look is taken without waking another thread where nothing else is due for so long.
+const ALONE_FOR: Duration = Duration::from_millis(20);
 /// What the name of a file is given that was moved out of the way of a database that came back.
 const ASIDE: &str = ".stead-aside";
 /// How soon a database that could not be looked at is tried again.
@@ -72,6 +75,7 @@ struct Shared {
     schedule: Mutex<Schedule>,
     wake: Condvar,
     watch: Watch,
+    polled: Mutex<BTreeMap<PathBuf, polled::Polled>>,
     last_vector: Mutex<BTreeMap<DatabasePath, Position>>,
     turning: Mutex<()>,
     thin_at: Mutex<Duration>,
@@ -224,6 +228,7 @@ impl Shared {
             schedule: Mutex::default(),
             wake: Condvar::new(),
             watch,
+            polled: Mutex::default(),
             last_vector: Mutex::default(),
             turning: Mutex::default(),
             thin_at: Mutex::default(),
@@ -243,6 +248,7 @@ impl Shared {
         Limits {
             sync_interval: self.settings.sync_interval,
             wal_limit_bytes: self.settings.wal_limit_bytes,
+            checkpoint_frames: self.settings.checkpoint_frames,
             epoch: self.settings.epoch,
         }
     }
@@ -303,8 +309,10 @@ impl Shared {
                     queue = self.wake.wait_timeout(queue, time).unwrap_or_else(PoisonError::into_inner).0;
                 }
                 Next::Run(task) => {
-                    // Another thread takes over the waiting.
-                    self.wake.notify_one();
+                    if queue.due_within(self.now(), ALONE_FOR) || !self.is_quick(&task) {
+                        // Another thread takes over the waiting.
+                        self.wake.notify_one();
+                    }
                     drop(queue);
                     let again = self.run(&task);
                     queue = self.queue();
@@ -312,6 +320,15 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// Whether a task is done before it would matter that nobody waits for the next one. To wake a thread at each look
+    /// at a busy database would disturb who writes to it.
+    fn is_quick(&self, task: &Task) -> bool {
+        let Task::Look(path) = task else { return false };
+        self.slot(path).is_some_and(|slot| {
+            slot.try_lock().is_some_and(|state| matches!(&*state, State::Live(live) if live.looks_quickly()))
+        })
     }
 
     fn run(&self, task: &Task) -> Option<Duration> {
@@ -328,7 +345,10 @@ impl Shared {
 
     fn look(&self, slot: &Slot) -> Option<Duration> {
         let mut state = slot.lock();
-        let State::Live(live) = &mut *state else { return None };
+        let State::Live(live) = &mut *state else {
+            self.unpoll_directory(slot);
+            return None;
+        };
         let before = live.position().txid;
         let first = cookies::Before::of(live);
         if slot.take_stirred() {
@@ -340,6 +360,11 @@ impl Shared {
             Some(Wake::OnChange) => self.arm(slot, live),
             None => Some(self.now() + RETRY_AFTER),
         };
+        if live.writes_fast() || live.is_busy() && self.polls_directory(slot) {
+            self.poll_directory(slot);
+        } else {
+            self.unpoll_directory(slot);
+        }
         slot.show_live(live);
         self.note_cookie(slot, live, first);
         let interval = self.settings.sync_interval;

@@ -8,10 +8,11 @@
 //!          difference due ── page diff sealed ─▶ following
 //! ```
 //!
-//! Invariant: at every instant one of two connections holds a read transaction (`marks`), and everything up to where
-//! it began has been captured. While it does, the log cannot start over, or (where it began with everything in the
-//! database file) can start over exactly once and exactly there. So a change of salts is either that, and capture
-//! goes on at frame 1 of the new log, or a break, answered by a page diff, never by a full copy.
+//! Invariant: one of two connections holds a read transaction (`marks`), and everything up to where it began has been
+//! captured. While it does, the log cannot start over, or (where it began with everything in the database file) can
+//! start over exactly once and exactly there. So a change of salts is either that, and capture goes on at frame 1 of
+//! the new log, or a break, answered by a page diff, never by a full copy. Only between two looks may there be no mark,
+//! for a moment (`loose`): what happened meanwhile is read and counted before one is taken again, or compared.
 //!
 //! Nothing here waits or sleeps: [`Live::service`] looks, acts and says when to look again.
 
@@ -20,6 +21,7 @@ mod capture;
 mod forward;
 mod identity;
 mod join;
+mod loose;
 mod marks;
 mod rotate;
 mod scan;
@@ -42,6 +44,7 @@ use crate::tail::Tail;
 use crate::wal::WalPosition;
 use base::{Epoch, Position, Txid};
 use capture::Log;
+use loose::Loose;
 use marks::Marks;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +56,8 @@ pub struct Limits {
     pub sync_interval: Duration,
     /// The log is let go under a lock when it is longer than this and its writer never pauses.
     pub wal_limit_bytes: u64,
+    /// How many frames the application's own WAL checkpoint usually finds in the log.
+    pub checkpoint_frames: u32,
     /// The right to write, recorded in each file.
     pub epoch: Epoch,
 }
@@ -63,7 +68,7 @@ const ROTATE_BYTES: u64 = 4 << 20;
 const TAIL_BYTES_MAX: u64 = 64 << 20;
 /// A database is idle when nothing was committed for this long; then its log is let go and it is only watched.
 const IDLE_AFTER: Duration = Duration::from_secs(2);
-/// How often a busy database is looked at.
+/// How often a busy database is looked at, at least.
 const LOOK_BUSY: Duration = Duration::from_millis(10);
 /// How often a busy database is looked at when each commit is to be sealed at once.
 const LOOK_EAGER: Duration = Duration::from_micros(500);
@@ -111,6 +116,7 @@ pub struct Live {
     dirty_since: Option<Duration>,
     /// Since when a checkpointer has waited for the mark where it is.
     passing_since: Option<Duration>,
+    loose: Loose,
     last_change: Duration,
     unsaved_pages: u64,
     /// How often in a row the log's index could not be read.
@@ -175,6 +181,12 @@ impl Live {
     ///
     /// One that a writer was changing as it died stays unreadable until somebody begins to read: SQLite then rebuilds it.
     pub fn index(&mut self) -> Option<WalIndex> {
+        // What keeps the mark from being taken is met again, and told, at the next look.
+        self.hold().ok()?;
+        self.peek()
+    }
+
+    fn peek(&mut self) -> Option<WalIndex> {
         let index = self.marks.held_mut().wal_index();
         if index.is_some() || self.locks.writer().is_some() {
             return index;
@@ -199,8 +211,20 @@ impl Live {
         self.device
     }
 
+    /// The next look will only read what is new in the log: nothing that could take long.
+    pub fn looks_quickly(&self) -> bool {
+        let eager = self.limits.sync_interval.is_zero();
+        let log = crate::wal::end_offset(self.log.at().frame, self.sums.page_size());
+        self.is_busy()
+            && !eager
+            && self.difference_due.is_none()
+            && log < ROTATE_BYTES
+            && self.tail_bytes() < TAIL_BYTES_MAX / 2
+    }
+
     /// Captures to this end of the log and seals; `false`: the log broke, a page diff is due.
     pub fn seal_to(&mut self, end: WalPosition) -> Result<bool, SealError> {
+        self.hold()?;
         if self.difference_due.is_some() || !self.follow(end)? {
             return Ok(false);
         }
@@ -231,19 +255,34 @@ impl Live {
             self.seal_difference()?;
             return Ok(Wake::At(now));
         }
-        let Some(index) = self.index() else { return self.unreadable(now) };
+        let Some(mut index) = self.peek() else { return self.unreadable(now) };
         self.unreadable = 0;
+        if self.marks.is_let_go() {
+            if let Some(wake) = self.look_loose(&index, now)? {
+                return Ok(wake);
+            }
+            let Some(now) = self.peek() else { return Ok(Wake::At(now + LOOK_AGAIN)) };
+            index = now;
+        }
+        if self.difference_due.is_some() {
+            return Ok(Wake::At(now));
+        }
         if !self.follow(index.end)? {
             return Ok(Wake::At(now));
         }
         self.note_changes(now);
-        self.let_checkpointer_pass(&index, now)?;
+        if self.let_checkpointer_pass(&index, now)? {
+            return Ok(Wake::At(now + LOOK_AGAIN));
+        }
         if self.marks.may_be_zero() && self.marks.at() != self.log.at() {
             self.advance()?;
         }
         let eager = self.limits.sync_interval.is_zero() && !self.tail.is_empty();
         if (eager || self.tail_bytes() > TAIL_BYTES_MAX) && now >= self.retry_at {
             self.seal_or_retry(now)?;
+        }
+        if self.let_writer_pass(&index, now)? {
+            return Ok(Wake::At(now + self.loose_look()));
         }
         self.keep_log_short(now)?;
         self.note_rest();
@@ -283,11 +322,20 @@ impl Live {
         sealed.map(|_| ())
     }
 
+    /// Something was committed just now.
+    pub fn is_busy(&self) -> bool {
+        self.quiet_for(self.machine.clock.boottime()) < BUSY_FOR
+    }
+
+    fn quiet_for(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.last_change)
+    }
+
     fn next_look(&self, now: Duration) -> Wake {
-        let quiet = now.saturating_sub(self.last_change);
+        let quiet = self.quiet_for(now);
         if quiet < BUSY_FOR {
             let eager = self.limits.sync_interval.is_zero();
-            return Wake::At(now + if eager { LOOK_EAGER } else { LOOK_BUSY });
+            return Wake::At(now + if eager { LOOK_EAGER } else { self.busy_look(now) });
         }
         if self.passing_since.is_some() {
             return Wake::At(now + LOOK_BUSY);
@@ -312,6 +360,8 @@ impl Live {
 #[derive(Clone, Copy, Debug)]
 struct Began {
     at: WalPosition,
+    /// SQLite's counter of transactions there.
+    change: Option<u32>,
     reads: Reads,
 }
 

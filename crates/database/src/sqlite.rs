@@ -10,6 +10,7 @@
 #![allow(unsafe_code, reason = "the module that reaches under SQLite's connections")]
 
 use crate::wal::{Salts, WalPosition};
+use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::ffi;
 use rusqlite::{Connection, OpenFlags};
 use std::ffi::c_void;
@@ -20,6 +21,8 @@ use std::time::Duration;
 const SHM_REGION: i32 = 32 * 1024;
 /// Bytes of the two copies of the index header and the checkpoint information.
 const INDEX_LEN: usize = 136;
+/// Where in the index header the counter of transactions lies.
+const CHANGE: usize = 8;
 /// Pages of cache for each connection of the engine: it reads every page at most once.
 const CACHE_KIB: i32 = 256;
 
@@ -47,6 +50,15 @@ pub struct WalIndex {
     pub backfilled: u32,
     /// The marks 1 to 4 that readers of the log may hold, each a number of frames; the highest number is none.
     pub marks: [u32; 4],
+}
+
+/// What a read transaction reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The end of the log.
+    pub at: WalPosition,
+    /// SQLite's counter of transactions there; a log that was never written has none.
+    pub change: Option<u32>,
 }
 
 impl Participant {
@@ -130,8 +142,8 @@ impl Participant {
         parse_index(&bytes)
     }
 
-    /// Opens a read transaction and says exactly where in the log it reads.
-    pub fn begin_read(&mut self) -> rusqlite::Result<WalPosition> {
+    /// Opens a read transaction and says exactly what it reads.
+    pub fn begin_read(&mut self) -> rusqlite::Result<Snapshot> {
         self.conn.execute_batch("BEGIN")?;
         match self.read_position() {
             Ok(at) => Ok(at),
@@ -142,7 +154,7 @@ impl Participant {
         }
     }
 
-    fn read_position(&mut self) -> rusqlite::Result<WalPosition> {
+    fn read_position(&mut self) -> rusqlite::Result<Snapshot> {
         self.conn.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get::<_, i64>(0))?;
         let mut snapshot: *mut ffi::sqlite3_snapshot = std::ptr::null_mut();
         // SAFETY: the handle is live and inside a read transaction; the snapshot is freed below.
@@ -150,7 +162,7 @@ impl Participant {
         if code == ffi::SQLITE_ERROR {
             // The log has never had a frame: SQLite makes no snapshot of that.
             let salts = self.wal_index().map_or(Salts::default(), |index| index.end.salts);
-            return Ok(WalPosition { salts, frame: 0 });
+            return Ok(Snapshot { at: WalPosition { salts, frame: 0 }, change: None });
         }
         if code != ffi::SQLITE_OK {
             return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
@@ -161,7 +173,7 @@ impl Participant {
             std::ptr::copy_nonoverlapping(snapshot.cast::<u8>(), bytes.as_mut_ptr(), 48);
             ffi::sqlite3_snapshot_free(snapshot);
         }
-        Ok(header_position(&bytes))
+        Ok(Snapshot { at: header_position(&bytes), change: Some(native(&bytes, CHANGE)) })
     }
 
     /// Ends the read transaction; there being none is fine.
@@ -202,6 +214,27 @@ impl Participant {
         self.conn.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         self.conn.close().map_err(|(_, error)| error)
     }
+}
+
+/// Runs statements, each to its end: a statement that returns a row commits only after the last one, and only who asks
+/// for more learns that this failed.
+pub fn run(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
+    let mut batch = rusqlite::Batch::new(conn, sql);
+    while let Some(mut statement) = batch.next()? {
+        let mut rows = statement.raw_query();
+        while rows.next()?.is_some() {}
+    }
+    Ok(())
+}
+
+/// Switches a database to WAL mode, durably as its `synchronous` level says; `false`: SQLite does not.
+pub fn use_wal(conn: &Connection) -> rusqlite::Result<bool> {
+    let asked = |sql: &str| conn.query_row(sql, [], |row| Ok(row.get::<_, String>(0)? == "wal"));
+    if asked("PRAGMA journal_mode")? {
+        return Ok(true);
+    }
+    run(conn, "PRAGMA journal_mode=WAL")?;
+    asked("PRAGMA journal_mode")
 }
 
 /// Why bytes of a file could not be read.
@@ -261,7 +294,7 @@ fn parse_index(bytes: &[u8; INDEX_LEN]) -> Option<WalIndex> {
     Some(WalIndex {
         end,
         pages: native(one, 20),
-        change: native(one, 8),
+        change: native(one, CHANGE),
         backfilled: native(bytes, 96),
         marks: [104, 108, 112, 116].map(|at| native(bytes, at)),
     })
@@ -283,7 +316,7 @@ mod tests {
     fn the_index_follows_commits_and_a_read_knows_its_place() {
         let (_dir, path, app) = database();
         let mut own = Participant::open(&path, None).unwrap();
-        let at = own.begin_read().unwrap();
+        let at = own.begin_read().unwrap().at;
         assert_eq!(own.wal_index().unwrap().end, at);
         app.execute_batch("INSERT INTO t VALUES(1)").unwrap();
         let now = own.wal_index().unwrap();
@@ -295,11 +328,27 @@ mod tests {
     }
 
     #[test]
+    fn statements_that_return_rows_are_run_to_their_end() {
+        let (_dir, path, app) = database();
+        app.execute_batch(
+            "CREATE TABLE parent(id INTEGER PRIMARY KEY); PRAGMA foreign_keys=ON;
+            CREATE TABLE child(of REFERENCES parent(id) DEFERRABLE INITIALLY DEFERRED)",
+        )
+        .unwrap();
+        let orphan = "INSERT INTO child VALUES(7) RETURNING of";
+        app.execute_batch(orphan).expect("nobody asked for the end");
+        assert!(run(&app, orphan).unwrap_err().to_string().contains("FOREIGN KEY"));
+        let other = Connection::open(&path).unwrap();
+        assert_eq!(other.query_row("SELECT count(*) FROM child", [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+        run(&app, "INSERT INTO parent VALUES(7); INSERT INTO child VALUES(7); SELECT * FROM child").unwrap();
+    }
+
+    #[test]
     fn a_held_read_keeps_the_log_from_starting_over() {
         let (_dir, path, app) = database();
         let mut own = Participant::open(&path, None).unwrap();
         app.execute_batch("INSERT INTO t VALUES(1)").unwrap();
-        let at = own.begin_read().unwrap();
+        let at = own.begin_read().unwrap().at;
         app.execute_batch("INSERT INTO t VALUES(2); PRAGMA wal_checkpoint(PASSIVE); INSERT INTO t VALUES(3)")
             .unwrap();
         assert_eq!(own.wal_index().unwrap().end.salts, at.salts);

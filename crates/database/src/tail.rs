@@ -28,7 +28,7 @@ pub struct Changed {
 #[derive(Clone, Debug, Default)]
 pub struct Tail {
     pages: BTreeMap<Pgno, Changed>,
-    open: Vec<(Pgno, u32, Checksum)>,
+    open: Vec<(Pgno, Changed)>,
     commit: Option<u32>,
     /// The fewest pages the database had at any commit of the tail, the last seal included.
     floor: u32,
@@ -41,14 +41,12 @@ impl Tail {
     }
 
     /// Takes the next frame of the log; one with a commit size closes its transaction.
-    pub fn frame(&mut self, frame: u32, pgno: Pgno, commit: u32, sum: Checksum) {
-        self.open.push((pgno, frame, sum));
+    pub fn frame(&mut self, pgno: Pgno, changed: Changed, commit: u32) {
+        self.open.push((pgno, changed));
         if commit == 0 {
             return;
         }
-        for (pgno, frame, sum) in self.open.drain(..) {
-            self.pages.insert(pgno, Changed { source: Source::Frame(frame), sum });
-        }
+        self.pages.extend(self.open.drain(..));
         self.pages.split_off(&Pgno(commit.saturating_add(1)));
         self.floor = self.floor.min(commit);
         self.commit = Some(commit);
@@ -62,6 +60,11 @@ impl Tail {
     /// Pages in the database after the last commit of the tail.
     pub fn commit(&self) -> Option<u32> {
         self.commit
+    }
+
+    /// A transaction was taken in part.
+    pub fn is_open(&self) -> bool {
+        !self.open.is_empty()
     }
 
     /// How many pages changed.
@@ -105,14 +108,18 @@ mod tests {
         Checksum(n | Checksum::FLAG)
     }
 
+    fn changed(frame: u32, n: u64) -> Changed {
+        Changed { source: Source::Frame(frame), sum: sum(n) }
+    }
+
     #[test]
     fn only_committed_frames_count_and_the_newest_wins() {
         let mut tail = Tail::after(3);
-        tail.frame(1, Pgno(2), 0, sum(1));
+        tail.frame(Pgno(2), changed(1, 1), 0);
         assert!(tail.is_empty());
-        tail.frame(2, Pgno(3), 3, sum(2));
-        tail.frame(3, Pgno(2), 3, sum(3));
-        tail.frame(4, Pgno(1), 0, sum(4));
+        tail.frame(Pgno(3), changed(2, 2), 3);
+        tail.frame(Pgno(2), changed(3, 3), 3);
+        tail.frame(Pgno(1), changed(4, 4), 0);
         let pages: Vec<_> = tail.pages().map(|(pgno, changed)| (pgno.0, changed.sum)).collect();
         assert_eq!(pages, [(2, sum(3)), (3, sum(2))]);
         assert_eq!(tail.commit(), Some(3));
@@ -121,11 +128,11 @@ mod tests {
     #[test]
     fn a_cut_drops_pages_and_growth_over_unwritten_ones_is_noticed() {
         let mut tail = Tail::after(5);
-        tail.frame(1, Pgno(5), 5, sum(1));
-        tail.frame(2, Pgno(1), 3, sum(2));
+        tail.frame(Pgno(5), changed(1, 1), 5);
+        tail.frame(Pgno(1), changed(2, 2), 3);
         assert_eq!(tail.pages().count(), 1, "page 5 is gone");
         assert_eq!(tail.hole(Pgno(1000)), None);
-        tail.frame(3, Pgno(5), 5, sum(3));
+        tail.frame(Pgno(5), changed(3, 3), 5);
         assert_eq!(tail.hole(Pgno(1000)), Some(Pgno(4)));
         assert_eq!(tail.hole(Pgno(4)), None, "the lock page is never written");
     }
@@ -133,7 +140,7 @@ mod tests {
     #[test]
     fn a_kept_page_does_not_need_the_log() {
         let mut tail = Tail::after(1);
-        tail.frame(1, Pgno(1), 1, sum(1));
+        tail.frame(Pgno(1), changed(1, 1), 1);
         assert!(tail.needs_log());
         tail.keep(Pgno(1), vec![0; 512].into());
         assert!(!tail.needs_log());

@@ -86,6 +86,7 @@ fn start(home: &Path) -> Engine {
         epoch: Epoch(1),
         app_user: None,
         wal_limit_bytes: 1 << 30,
+        checkpoint_frames: database::engine::CHECKPOINT_FRAMES,
         machine: Machine::real(),
     };
     Engine::start(settings, Arc::new(ledger), Arc::new(|_| {})).unwrap()

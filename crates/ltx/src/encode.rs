@@ -450,21 +450,7 @@ mod tests {
     #[test]
     fn a_snapshot_steps_over_the_lock_page() {
         const PAGE_SIZE: u32 = 65_536;
-        let header = Header {
-            page_size: PAGE_SIZE,
-            commit: 16_386,
-            min_txid: Txid(1),
-            max_txid: Txid(1),
-            timestamp: Timestamp(0),
-            wal_offset: 0,
-            wal_size: 0,
-            wal_salt1: 0,
-            wal_salt2: 0,
-            epoch: Epoch(1),
-            checksum_after: Checksum::NONE,
-            checksum_before: Checksum::NONE,
-            wal_frame_checksum: 0,
-        };
+        let header = Header { page_size: PAGE_SIZE, commit: 16_386, ..header(1, Checksum::NONE) };
         assert_eq!((header.lock_page(), header.whole_page_count()), (Pgno(16_385), 16_385));
         let page = vec![0; PAGE_SIZE as usize];
         let mut frame = Vec::new();

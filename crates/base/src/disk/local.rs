@@ -37,6 +37,7 @@ impl Disk for LocalDisk {
         Ok(Metadata {
             len: found.len(),
             is_dir: found.is_dir(),
+            is_file: found.is_file(),
             device: found.dev(),
             inode: found.ino(),
             modified_ns: i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()),

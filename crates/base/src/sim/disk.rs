@@ -172,6 +172,7 @@ impl Disk for SimDisk {
         Ok(Metadata {
             len: inode.len(),
             is_dir: inode.is_dir(),
+            is_file: !inode.is_dir(),
             device: 0,
             inode: ino.0,
             modified_ns: inode.times.modified_ns,

@@ -4,10 +4,11 @@
 //! and then renamed. A database that comes back under its old number goes above every schema cookie that this number
 //! has had: what is restored into it later may hold any of them.
 
-use super::discover::remove_if_there;
+use super::discover::{remove_beside, remove_if_there};
 use super::{Shared, StartError};
 use crate::history::{History, Imaged, make_dir};
 use crate::live::{cookie_of, set_cookie};
+use crate::sqlite;
 use base::{Checksum, DatabasePath, DiskFile, Incarnation, Open, Pgno, Txid, disk};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -53,7 +54,7 @@ impl BringBackError {
 
 impl From<io::Error> for BringBackError {
     fn from(error: io::Error) -> BringBackError {
-        BringBackError { reason: error.to_string(), disk_full: is_full(&error), damaged: false }
+        BringBackError { reason: error.to_string(), disk_full: disk::is_full(&error), damaged: false }
     }
 }
 
@@ -64,11 +65,6 @@ impl From<crate::history::ImageError> for BringBackError {
             error => BringBackError::damaged(&error),
         }
     }
-}
-
-/// Whether an error of the disk says that it is full.
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl Shared {
@@ -104,9 +100,7 @@ impl Shared {
             out.sync()?;
             drop(out);
             self.give_as_before(&beside, path, (there == There::Sealed).then_some(&*file));
-            for suffix in ["-wal", "-shm", "-journal"] {
-                remove_if_there(disk, &disk::sibling(&file, suffix))?;
-            }
+            remove_beside(disk, &file)?;
             match there {
                 There::Nothing => disk.rename_new(&beside, &file)?,
                 There::Sealed => disk.rename(&beside, &file)?,
@@ -218,8 +212,8 @@ fn run_schema(path: &Path, sql: &str, vfs: Option<&str>) -> rusqlite::Result<()>
         Some(name) => rusqlite::Connection::open_with_flags_and_vfs(path, flags, name)?,
         None => rusqlite::Connection::open_with_flags(path, flags)?,
     };
-    conn.execute_batch(sql)?;
-    conn.execute_batch("PRAGMA journal_mode=WAL")?;
+    sqlite::run(&conn, sql)?;
+    sqlite::use_wal(&conn)?;
     conn.close().map_err(|(_, error)| error)
 }
 

@@ -205,9 +205,9 @@ impl Shared {
     /// A moment at which all logs ended as returned.
     fn agree(&self, held: &mut Held, limit: Duration) -> Result<BTreeMap<DatabasePath, WalIndex>, CutError> {
         for (slot, state) in held.iter_mut() {
-            if let State::Live(live) = &mut **state
-                && live.difference_due().is_some()
-            {
+            let State::Live(live) = &mut **state else { continue };
+            // What keeps it from being marked is met again by the looks below.
+            if live.hold().is_ok() && live.difference_due().is_some() {
                 live.seal_difference().map_err(|error| failed(slot, &error))?;
             }
         }

@@ -27,6 +27,9 @@ const HEADER_BYTES: usize = 100;
 /// The trouble of a database that another process holds.
 pub(super) const DATABASE_BUSY: &str = "database_busy";
 
+/// What follows where joining failed.
+const JOIN_AGAIN: &str = "it is tried again by itself; mend what failed";
+
 /// Whether a file can be joined.
 #[derive(Debug, PartialEq, Eq)]
 enum Readiness {
@@ -36,6 +39,21 @@ enum Readiness {
     Unsettled,
     Ready,
     Unfit(String),
+    /// The disk failed, perhaps for a moment.
+    Failed(String),
+}
+
+impl Readiness {
+    /// Of a file that cannot be looked at: some reasons last until somebody changes them, which is noticed.
+    fn unread(error: &io::Error) -> Readiness {
+        match error.kind() {
+            io::ErrorKind::NotFound => Readiness::Missing,
+            io::ErrorKind::PermissionDenied => {
+                Readiness::Unfit("it cannot be read: check its owner and mode".into())
+            }
+            _ => Readiness::Failed(format!("it cannot be read: {error}")),
+        }
+    }
 }
 
 impl Shared {
@@ -113,9 +131,7 @@ impl Shared {
         directories.sort();
         directories.dedup();
         for dir in directories.iter().filter(|dir| !dir.to_string_lossy().ends_with("-litestream")) {
-            if let Err(error) = self.watch.directory(dir) {
-                tracing::debug!(dir = %dir.display(), %error, "directory not watched");
-            }
+            self.watch_directory(dir);
         }
         for path in found {
             self.slot_for(&path);
@@ -284,6 +300,11 @@ impl Shared {
                 self.unfit(slot, message);
                 false
             }
+            Readiness::Failed(message) => {
+                let hint = JOIN_AGAIN.into();
+                slot.show_waiting("waiting", Some(Trouble { code: "join_failed", message, hint }));
+                true
+            }
             Readiness::Ready => self.join(slot, state),
         }
     }
@@ -313,7 +334,7 @@ impl Shared {
                         "it is tried again; end the process that holds the database, or its transaction";
                     (DATABASE_BUSY, hint)
                 } else {
-                    ("join_failed", "it is tried again by itself; mend what failed")
+                    ("join_failed", JOIN_AGAIN)
                 };
                 let trouble = Trouble { code, message: error.to_string(), hint: hint.into() };
                 slot.show_waiting("waiting", Some(trouble));
@@ -327,24 +348,36 @@ impl Shared {
     /// `copied_in`: it has been seen for so long that writes to it are those of an application.
     fn readiness(&self, file: &Path, copied_in: bool) -> Readiness {
         let machine = &self.settings.machine;
-        let Ok(at) = machine.disk.metadata(file) else { return Readiness::Missing };
-        if at.is_dir {
-            return Readiness::Unfit("it is a directory".into());
+        let at = match machine.disk.metadata(file) {
+            Ok(at) => at,
+            Err(error) => return Readiness::unread(&error),
+        };
+        if !at.is_file {
+            let what = if at.is_dir { "a directory" } else { "a pipe, a socket or a device" };
+            return Readiness::Unfit(format!("it is {what}"));
         }
-        let Ok(open) = machine.disk.open(file, Open::Read) else {
-            return Readiness::Unfit("it cannot be read: check its owner and mode".into());
+        let open = match machine.disk.open(file, Open::Read) {
+            Ok(open) => open,
+            Err(error) => return Readiness::unread(&error),
         };
         let wal = machine.disk.metadata(&disk::sibling(file, "-wal")).map_or(0, |at| at.len);
         if at.len == 0 {
             return if wal == 0 { Readiness::Empty } else { Readiness::Unsettled };
         }
         let mut head = [0; HEADER_BYTES];
-        if open.read_exact_at(&mut head, 0).is_err() {
-            return Readiness::Unfit(format!("it has {} bytes: too short for a SQLite database", at.len));
+        match open.read_exact_at(&mut head, 0) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Readiness::Unfit(format!("it has {} bytes: too short for a SQLite database", at.len));
+            }
+            Err(error) => return Readiness::unread(&error),
         }
         drop(open);
         // Once more: it may have grown before the header was read.
-        let Ok(at) = machine.disk.metadata(file) else { return Readiness::Missing };
+        let at = match machine.disk.metadata(file) {
+            Ok(at) => at,
+            Err(error) => return Readiness::unread(&error),
+        };
         let age = |at: &disk::Metadata| {
             Duration::from_nanos(
                 u64::try_from(i128::from(machine.clock.now().0) * 1_000_000 - at.modified_ns).unwrap_or(0),
@@ -394,6 +427,14 @@ fn same_file_trouble(path: &DatabasePath, other: &DatabasePath) -> Trouble {
         message: format!("it is another name (a link) of {other}, which is followed"),
         hint: format!("remove the link, or take {path} out of `databases`"),
     }
+}
+
+/// What SQLite keeps beside a database.
+pub(super) const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Removes what SQLite keeps beside a database.
+pub(super) fn remove_beside(disk: &dyn base::Disk, file: &Path) -> io::Result<()> {
+    BESIDE.iter().try_for_each(|suffix| remove_if_there(disk, &disk::sibling(file, suffix)))
 }
 
 /// Removes a file; a missing one is fine.

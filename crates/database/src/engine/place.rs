@@ -1,5 +1,6 @@
 //! Names and places: which file belongs to which database, and where its history and state lie.
 
+use super::discover::BESIDE;
 use super::slot::Slot;
 use super::{Entry, Shared};
 use crate::history::{History, HistoryError};
@@ -32,7 +33,7 @@ impl Shared {
     /// Matched by a pattern; `below` is relative to the home.
     pub(super) fn matches(&self, below: &Path) -> bool {
         let name = below.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if ["-wal", "-shm", "-journal", ".tmp"].iter().any(|suffix| name.ends_with(suffix)) {
+        if BESIDE.iter().chain(&[".tmp"]).any(|suffix| name.ends_with(suffix)) {
             return false;
         }
         // What was moved out of the way of a database that came back is nobody's database.

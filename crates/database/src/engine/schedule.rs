@@ -76,6 +76,11 @@ impl Schedule {
         }
     }
 
+    /// Whether anything is due by then.
+    pub fn due_within(&self, now: Duration, time: Duration) -> bool {
+        self.order.first().is_some_and(|(at, _)| *at <= now + time)
+    }
+
     /// A task has ended; it may be wanted again.
     pub fn done(&mut self, task: &Task, again: Option<Duration>) {
         let asked = self.running.remove(task).flatten();
@@ -108,6 +113,9 @@ mod tests {
         assert!(!schedule.ask(Task::Keep, ms(31)), "it runs");
         assert_eq!(schedule.next(ms(30)), Next::Run(Task::Tick));
         assert_eq!(schedule.next(ms(40)), Next::Wait(None));
+        schedule.ask(Task::Discover, ms(60));
+        assert!(schedule.due_within(ms(40), ms(20)) && !schedule.due_within(ms(40), ms(19)));
+        assert_eq!(schedule.next(ms(60)), Next::Run(Task::Discover));
         schedule.done(&Task::Keep, Some(ms(50)));
         schedule.done(&Task::Tick, None);
         assert_eq!(schedule.next(ms(40)), Next::Run(Task::Keep), "asked for while it ran");

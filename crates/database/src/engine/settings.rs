@@ -8,6 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// SQLite's own default: after a commit that leaves more frames in the log, the connection copies them.
+pub const CHECKPOINT_FRAMES: u32 = 1000;
+
 /// What a volume consists of and how it is kept.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -25,6 +28,8 @@ pub struct Settings {
     pub epoch: Epoch,
     /// The log of a writer that never pauses is let go under a lock when it is longer than this.
     pub wal_limit_bytes: u64,
+    /// How many frames an application's own WAL checkpoint usually finds in the log: [`CHECKPOINT_FRAMES`].
+    pub checkpoint_frames: u32,
     /// As whom the app runs, where that is another than the node: what Stead makes for it belongs to it.
     pub app_user: Option<(u32, u32)>,
     /// What all of it runs on.

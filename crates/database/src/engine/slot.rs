@@ -172,6 +172,11 @@ impl Slot {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Its state, where nobody acts on it now.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
+        self.state.try_lock().ok()
+    }
+
     /// How long it has been neither joined nor plainly nothing to join.
     pub fn unsettled_for(&self, now: Duration) -> Duration {
         let mut since = self.unsettled_since.lock().unwrap_or_else(PoisonError::into_inner);

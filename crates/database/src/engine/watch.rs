@@ -1,6 +1,6 @@
-//! Being told: inotify on directories (standing) and on logs (one-shot, only while a database is idle).
+//! Being told: inotify on directories (while no database there is written fast) and on logs (one-shot, while it is idle).
 //!
-//! A standing watch on a busy log would cost its writer 10–30 %; an idle one costs nothing.
+//! A watch on a busy log would cost its writer 10–30 %, one on its directory up to 10 %; an idle one costs nothing.
 
 use base::DatabasePath;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
@@ -68,6 +68,16 @@ impl Watch {
         let wd = inotify::add_watch(&self.fd, dir, flags)?;
         watched.insert(wd, Watched::Directory(dir.to_owned()));
         Ok(())
+    }
+
+    /// Says no more when names come and go in a directory.
+    pub fn leave(&self, dir: &Path) {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |kept: &&Watched| matches!(kept, Watched::Directory(kept) if kept == dir);
+        for (wd, _) in watched.iter().filter(|(_, kept)| is_it(kept)) {
+            // It is gone already where the directory is.
+            let _ = inotify::remove_watch(&self.fd, *wd);
+        }
     }
 
     /// Makes [`Watch::run`] return.

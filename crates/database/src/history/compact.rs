@@ -60,7 +60,7 @@ impl ThinError {
     /// Whether the disk is full: there is hope once there is space.
     pub fn is_disk_full(&self) -> bool {
         let ThinError::Io { cause, .. } = self else { return false };
-        matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        base::disk::is_full(cause)
     }
 }
 

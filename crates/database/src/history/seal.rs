@@ -69,7 +69,7 @@ impl SealError {
             SealError::Io { cause, .. } | SealError::Encode { cause: EncodeError::Io(cause), .. } => cause,
             _ => return false,
         };
-        matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        base::disk::is_full(cause)
     }
 }
 

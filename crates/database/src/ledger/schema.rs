@@ -1,6 +1,7 @@
 //! The ledger's tables, and the version that says which they are.
 
 use super::{LedgerError, Trouble};
+use crate::sqlite::use_wal;
 use rusqlite::Connection;
 use std::path::Path;
 
@@ -78,19 +79,15 @@ pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<(), Ledger
         return Err(LedgerError::Newer { path: path.to_owned(), found: version, known: VERSION });
     }
     if version == VERSION {
-        return set_wal(connection).map_err(sqlite);
+        return use_wal(connection).map(drop).map_err(sqlite);
     }
     // Durable before anything is built on it, whatever the default of this SQLite is.
     connection.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
-    set_wal(connection).map_err(sqlite)?;
+    use_wal(connection).map_err(sqlite)?;
     let made = format!(
         "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
     );
     connection.execute_batch(&made).map_err(sqlite)
-}
-
-fn set_wal(connection: &Connection) -> rusqlite::Result<()> {
-    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))
 }
 
 fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i64> {

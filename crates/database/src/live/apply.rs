@@ -71,6 +71,7 @@ impl Live {
         if !self.worker.sql().is_autocommit() {
             return Ok(true);
         }
+        self.hold()?;
         Ok(super::rotate::busy_is_none(self.worker.sql().execute_batch("BEGIN IMMEDIATE"))?.is_some())
     }
 

@@ -2,6 +2,7 @@
 
 use super::{Live, SealError};
 use crate::sqlite::Participant;
+use crate::tail::{Changed, Source};
 use crate::wal::{self, FRAME_HEADER_LEN, HEADER_LEN, Running, Salts, WalHeader, WalPosition};
 
 /// Bytes of the log read at once.
@@ -9,11 +10,20 @@ const CHUNK_BYTES: usize = 256 << 10;
 
 /// Where capture is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stop {
+pub(super) enum Stop {
     /// At the end of the log that was asked for.
     AtEnd,
     /// After the next transaction.
     AfterCommit,
+}
+
+/// Where captured pages stay until they are sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// In the log, which a mark holds.
+    InLog,
+    /// In memory, since the log may start over at any time.
+    InMemory,
 }
 
 /// How far the log has been captured.
@@ -98,6 +108,14 @@ impl Live {
         if end.frame < self.log.frame {
             return Ok(self.broke("the write-ahead log became shorter"));
         }
+        if self.read_on(end, stop, Keep::InLog)? {
+            return Ok(true);
+        }
+        Ok(self.broke("a committed frame of the write-ahead log does not add up"))
+    }
+
+    /// Captures from where capture stands to this end of the same log; `false`: its frames are not there.
+    pub(super) fn read_on(&mut self, end: WalPosition, stop: Stop, keep: Keep) -> Result<bool, SealError> {
         if end.frame == self.log.frame {
             return Ok(true);
         }
@@ -110,10 +128,10 @@ impl Live {
                 Some(header) if header.page_size != self.sums.page_size() => {
                     return Err(SealError::PageSize { now: header.page_size, was: self.sums.page_size() });
                 }
-                _ => return Ok(self.broke("the write-ahead log's header does not belong to it")),
+                _ => return Ok(false),
             }
         }
-        self.read_frames(end.frame, stop)
+        self.read_frames(end.frame, stop, keep)
     }
 
     fn may_have_started_over(&self) -> bool {
@@ -122,9 +140,9 @@ impl Live {
         self.marks.may_be_zero() && exactly_there && !self.tail.needs_log()
     }
 
-    fn read_frames(&mut self, last: u32, stop: Stop) -> Result<bool, SealError> {
-        let frame_len = FRAME_HEADER_LEN as usize + self.sums.page_size() as usize;
-        let at_once = u32::try_from((CHUNK_BYTES / frame_len).max(1)).unwrap_or(1);
+    fn read_frames(&mut self, last: u32, stop: Stop, keep: Keep) -> Result<bool, SealError> {
+        let frame_len = self.frame_len();
+        let at_once = self.frames_at_once();
         let mut buffer = vec![0; frame_len * at_once.min(last - self.log.frame) as usize];
         while self.log.frame < last {
             let count = at_once.min(last - self.log.frame);
@@ -134,17 +152,18 @@ impl Live {
                 .read_wal(bytes, wal::frame_offset(self.log.frame + 1, self.sums.page_size()))?;
             for frame in bytes.chunks_exact(frame_len) {
                 let checked = wal::check_frame(frame, self.log.salts, self.log.running, self.log.big_endian);
-                let Some((frame, running)) = checked else {
-                    return Ok(self.broke("a committed frame of the write-ahead log does not add up"));
-                };
+                let Some((frame, running)) = checked else { return Ok(false) };
                 self.log.frame += 1;
                 self.log.running = running;
-                self.tail.frame(
-                    self.log.frame,
-                    frame.pgno,
-                    frame.commit,
-                    ltx::page_checksum(frame.pgno, frame.page),
-                );
+                let sum = ltx::page_checksum(frame.pgno, frame.page);
+                let source = match keep {
+                    Keep::InLog => Source::Frame(self.log.frame),
+                    Keep::InMemory => Source::Kept(frame.page.into()),
+                };
+                self.tail.frame(frame.pgno, Changed { source, sum }, frame.commit);
+                if frame.commit != 0 {
+                    self.loose.count();
+                }
                 if stop == Stop::AfterCommit && frame.commit != 0 {
                     self.log.moved = true;
                     return Ok(true);
@@ -155,10 +174,37 @@ impl Live {
         Ok(true)
     }
 
+    /// The last frame of the whole transactions that the log holds, whoever may have read them.
+    pub(super) fn end_of_log(&self) -> Result<u32, SealError> {
+        let (mut frame, mut running) = (self.log.frame, self.log.running);
+        let mut end = frame;
+        let mut buffer = vec![0; self.frame_len() * self.frames_at_once() as usize];
+        loop {
+            self.marks.held().read_wal(&mut buffer, wal::frame_offset(frame + 1, self.sums.page_size()))?;
+            for bytes in buffer.chunks_exact(self.frame_len()) {
+                let checked = wal::check_frame(bytes, self.log.salts, running, self.log.big_endian);
+                let Some((found, next)) = checked else { return Ok(end) };
+                (frame, running) = (frame + 1, next);
+                if found.commit != 0 {
+                    end = frame;
+                }
+            }
+        }
+    }
+
+    fn frame_len(&self) -> usize {
+        FRAME_HEADER_LEN as usize + self.sums.page_size() as usize
+    }
+
+    fn frames_at_once(&self) -> u32 {
+        u32::try_from((CHUNK_BYTES / self.frame_len()).max(1)).unwrap_or(1)
+    }
+
     /// The log alone no longer tells what changed. Always `false`.
     pub(super) fn broke(&mut self, why: &str) -> bool {
         tracing::warn!(event = "log broke", path = %self.place.path, reason = why, "changes are found by page diff");
         self.difference_due = Some(why.to_owned());
+        self.loose.lose_count();
         false
     }
 
@@ -168,8 +214,8 @@ impl Live {
             .tail
             .pages()
             .filter_map(|(pgno, changed)| match changed.source {
-                crate::tail::Source::Frame(frame) => Some((pgno, frame)),
-                crate::tail::Source::Kept(_) => None,
+                Source::Frame(frame) => Some((pgno, frame)),
+                Source::Kept(_) => None,
             })
             .collect();
         for (pgno, frame) in wanted {

@@ -56,7 +56,10 @@ impl Live {
 
     /// Whether its file was written although nothing was committed.
     pub fn is_overwritten(&mut self) -> bool {
-        let Some(index) = self.index() else { return false };
+        if self.rest.is_none() {
+            return false;
+        }
+        let Some(index) = self.peek() else { return false };
         let Some(rest) = self.rest.as_ref().filter(|rest| rest.end == index.end) else { return false };
         self.place.look(&*self.machine.disk).is_ok_and(|look| !look.same_contents(&rest.look))
     }

@@ -15,12 +15,13 @@
 
 use super::capture::Log;
 use super::forward::{Shortened, wal_end};
+use super::loose::Loose;
 use super::marks::Marks;
 use super::state::{Attached, Place};
 use super::{ApplyError, Beside, Limits, Live, Pages, SealError};
 use crate::history::{History, PageReader, PlanError, ReadError, SealedFile};
 use crate::machine::Machine;
-use crate::sqlite::Participant;
+use crate::sqlite::{Participant, use_wal};
 use crate::sums::Sums;
 use crate::tail::Tail;
 use crate::wal::Salts;
@@ -135,7 +136,9 @@ impl Live {
         if first.page_count()? == 0 {
             return Err(JoinError::Busy("it has no committed page".into()));
         }
-        use_wal(&first)?;
+        if !use_wal(first.sql())? {
+            return Err(JoinError::Unfit("it cannot be switched to WAL mode".into()));
+        }
         let page_size = first.page_size()?;
         let marks = Marks::begin([first, Participant::open(&place.file, vfs)?])?;
         let worker = Participant::open(&place.file, vfs)?;
@@ -168,6 +171,7 @@ impl Live {
             rotate_at: Duration::ZERO,
             dirty_since: None,
             passing_since: None,
+            loose: Loose::default(),
             last_change: machine.clock.boottime(),
             unsaved_pages: 0,
             unreadable: 0,
@@ -289,12 +293,19 @@ impl Live {
             }
             self.machine.clock.sleep(super::LOOK_AGAIN);
         }
+        // What is in memory does not need the log.
+        self.seal()?;
         Ok(false)
     }
 
     /// The file is gone: what it still held is sealed through the open handles, then they are closed.
     pub fn abandon(mut self) -> Result<(), SealError> {
-        self.seal_to_end().map(|_| ())
+        if self.seal_to_end()? {
+            return Ok(());
+        }
+        let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+        let why = "its write-ahead log could not be read to the end";
+        Err(SealError::Sqlite(rusqlite::Error::SqliteFailure(busy, Some(why.into()))))
     }
 
     /// A clean stop: everything sealed, connections closed, the file's looks recorded.
@@ -324,14 +335,6 @@ impl Live {
         };
         Ok(place.attach(disk, &attached)?)
     }
-}
-
-fn use_wal(first: &Participant) -> Result<(), JoinError> {
-    let ask = |sql: &str| first.sql().query_row(sql, [], |row| row.get::<_, String>(0));
-    if ask("PRAGMA journal_mode")? == "wal" || ask("PRAGMA journal_mode=WAL")? == "wal" {
-        return Ok(());
-    }
-    Err(JoinError::Unfit("it cannot be switched to WAL mode".into()))
 }
 
 /// The checksums at the last seal: those saved, rolled forward; else from history alone.

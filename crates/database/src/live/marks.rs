@@ -11,13 +11,15 @@ pub struct Marks {
     readers: [Participant; 2],
     held: usize,
     began: Began,
+    /// Neither holds one, for a moment (see `loose`).
+    let_go: bool,
 }
 
 impl Marks {
     /// Opens the first read transaction.
     pub fn begin(mut readers: [Participant; 2]) -> rusqlite::Result<Marks> {
         let began = begin(&mut readers[0], None)?;
-        Ok(Marks { readers, held: 0, began })
+        Ok(Marks { readers, held: 0, began, let_go: false })
     }
 
     /// The reader that holds the mark.
@@ -35,6 +37,17 @@ impl Marks {
         &self.readers[1 - self.held]
     }
 
+    /// Gives the mark up.
+    pub fn let_go(&mut self) {
+        self.readers[self.held].end_read();
+        self.let_go = true;
+    }
+
+    /// Nothing is held.
+    pub fn is_let_go(&self) -> bool {
+        self.let_go
+    }
+
     /// Where the held mark began.
     pub fn at(&self) -> WalPosition {
         self.began.at
@@ -42,12 +55,12 @@ impl Marks {
 
     /// Everything was in the database file when the mark was taken, so the log may start over under it, once.
     pub fn may_be_zero(&self) -> bool {
-        self.began.reads != Reads::Log
+        !self.let_go && self.began.reads != Reads::Log
     }
 
     /// The mark keeps nobody from starting the log over.
     pub fn is_zero(&self) -> bool {
-        self.began.reads == Reads::File
+        !self.let_go && self.began.reads == Reads::File
     }
 
     /// Opens a read transaction on the free reader; both hold one now.
@@ -68,6 +81,7 @@ impl Marks {
         self.readers[self.held].end_read();
         self.held = 1 - self.held;
         self.began = began;
+        self.let_go = false;
     }
 
     /// Ends whatever is held and hands the readers back, for closing.
@@ -80,14 +94,14 @@ impl Marks {
 
 /// `in_file`: an end of the log up to which everything is in the database file, and nobody copies any more.
 fn begin(reader: &mut Participant, in_file: Option<WalPosition>) -> rusqlite::Result<Began> {
-    let at = reader.begin_read()?;
+    let crate::sqlite::Snapshot { at, change } = reader.begin_read()?;
     if in_file == Some(at) {
-        return Ok(Began { at, reads: Reads::File });
+        return Ok(Began { at, change, reads: Reads::File });
     }
     // Read after the transaction began: what was in the file by then can only have grown.
     let may_be_zero =
         reader.wal_index().is_none_or(|index| index.end.salts != at.salts || index.backfilled >= at.frame);
-    Ok(Began { at, reads: if may_be_zero { Reads::Unknown } else { Reads::Log } })
+    Ok(Began { at, change, reads: if may_be_zero { Reads::Unknown } else { Reads::Log } })
 }
 
 #[cfg(test)]

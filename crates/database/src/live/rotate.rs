@@ -16,9 +16,9 @@ const ROTATE_EVERY: Duration = Duration::from_millis(200);
 /// How often the mark is moved in one go to win an idle moment.
 const TRIES: u32 = 3;
 /// Pages that are held in memory, at most, so that the log can be let go before they are sealed.
-const KEEP_PAGES_MAX: usize = 1024;
-/// How long a mark stays that seems to be in nobody's way, although somebody waits: which of two equal marks is held
-/// cannot be told. Longer than SQLite sleeps between two tries.
+pub(super) const KEEP_PAGES_MAX: usize = 1024;
+/// How long a checkpointer waits until the mark is given up for it: it may wait for the very mark that was given back and
+/// taken again, and which of two equal marks is held cannot be told. Longer than SQLite sleeps between two tries.
 const PASS_AFTER: Duration = Duration::from_millis(150);
 /// Frames that may remain to be copied while the write lock is held.
 const LOCKED_FRAMES_MAX: u32 = 512;
@@ -138,23 +138,33 @@ impl Live {
         done
     }
 
-    /// An application that waits for Stead's mark in its own FULL, RESTART or TRUNCATE checkpoint is let through.
+    /// An application that waits for Stead's mark in its own FULL, RESTART or TRUNCATE checkpoint is let through. `true`:
+    /// no mark is held.
     ///
     /// It holds the write lock meanwhile, so the end of the log stays where it is.
-    pub(super) fn let_checkpointer_pass(&mut self, index: &WalIndex, now: Duration) -> Result<(), SealError> {
+    pub(super) fn let_checkpointer_pass(
+        &mut self,
+        index: &WalIndex,
+        now: Duration,
+    ) -> Result<bool, SealError> {
         if self.log_is_free() || !self.checkpointer_waits(index) {
             self.passing_since = None;
-            return Ok(());
+            return Ok(false);
         }
         let waited = now.saturating_sub(*self.passing_since.get_or_insert(now));
-        if waited < PASS_AFTER && !may_move(self.marks.at(), self.marks.is_zero(), index) {
-            return Ok(());
+        let in_its_way = waited >= PASS_AFTER;
+        if !in_its_way && !may_move(self.marks.at(), self.marks.is_zero(), index) {
+            return Ok(false);
         }
         self.passing_since = Some(now);
-        if self.tail.len() > KEEP_PAGES_MAX {
+        if self.tail.len() > KEEP_PAGES_MAX && !self.sealing_fails() {
             self.seal()?;
         }
-        self.advance()
+        if in_its_way && self.let_go_for_checkpointer(index, now)? {
+            return Ok(true);
+        }
+        self.advance()?;
+        Ok(false)
     }
 
     /// Whether one process holds both locks at once, and not one after the other: an application whose commits are each

@@ -61,7 +61,8 @@ pub fn read_page(reader: &Participant, pgno: Pgno, out: &mut [u8]) -> rusqlite::
 pub fn sealed_reader(live: &mut Live) -> Result<Participant, SealError> {
     for _ in 0..TRIES {
         let mut reader = Participant::open(&live.place.file, live.machine.vfs.as_deref())?;
-        let at = reader.begin_read()?;
+        live.hold()?;
+        let at = reader.begin_read()?.at;
         if !live.seal_to(at)? {
             live.seal_difference()?;
         } else if live.log.at() == at {
@@ -107,6 +108,7 @@ impl Live {
             (std::mem::replace(&mut self.log, log), std::mem::take(&mut self.sums));
         let (before, old_pages) = (before_sums.rolling(), before_sums.pages());
         self.sums = found.sums;
+        self.loose.lose_count();
         if found.differing.is_empty() && old_pages == self.sums.pages() {
             return Ok(None);
         }

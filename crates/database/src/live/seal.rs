@@ -65,9 +65,7 @@ impl SealError {
     pub fn disk_full(&self) -> bool {
         match self {
             SealError::History(error) => error.is_disk_full(),
-            SealError::State(error) => {
-                matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-            }
+            SealError::State(error) => base::disk::is_full(error),
             SealError::Sqlite(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
             _ => false,
         }
@@ -274,7 +272,7 @@ mod tests {
         let rows = "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40) SELECT randomblob(3000) FROM n";
         app.execute_batch(&format!("INSERT INTO t {rows}")).unwrap();
         let mut reader = Participant::open(&path, None).unwrap();
-        let end = reader.begin_read().unwrap().frame;
+        let end = reader.begin_read().unwrap().at.frame;
         assert!(end > 40);
         let mut frames = Frames::new(4096);
         for asked in [vec![1, 2, 3], vec![9, 8, 10, 1, 30, 31, 29], vec![end], vec![]] {

@@ -47,6 +47,8 @@ pub struct Apps {
     pub faulty: bool,
     /// The engine may hold a write lock for a moment.
     pub may_be_locked: bool,
+    /// One was killed, perhaps as it committed: the engine may hold a write lock while an index is rebuilt.
+    pub one_died: bool,
     pub trace: Vec<String>,
 }
 
@@ -91,6 +93,7 @@ impl Apps {
             apps: (0..count).map(App::new).collect(),
             faulty: false,
             may_be_locked: false,
+            one_died: false,
             trace: Vec::new(),
         }
     }
@@ -117,6 +120,7 @@ impl Apps {
         let process = self.apps[which].process;
         self.disk.crash_process(process);
         self.apps[which] = App::new(which as u32);
+        self.one_died = true;
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -240,7 +244,7 @@ impl Apps {
         }
         let owned_alone = name != SHARED;
         assert!(
-            is_busy(error) && (!owned_alone || self.may_be_locked),
+            is_busy(error) && (!owned_alone || self.may_be_locked || self.one_died),
             "{what} in {name} failed without a reason: {error:?}"
         );
     }

@@ -135,6 +135,8 @@ impl World {
             let state = self.apps.borrow_mut().look(&name).unwrap_or_else(|problem| panic!("{problem}"));
             found.push((name, state));
         }
+        // Whoever looks at a database has its index rebuilt.
+        self.apps.borrow_mut().one_died = false;
         if let Some((_, target)) = self.turning.take() {
             let turned: Moment =
                 found.iter().filter_map(|(name, state)| Some((name.clone(), (*state)?))).collect();

@@ -5,7 +5,7 @@ use crate::model::Moment;
 use crate::world::{Crash, Saved, Setup, World};
 use base::sim::Op;
 use base::{Clock, DatabasePath, Position};
-use database::engine::TurnError;
+use database::engine::{CHECKPOINT_FRAMES, TurnError};
 use database::ledger::{Checkpoint, Vector};
 use std::cell::RefMut;
 use std::collections::BTreeMap;
@@ -24,6 +24,7 @@ impl Setup {
             local_bytes: [40_000, 10 << 30][draw(2) as usize],
             store: draw(2) == 0,
             wal_limit_bytes: [1 << 30, 1 << 30, 60_000][draw(3) as usize],
+            checkpoint_frames: [4, 12, CHECKPOINT_FRAMES][draw(3) as usize],
         }
     }
 }

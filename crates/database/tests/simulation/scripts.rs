@@ -18,6 +18,7 @@ pub fn setup() -> Setup {
         local_bytes: 10 << 30,
         store: false,
         wal_limit_bytes: 1 << 30,
+        checkpoint_frames: 12,
     }
 }
 

@@ -39,6 +39,7 @@ pub struct Setup {
     pub local_bytes: u64,
     pub store: bool,
     pub wal_limit_bytes: u64,
+    pub checkpoint_frames: u32,
 }
 
 /// A checkpoint, as it must be.
@@ -155,6 +156,7 @@ impl World {
             store: self.store(),
             epoch: Epoch(1),
             wal_limit_bytes: self.setup.wal_limit_bytes,
+            checkpoint_frames: self.setup.checkpoint_frames,
             app_user: None,
             machine: Machine {
                 disk: Arc::new(SharedDisk(self.disk.clone())),

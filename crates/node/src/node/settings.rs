@@ -4,7 +4,7 @@ use super::Setup;
 use crate::config::{Config, DatabaseEntry};
 use app::{RestartPolicy, Spec};
 use base::DatabasePath;
-use database::engine::{Entry, Retention, Settings};
+use database::engine::{CHECKPOINT_FRAMES, Entry, Retention, Settings};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ pub(super) fn engine(config: &Config, setup: &Setup) -> Settings {
         app_user: app_user(config, setup),
         machine: setup.machine.clone(),
         wal_limit_bytes: WAL_LIMIT_BYTES,
+        checkpoint_frames: CHECKPOINT_FRAMES,
     }
 }
 

@@ -24,6 +24,7 @@ pub fn bulk(plan: &Plan) {
             store: None,
             epoch: Epoch(1),
             wal_limit_bytes: 1 << 40,
+            checkpoint_frames: database::engine::CHECKPOINT_FRAMES,
             app_user: None,
             machine: Machine::real(),
         };

@@ -4,8 +4,8 @@
 //! comes back is moved aside, under a name that the change tells.
 
 use super::{Change, ChangeKind, HistoryProblem, TurnError, failed};
-use crate::engine::create::{BringBackError, There, aside_name, is_full};
-use crate::engine::discover::remove_if_there;
+use crate::engine::create::{BringBackError, There, aside_name};
+use crate::engine::discover::{BESIDE, remove_beside, remove_if_there};
 use crate::engine::slot::{Slot, State};
 use crate::engine::{Entry, Shared};
 use crate::live::{ApplyError, Live};
@@ -13,9 +13,6 @@ use base::{DatabasePath, Position, disk};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// What belongs to a database beside its file.
-const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 impl Shared {
     /// Removes the file, or puts another incarnation's in its place.
@@ -58,7 +55,7 @@ impl Shared {
         if slot.named {
             self.create_if_missing(&slot.path, self.schema_of(&slot.path).as_deref()).map_err(|error| {
                 let disk_full =
-                    matches!(&error, crate::engine::StartError::Path { source, .. } if is_full(source));
+                    matches!(&error, crate::engine::StartError::Path { source, .. } if disk::is_full(source));
                 TurnError::Failed { reason: error.to_string(), disk_full }
             })?;
             slot.show_waiting("empty", None);
@@ -155,11 +152,11 @@ impl Shared {
 
 fn remove_all(disk: &dyn base::Disk, file: &Path) -> io::Result<()> {
     remove_if_there(disk, file)?;
-    BESIDE.iter().try_for_each(|suffix| remove_if_there(disk, &disk::sibling(file, suffix)))
+    remove_beside(disk, file)
 }
 
 fn io_failed(path: &DatabasePath, error: &io::Error) -> TurnError {
-    TurnError::Failed { disk_full: is_full(error), reason: format!("{path}: {error}") }
+    TurnError::Failed { disk_full: disk::is_full(error), reason: format!("{path}: {error}") }
 }
 
 fn not_brought_back(path: &DatabasePath, error: BringBackError) -> TurnError {
