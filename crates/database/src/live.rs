@@ -277,6 +277,7 @@ impl Live {
         if self.marks.may_be_zero() && self.marks.at() != self.log.at() {
             self.advance()?;
         }
+        self.make_room(&index)?;
         let eager = self.limits.sync_interval.is_zero() && !self.tail.is_empty();
         if (eager || self.tail_bytes() > TAIL_BYTES_MAX) && now >= self.retry_at {
             self.seal_or_retry(now)?;

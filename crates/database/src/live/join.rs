@@ -293,8 +293,10 @@ impl Live {
             }
             self.machine.clock.sleep(super::LOOK_AGAIN);
         }
-        // What is in memory does not need the log.
-        self.seal()?;
+        if self.loose.is_proved() {
+            // What is in memory does not need the log.
+            self.seal()?;
+        }
         Ok(false)
     }
 

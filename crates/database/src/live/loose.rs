@@ -57,6 +57,8 @@ pub(super) struct Loose {
     counted: Option<u32>,
     /// Counting came to what SQLite says before the mark was let go.
     counts: bool,
+    /// Capture went on in another log, and it was not found out yet whether anything is missing.
+    unproved: bool,
     not_before: Duration,
     useless: u32,
     broken: u32,
@@ -71,6 +73,11 @@ impl Loose {
     /// The log alone no longer tells what was committed.
     pub fn lose_count(&mut self) {
         self.counted = None;
+    }
+
+    /// What was captured is all there was.
+    pub fn is_proved(&self) -> bool {
+        !self.unproved
     }
 
     /// A commit was captured.
@@ -214,6 +221,17 @@ impl Live {
         Ok(None)
     }
 
+    /// Leaves the first of the marks to a fast writer: each of its transactions tries the marks in turn and takes the
+    /// first that nobody holds. Where Stead's is the first one, a new mark is another one, once something was committed.
+    pub(super) fn make_room(&mut self, index: &WalIndex) -> Result<(), SealError> {
+        let at = self.marks.at();
+        let is_first = at.salts == index.end.salts && index.marks[0] == at.frame && !self.marks.may_be_zero();
+        if is_first && self.writes_fast() && index.end != at {
+            self.advance()?;
+        }
+        Ok(())
+    }
+
     /// Seals at once where that is wanted; a failure is told under a mark.
     fn seal_eagerly(&mut self, now: Duration) -> Result<(), SealError> {
         if !self.limits.sync_interval.is_zero() || self.tail.is_empty() || now < self.retry_at {
@@ -254,6 +272,7 @@ impl Live {
             return whole.map(drop);
         };
         self.marks.switch(began);
+        self.loose.unproved = false;
         tracing::trace!(path = %self.place.path, over, ?whom, at = ?self.log.at(), "the log is marked again");
         let now = self.machine.clock.boottime();
         self.loose.looked = (now, self.log.at().frame);
@@ -274,7 +293,8 @@ impl Live {
         let once = follows(here.salts, began.at.salts);
         if over {
             let end = WalPosition { salts: here.salts, frame: self.end_of_log()? };
-            if end != here && !once || !self.is_little(end.frame) {
+            let may_be_all = once || end == here && self.loose.counts;
+            if !may_be_all || !self.is_little(end.frame) {
                 return Ok(false);
             }
             if !self.read_on(end, Stop::AtEnd, Keep::InMemory)? || self.tail.is_open() {
@@ -282,6 +302,7 @@ impl Live {
             }
             // The cursor is saved when the count is known to be right: a start after a crash believes it.
             self.log = Log::at_start(began.at.salts);
+            self.loose.unproved = true;
         }
         let keep = if began.reads == Reads::Log { Keep::InLog } else { Keep::InMemory };
         if began.at.frame < self.log.at().frame || keep == Keep::InMemory && !self.is_little(began.at.frame) {
@@ -290,8 +311,7 @@ impl Live {
         if !self.read_on(began.at, Stop::AtEnd, keep)? {
             return Ok(false);
         }
-        let counted = self.loose.counted.is_some() && self.loose.counted == began.change;
-        Ok(!over || counted && (self.loose.counts || once))
+        Ok(self.loose.is_proved() || self.loose.counted.is_some() && self.loose.counted == began.change)
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 11;
 const SECONDS: f64 = 2.0;
 
 /// The writer's own process: `PATH SYNCHRONOUS SECONDS`, prints transactions a second and the slowest in ms.
