@@ -120,6 +120,7 @@ impl World {
     }
 }
 
+// semantics: wal-bounded
 #[test]
 fn a_log_that_is_expected_to_start_over_is_let_go_and_followed_into_the_next() {
     let mut world = World::with_log_let_go();
