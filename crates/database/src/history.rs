@@ -63,6 +63,8 @@ struct Inner {
     local: PathBuf,
     store: Option<Directory>,
     files: Mutex<Files>,
+    /// Directories that were given names by moves which are not durable yet. Locked while a name goes or is synced away.
+    unsettled: Mutex<BTreeSet<PathBuf>>,
 }
 
 /// What is where.
@@ -124,11 +126,9 @@ impl History {
         make_dir(&*disk, &level_zero).map_err(failed(&level_zero))?;
         files::remove_leftovers(&*disk, &local).map_err(failed(&local))?;
         let mut found = files::list(&*disk, &local, Place::Local).map_err(failed(&local))?;
-        if found.is_empty() {
-            // Whoever made the directories may have died before their names were durable; files were not, then.
-            let made = [base::disk::parent(&local), &local, &local.join(files::LTX_DIR)];
-            made.into_iter().try_for_each(|dir| disk.sync_dir(dir)).map_err(failed(&local))?;
-        }
+        // Whoever made the directories may have died before their names were durable.
+        let made = [base::disk::parent(&local), &local, &local.join(files::LTX_DIR)];
+        made.into_iter().try_for_each(|dir| disk.sync_dir(dir)).map_err(failed(&local))?;
         files::settle_names(&*disk, &local).map_err(failed(&local))?;
         if let Some(base) = &store {
             files::remove_leftovers(&*disk, base).map_err(failed(base))?;
@@ -138,7 +138,7 @@ impl History {
         let entries = found.into_iter().map(|entry| ((entry.key, entry.place), Arc::new(entry))).collect();
         let store = store.map(|root| Directory::new(disk.clone(), root));
         let files = Mutex::new(Files { entries, ..Files::default() });
-        let inner = Arc::new(Inner { disk, local, store, files });
+        let inner = Arc::new(Inner { disk, local, store, files, unsettled: Mutex::default() });
         let last = inner.find_last(None)?;
         inner.lock().last = last;
         if inner.store.is_some() {
@@ -259,6 +259,17 @@ impl Inner {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes moves durable that the disk failed half-way: to sync the directory that a file has left would else be to
+    /// lose the file with the power. Whoever is going to sync one keeps the lock meanwhile.
+    fn settle_moves(&self) -> io::Result<MutexGuard<'_, BTreeSet<PathBuf>>> {
+        let mut unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(dir) = unsettled.first() {
+            self.disk.sync_dir(dir)?;
+            unsettled.pop_first();
+        }
+        Ok(unsettled)
+    }
+
     /// The copies that are not known to be damaged.
     fn usable(&self, only: Option<Place>) -> Vec<Arc<Entry>> {
         let files = self.lock();
@@ -330,5 +341,10 @@ pub(crate) fn make_dir(disk: &dyn Disk, path: &Path) -> io::Result<()> {
         make_dir(disk, above)?;
     }
     disk.create_dir_all(path)?;
-    disk.sync_dir(above)
+    let synced = disk.sync_dir(above);
+    if synced.is_err() {
+        // Not known to be durable, so it must not be there: who finds it builds on it.
+        let _ = disk.remove_dir(path);
+    }
+    synced
 }

@@ -21,6 +21,7 @@ pub use checkpoints::{Checkpoint, InsertError};
 pub use incarnations::Known;
 pub use intents::{Intent, IntentError, IntentId};
 
+use crate::sqlite::run;
 use base::{DatabasePath, Position};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use std::collections::BTreeMap;
@@ -143,6 +144,9 @@ impl Ledger {
         schema::prepare(&connection, path)?;
         connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_LIMIT).map_err(sqlite)?;
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(sqlite)?;
+        // What a killed process had written and not synced is there, and would be lost with the power: it must be durable
+        // before anything is done because of it.
+        run(&connection, "PRAGMA wal_checkpoint(PASSIVE)").map_err(sqlite)?;
         let state = State { connection, durability: Durability::Process, newest: None };
         let ledger = Ledger { path: path.to_owned(), state: Mutex::new(state) };
         // A first note finds its predecessor in memory, and a damaged ledger is found now rather than later.

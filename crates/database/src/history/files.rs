@@ -245,10 +245,11 @@ pub(super) fn remove_leftovers(disk: &dyn Disk, base: &Path) -> io::Result<()> {
 /// file from now on must not outlive it.
 pub(super) fn settle_names(disk: &dyn Disk, base: &Path) -> io::Result<()> {
     let top = base.join(LTX_DIR);
-    read_dir(disk, &top)?
-        .into_iter()
-        .filter(|entry| entry.is_dir)
-        .try_for_each(|dir| disk.sync_dir(&top.join(dir.name)))
+    let levels = read_dir(disk, &top)?.into_iter().filter(|entry| entry.is_dir);
+    let mut levels: Vec<_> = levels.map(|dir| dir.name).collect();
+    // Files move to higher levels: their new names first.
+    levels.sort_unstable();
+    levels.iter().rev().try_for_each(|level| disk.sync_dir(&top.join(level)))
 }
 
 fn read_dir(disk: &dyn Disk, path: &Path) -> io::Result<Vec<base::disk::Entry>> {

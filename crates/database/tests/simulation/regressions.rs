@@ -7,8 +7,8 @@ use crate::world::{Crash, World};
 use std::time::Duration;
 
 /// Worlds that once went wrong.
-const PINNED: [u64; 17] =
-    [42, 49, 85, 116, 150, 264, 265, 274, 278, 388, 720, 786, 798, 1201, 1716, 1809, 3884];
+const PINNED: [u64; 20] =
+    [42, 49, 85, 116, 150, 264, 265, 274, 278, 388, 720, 786, 798, 1201, 1716, 1809, 3515, 3766, 3884, 7964];
 
 #[test]
 fn worlds_that_once_went_wrong_go_right() {
