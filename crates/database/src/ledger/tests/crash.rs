@@ -117,16 +117,17 @@ fn a_checkpoint_costs_one_sync_and_a_vector_none() {
 fn a_full_disk_is_said_and_the_next_commit_succeeds() {
     let (disk, vfs) = machine();
     let ledger = Ledger::open(Path::new(FILE), Some(vfs.name())).unwrap();
-    ledger.note_vector(Timestamp(1), &vector(&[("a", 1)])).unwrap();
     disk.set_capacity(disk.used_bytes());
-    let InsertError::Ledger(error) =
-        ledger.insert_checkpoint(&checkpoint("x", 1, vector(&[("a", 2)]))).unwrap_err()
-    else {
-        panic!("not the ledger's error")
+    let insert = |n: i64| {
+        let vector = vector(&[("a", n.cast_unsigned())]);
+        ledger.insert_checkpoint(&checkpoint(&n.to_string(), n, vector))
     };
+    // The first ones fit into what the log has already.
+    let full = (1..1000).find_map(|n| insert(n).err().map(|error| (n, error)));
+    let Some((n, InsertError::Ledger(error))) = full else { panic!("not the ledger's error: {full:?}") };
     assert!(error.is_disk_full(), "{error}");
     disk.set_capacity(u64::MAX);
-    assert_eq!(ledger.newest_vector().unwrap(), vector(&[("a", 1)]));
-    ledger.insert_checkpoint(&checkpoint("x", 1, vector(&[("a", 2)]))).unwrap();
-    assert_eq!(ledger.newest_vector().unwrap(), vector(&[("a", 2)]));
+    assert_eq!(ledger.newest_vector().unwrap(), vector(&[("a", n.cast_unsigned() - 1)]));
+    insert(n).unwrap();
+    assert_eq!(ledger.newest_vector().unwrap(), vector(&[("a", n.cast_unsigned())]));
 }
