@@ -63,8 +63,9 @@ struct Inner {
     local: PathBuf,
     store: Option<Directory>,
     files: Mutex<Files>,
-    /// Directories that were given names by moves which are not durable yet. Locked while a name goes or is synced away.
-    unsettled: Mutex<BTreeSet<PathBuf>>,
+    /// The directory that a file was moved to, while its name there is not durable. Locked while a local directory that
+    /// files move from is synced.
+    unsettled: Mutex<Option<PathBuf>>,
 }
 
 /// What is where.
@@ -259,13 +260,13 @@ impl Inner {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes moves durable that the disk failed half-way: to sync the directory that a file has left would else be to
+    /// Makes a move durable that the disk failed half-way: to sync the directory that a file has left would else be to
     /// lose the file with the power. Whoever is going to sync one keeps the lock meanwhile.
-    fn settle_moves(&self) -> io::Result<MutexGuard<'_, BTreeSet<PathBuf>>> {
+    fn settle_move(&self) -> io::Result<MutexGuard<'_, Option<PathBuf>>> {
         let mut unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(dir) = unsettled.first() {
+        if let Some(dir) = &*unsettled {
             self.disk.sync_dir(dir)?;
-            unsettled.pop_first();
+            *unsettled = None;
         }
         Ok(unsettled)
     }

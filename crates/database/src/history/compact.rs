@@ -180,22 +180,26 @@ impl Inner {
                 _ => self.local.join(one.to.relative()),
             };
             let io = |cause| ThinError::Io { path: to.clone(), cause };
-            let mut unsettled = self.settle_moves().map_err(io)?;
+            // A seal need not wait for the store.
+            let local = (place == Place::Local).then(|| self.settle_move().map_err(io));
+            let mut unsettled = local.transpose()?;
             let mut files = self.lock();
             let entry = files.entries.get(&(one.from, place)).filter(|entry| Arc::strong_count(entry) == 1);
             let Some((from, bytes)) = entry.map(|entry| (entry.path.clone(), entry.bytes)) else { continue };
             super::make_dir(&*self.disk, base::disk::parent(&to)).map_err(io)?;
             self.disk.rename_new(&from, &to).map_err(io)?;
             // It lies there from now on, durably or not: should the disk lose the rename, it has the old name again.
-            if place == Place::Local {
-                unsettled.insert(base::disk::parent(&to).to_owned());
+            if let Some(unsettled) = &mut unsettled {
+                **unsettled = Some(base::disk::parent(&to).to_owned());
             }
             files.entries.remove(&(one.from, place));
             files.insert(Entry::new(one.to, place, to.clone(), bytes));
             drop(files);
             let sync = |file: &Path| self.disk.sync_dir(base::disk::parent(file)).map_err(io);
             sync(&to)?;
-            unsettled.clear();
+            if let Some(unsettled) = &mut unsettled {
+                **unsettled = None;
+            }
             sync(&from)?;
         }
         Ok(())

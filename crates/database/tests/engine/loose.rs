@@ -83,6 +83,12 @@ impl World {
         log == done
     }
 
+    /// The application's WAL checkpoint, and a commit that starts the log over.
+    fn start_over(&self) {
+        assert!(self.checkpoint(), "no mark is in the way");
+        self.insert(1);
+    }
+
     fn salts(&self) -> Vec<u8> {
         self.log()[16..24].to_vec()
     }
@@ -162,10 +168,8 @@ fn commits_that_the_new_log_has_grown_over_are_found_by_page_diff() {
 fn a_log_that_started_over_twice_is_found_by_page_diff() {
     let mut world = World::with_log_let_go();
     world.insert(1);
-    assert!(world.checkpoint());
-    world.insert(1);
-    assert!(world.checkpoint());
-    world.insert(1);
+    world.start_over();
+    world.start_over();
     world.look(Duration::from_millis(1));
     assert!(world.live.difference_due().is_some());
     world.verify();
@@ -175,10 +179,8 @@ fn a_log_that_started_over_twice_is_found_by_page_diff() {
 #[test]
 fn a_log_of_which_nothing_is_left_is_missed() {
     let mut world = World::with_log_let_go();
-    assert!(world.checkpoint());
-    world.insert(1);
-    assert!(world.checkpoint());
-    world.insert(1);
+    world.start_over();
+    world.start_over();
     world.look(Duration::from_millis(1));
     assert!(world.live.difference_due().is_some());
     world.verify();
@@ -187,10 +189,8 @@ fn a_log_of_which_nothing_is_left_is_missed() {
 #[test]
 fn what_was_missed_is_found_by_the_next_start_too() {
     let mut world = World::sealing_each(Duration::ZERO).let_go();
-    assert!(world.checkpoint());
-    world.insert(1);
-    assert!(world.checkpoint());
-    world.insert(1);
+    world.start_over();
+    world.start_over();
     world.look(Duration::from_millis(1));
     assert!(world.live.difference_due().is_some());
     world.join_again();
@@ -200,8 +200,7 @@ fn what_was_missed_is_found_by_the_next_start_too() {
 #[test]
 fn a_log_that_was_followed_into_the_next_is_followed_by_the_next_start_too() {
     let mut world = World::sealing_each(Duration::ZERO).let_go();
-    assert!(world.checkpoint());
-    world.insert(1);
+    world.start_over();
     world.look(Duration::from_millis(1));
     assert_eq!(world.live.difference_due(), None);
     world.join_again();
@@ -231,8 +230,7 @@ fn a_counter_that_began_anew_proves_nothing() {
     let mut index = std::fs::read(world.dir.path().join("a.db-shm")).unwrap();
     index[8..12].fill(0xff);
     std::fs::write(world.dir.path().join("a.db-shm"), index).unwrap();
-    assert!(world.checkpoint());
-    world.insert(1);
+    world.start_over();
     world.look(Duration::from_millis(1));
     assert!(world.live.difference_due().is_some());
     world.verify();
@@ -245,8 +243,7 @@ fn frames_that_were_never_committed_are_not_taken_for_a_transaction() {
     let before = world.log().len();
     world.app.execute_batch("CREATE TABLE big AS SELECT randomblob(100000) AS x; ROLLBACK").unwrap();
     assert!(world.log().len() > before, "pages were spilled");
-    assert!(world.checkpoint());
-    world.insert(1);
+    world.start_over();
     world.look(Duration::from_millis(1));
     assert_eq!(world.live.difference_due(), None);
     world.verify();
@@ -260,8 +257,7 @@ fn a_transaction_whose_frames_are_there_but_that_did_not_take_place_is_noticed()
     world.insert(1);
     std::fs::write(world.dir.path().join("a.db-shm"), index).unwrap();
     let lost = World::rows(&world.app).len();
-    assert!(world.checkpoint());
-    world.insert(1);
+    world.start_over();
     assert_eq!(World::rows(&world.app).len(), lost + 1);
     world.look(Duration::from_millis(1));
     assert!(world.live.difference_due().is_some());
@@ -294,14 +290,12 @@ fn a_writer_that_pauses_finds_its_log_marked_and_let_go_when_it_goes_on() {
     let mut world = World::with_log_let_go();
     world.look(Duration::from_millis(300));
     let before = world.salts();
-    assert!(world.checkpoint());
-    world.insert(1);
+    world.start_over();
     assert_eq!(world.salts(), before, "it is marked");
     world.look(Duration::from_millis(5));
     world.insert(1);
     world.look(Duration::from_millis(5));
-    assert!(world.checkpoint());
-    world.insert(1);
+    world.start_over();
     assert_ne!(world.salts(), before, "it was let go at once");
     world.look(Duration::from_millis(1));
     assert_eq!(world.live.difference_due(), None);
