@@ -261,8 +261,8 @@ impl Live {
             if let Some(wake) = self.look_loose(&index, now)? {
                 return Ok(wake);
             }
-            let Some(now) = self.peek() else { return Ok(Wake::At(now + LOOK_AGAIN)) };
-            index = now;
+            let Some(marked) = self.peek() else { return Ok(Wake::At(now + LOOK_AGAIN)) };
+            index = marked;
         }
         if self.difference_due.is_some() {
             return Ok(Wake::At(now));

@@ -55,6 +55,11 @@ pub struct Frame<'a> {
     pub page: &'a [u8],
 }
 
+/// Bytes of a frame.
+pub fn frame_len(page_size: u32) -> usize {
+    FRAME_HEADER_LEN as usize + page_size as usize
+}
+
 /// The byte at which frame `frame` (from 1) of a log starts.
 pub fn frame_offset(frame: u32, page_size: u32) -> u64 {
     HEADER_LEN + u64::from(frame.saturating_sub(1)) * (FRAME_HEADER_LEN + u64::from(page_size))

@@ -193,7 +193,7 @@ impl Live {
     }
 
     fn frame_len(&self) -> usize {
-        FRAME_HEADER_LEN as usize + self.sums.page_size() as usize
+        wal::frame_len(self.sums.page_size())
     }
 
     fn frames_at_once(&self) -> u32 {

@@ -1,8 +1,8 @@
-//! Two connections that take turns holding a read transaction, so that there is never a moment without one.
+//! Two connections that take turns holding a read transaction, so that there is no moment without one unless it is let go.
 
 use super::{Began, Reads};
 use crate::machine::Locks;
-use crate::sqlite::Participant;
+use crate::sqlite::{Participant, Snapshot};
 use crate::wal::WalPosition;
 
 /// The two readers.
@@ -94,7 +94,7 @@ impl Marks {
 
 /// `in_file`: an end of the log up to which everything is in the database file, and nobody copies any more.
 fn begin(reader: &mut Participant, in_file: Option<WalPosition>) -> rusqlite::Result<Began> {
-    let crate::sqlite::Snapshot { at, change } = reader.begin_read()?;
+    let Snapshot { at, change } = reader.begin_read()?;
     if in_file == Some(at) {
         return Ok(Began { at, change, reads: Reads::File });
     }

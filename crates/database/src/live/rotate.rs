@@ -16,7 +16,7 @@ const ROTATE_EVERY: Duration = Duration::from_millis(200);
 /// How often the mark is moved in one go to win an idle moment.
 const TRIES: u32 = 3;
 /// Pages that are held in memory, at most, so that the log can be let go before they are sealed.
-pub(super) const KEEP_PAGES_MAX: usize = 1024;
+const KEEP_PAGES_MAX: usize = 1024;
 /// How long a checkpointer waits until the mark is given up for it: it may wait for the very mark that was given back and
 /// taken again, and which of two equal marks is held cannot be told. Longer than SQLite sleeps between two tries.
 const PASS_AFTER: Duration = Duration::from_millis(150);

@@ -181,7 +181,7 @@ struct Frames {
 
 impl Frames {
     fn new(page_size: u32) -> Frames {
-        let at_once = (READ_BYTES / frame_len(page_size)).max(1);
+        let at_once = (READ_BYTES / wal::frame_len(page_size)).max(1);
         Frames { page_size, at_once, wanted: Vec::new(), places: Vec::new(), bytes: Vec::new() }
     }
 
@@ -191,7 +191,7 @@ impl Frames {
         reader: &Participant,
         sources: impl Iterator<Item = &'a Source>,
     ) -> Result<(), ReadError> {
-        let frame_len = frame_len(self.page_size);
+        let frame_len = wal::frame_len(self.page_size);
         self.wanted.clear();
         self.places.clear();
         for (at, source) in sources.enumerate() {
@@ -218,10 +218,6 @@ impl Frames {
     fn page(&self, at: usize) -> &[u8] {
         &self.bytes[self.places[at]..][..self.page_size as usize]
     }
-}
-
-fn frame_len(page_size: u32) -> usize {
-    FRAME_HEADER_LEN as usize + page_size as usize
 }
 
 /// What a change of checksums replaced.
