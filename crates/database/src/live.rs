@@ -28,7 +28,7 @@ mod scan;
 mod seal;
 mod state;
 
-pub use apply::{ApplyError, Pages, Turned};
+pub use apply::{ApplyError, Differing, Pages, Turned};
 pub(crate) use apply::{cookie_of, set_cookie};
 pub use identity::Beside;
 pub use join::{Found, JoinError, Joined};

@@ -20,10 +20,10 @@ use super::schedule::Task;
 use super::slot::{Slot, State};
 use super::{Engine, Shared};
 use crate::ledger::{IntentError, IntentId, Vector};
-use crate::live::{ApplyError, Live, Turned};
+use crate::live::{ApplyError, Differing, Live, Turned};
 use base::{DatabasePath, Position};
 use locks::unlock_all;
-use plan::{pages_of, replanning};
+use plan::{Planned, differing, pages_at, replanning};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard};
@@ -129,6 +129,7 @@ impl Engine {
         let held: Held = slots.iter().map(|slot| (slot, slot.lock())).collect();
         held.iter()
             .filter_map(|(slot, state)| self.shared.plan_change(slot, state, target).transpose())
+            .map(|planned| planned.map(|planned| planned.change))
             .collect()
     }
 
@@ -196,7 +197,7 @@ impl Shared {
             self.ask(Task::Look(slot.path.clone()), Duration::ZERO);
         }
         self.ask(Task::Keep, self.now());
-        done.map(|()| changes)
+        done.map(|()| changes.into_iter().map(|planned| planned.change).collect())
     }
 
     fn begin_intent(&self, name: &str, undo: &Vector, target: &Vector) -> Result<IntentId, TurnError> {
@@ -236,18 +237,21 @@ impl Shared {
     fn carry_out(
         &self,
         held: &mut Held,
-        changes: &mut [Change],
+        changes: &mut [Planned],
         step: &mut dyn FnMut(&'static str),
     ) -> Result<(), TurnError> {
         step("apply");
-        let mut by_path: BTreeMap<DatabasePath, &mut Change> =
-            changes.iter_mut().map(|change| (change.path.clone(), change)).collect();
+        let mut by_path: BTreeMap<DatabasePath, &mut Planned> =
+            changes.iter_mut().map(|planned| (planned.change.path.clone(), planned)).collect();
         let mut turned: BTreeMap<DatabasePath, (Turned, u32)> = BTreeMap::new();
         for (slot, state) in held.iter_mut() {
-            let (State::Live(live), Some(change)) = (&mut **state, by_path.get(&slot.path)) else { continue };
-            if let (ChangeKind::TurnedBack, Some(to)) = (change.kind, change.to) {
+            let (State::Live(live), Some(planned)) = (&mut **state, by_path.get_mut(&slot.path)) else {
+                continue;
+            };
+            if let (ChangeKind::TurnedBack, Some(to)) = (planned.change.kind, planned.change.to) {
                 let highest = self.highest_noted(slot, live)?;
-                let written = replanning(|| write_back(live, to, highest))
+                let found = &mut planned.found;
+                let written = replanning(|| write_back(live, to, highest, found.take()))
                     .map_err(|error| failed(&slot.path, &error))?;
                 turned.insert(slot.path.clone(), written);
             }
@@ -263,8 +267,8 @@ impl Shared {
             }
         }
         for (slot, state) in held.iter_mut() {
-            if let Some(change) = by_path.get_mut(&slot.path) {
-                self.swap(slot, state, change)?;
+            if let Some(planned) = by_path.get_mut(&slot.path) {
+                self.swap(slot, state, &mut planned.change)?;
             }
         }
         step("verify");
@@ -291,10 +295,20 @@ fn capture_unlocked(held: &mut Held) -> Result<(), TurnError> {
     Ok(())
 }
 
-fn write_back(live: &mut Live, to: Position, highest: u32) -> Result<(Turned, u32), ApplyError> {
-    let (mut pages, candidates) = pages_of(live, to).map_err(ApplyError::History)?;
+/// `found`: how the target differs, where that is known; it was planned under the locks that are still held.
+fn write_back(
+    live: &mut Live,
+    to: Position,
+    highest: u32,
+    found: Option<Differing>,
+) -> Result<(Turned, u32), ApplyError> {
+    let mut pages = pages_at(live, to).map_err(ApplyError::History)?;
+    let found = match found {
+        Some(found) => found,
+        None => differing(live, to, &mut pages)?,
+    };
     let count = pages.commit();
-    Ok((live.turn(&mut pages, &candidates, to.checksum, highest)?, count))
+    Ok((live.turn(&mut pages, found, to.checksum, highest)?, count))
 }
 
 fn positions(held: &Held) -> Vector {

@@ -65,6 +65,26 @@ pub struct Turned {
     pub checksum: Checksum,
 }
 
+/// The pages in which a target differs from a database.
+#[derive(Clone, Debug)]
+pub struct Differing {
+    pages: Vec<Pgno>,
+    /// The checksums of the database with them.
+    sums: Sums,
+}
+
+impl Differing {
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.pages.len() as u64
+    }
+
+    /// What the database adds up to with them.
+    pub fn checksum(&self) -> Checksum {
+        self.sums.rolling()
+    }
+}
+
 impl Live {
     /// Takes SQLite's write lock; `false` where somebody else has it.
     pub fn lock(&mut self) -> Result<bool, ApplyError> {
@@ -86,14 +106,10 @@ impl Live {
         Ok(self.worker.sql().execute_batch("PRAGMA shrink_memory")?)
     }
 
-    /// Which of these pages differ from what the database holds, and what it would add up to with them.
+    /// Which of these pages differ from what the database holds.
     ///
     /// `candidates`: every page that may differ, ascending.
-    pub fn differing(
-        &self,
-        pages: &mut dyn Pages,
-        candidates: &[Pgno],
-    ) -> Result<(Vec<Pgno>, Sums), ApplyError> {
+    pub fn differing(&self, pages: &mut dyn Pages, candidates: &[Pgno]) -> Result<Differing, ApplyError> {
         let count = pages.count();
         let lock_page = Pgno::lock_page(self.sums.page_size());
         let mut sums = self.sums.clone();
@@ -112,19 +128,19 @@ impl Live {
             }
             sums.set(pgno, sum);
         }
-        Ok((differing, sums))
+        Ok(Differing { pages: differing, sums })
     }
 
-    /// Writes pages under the lock that [`Live::lock`] took. `wanted` is what the target must add up to; `highest` the
-    /// highest schema cookie that this incarnation has had before.
+    /// Writes pages under the lock that [`Live::lock`] took. `found` is how they differ since it was taken; `wanted` what
+    /// the target must add up to; `highest` the highest schema cookie that this incarnation has had before.
     pub fn turn(
         &mut self,
         pages: &mut dyn Pages,
-        candidates: &[Pgno],
+        found: Differing,
         wanted: Checksum,
         highest: u32,
     ) -> Result<Turned, ApplyError> {
-        let (mut differing, mut sums) = self.differing(pages, candidates)?;
+        let Differing { pages: mut differing, mut sums } = found;
         if sums.rolling() != wanted {
             return Err(ApplyError::Checksum { found: sums.rolling(), wanted });
         }

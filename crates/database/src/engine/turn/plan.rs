@@ -6,11 +6,18 @@ use crate::engine::create::aside_name;
 use crate::engine::slot::{Slot, State};
 use crate::history::PageReader;
 use crate::ledger::Vector;
-use crate::live::{ApplyError, Live};
-use base::{Pgno, Position};
+use crate::live::{ApplyError, Differing, Live};
+use base::Position;
 
 /// How often pages are planned anew because a file was found damaged.
 const REPLANS_MAX: usize = 16;
+
+/// A change, and the pages that were found to differ as it was planned.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub change: Change,
+    pub found: Option<Differing>,
+}
 
 impl Shared {
     /// What a turn does to one database; `None`: it is neither there nor in the target.
@@ -19,7 +26,7 @@ impl Shared {
         slot: &Slot,
         state: &State,
         target: &Vector,
-    ) -> Result<Option<Change>, HistoryProblem> {
+    ) -> Result<Option<Planned>, HistoryProblem> {
         let problem = |reason: String| HistoryProblem { path: slot.path.clone(), reason };
         let to = target.get(&slot.path).copied();
         let live = match state {
@@ -31,7 +38,8 @@ impl Shared {
             let swapped = !matches!(kind, ChangeKind::Unchanged | ChangeKind::TurnedBack);
             let unknown = swapped && self.is_unknown(slot, live);
             let aside = unknown.then(|| aside_name(&*self.settings.machine.disk, &slot.file));
-            Some(Change { path: slot.path.clone(), kind, from, to, pages, aside })
+            let change = Change { path: slot.path.clone(), kind, from, to, pages, aside };
+            Some(Planned { change, found: None })
         };
         let Some(to) = to else { return Ok(live.and_then(|_| change(ChangeKind::Removed, from, 0))) };
         let Some(live) = live.filter(|live| live.position().incarnation == to.incarnation) else {
@@ -51,22 +59,20 @@ impl Shared {
         if live.position() == to {
             return Ok(change(ChangeKind::Unchanged, from, 0));
         }
-        let (differing, sums) = replanning(|| {
-            let (mut pages, candidates) = pages_of(live, to).map_err(ApplyError::History)?;
-            live.differing(&mut pages, &candidates)
+        let found = replanning(|| {
+            let mut pages = pages_at(live, to).map_err(ApplyError::History)?;
+            differing(live, to, &mut pages)
         })
         .map_err(|error| problem(error.to_string()))?;
-        if sums.rolling() != to.checksum {
-            let found = sums.rolling();
-            return Err(problem(format!(
-                "the pages at txid {} add up to {found}, not {}",
-                to.txid, to.checksum
-            )));
+        if found.checksum() != to.checksum {
+            let (txid, found, wanted) = (to.txid, found.checksum(), to.checksum);
+            return Err(problem(format!("the pages at txid {txid} add up to {found}, not {wanted}")));
         }
-        Ok(change(ChangeKind::TurnedBack, from, differing.len() as u64))
+        let planned = change(ChangeKind::TurnedBack, from, found.count());
+        Ok(planned.map(|planned| Planned { found: Some(found), ..planned }))
     }
 
-    pub(super) fn plan_all(&self, held: &Held, target: &Vector) -> Result<Vec<Change>, TurnError> {
+    pub(super) fn plan_all(&self, held: &Held, target: &Vector) -> Result<Vec<Planned>, TurnError> {
         let mut changes = Vec::new();
         for (slot, state) in held {
             if matches!(**state, State::Waiting) && slot.is_there() {
@@ -78,15 +84,15 @@ impl Shared {
                 };
                 return Err(TurnError::Held { path: slot.path.clone(), pids, reason });
             }
-            let Some(change) = self.plan_change(slot, state, target)? else { continue };
-            let swapped = !matches!(change.kind, ChangeKind::Unchanged | ChangeKind::TurnedBack);
+            let Some(planned) = self.plan_change(slot, state, target)? else { continue };
+            let swapped = !matches!(planned.change.kind, ChangeKind::Unchanged | ChangeKind::TurnedBack);
             let pids = if swapped { self.settings.machine.kernel.openers(&slot.file) } else { Vec::new() };
             if !pids.is_empty() {
                 let reason =
                     format!("its file is to be swapped, and another process ({}) has it open", list(&pids));
                 return Err(TurnError::Held { path: slot.path.clone(), pids, reason });
             }
-            changes.push(change);
+            changes.push(planned);
         }
         Ok(changes)
     }
@@ -104,11 +110,14 @@ pub(super) fn replanning<T>(mut work: impl FnMut() -> Result<T, ApplyError>) -> 
     last
 }
 
-/// The pages at a position, and which of them may differ from what the database holds.
-pub(super) fn pages_of(live: &Live, to: Position) -> Result<(PageReader, Vec<Pgno>), String> {
-    let history = live.history();
-    let now = live.position().txid;
-    let candidates = history.changed(to.txid, now).map_err(|error| error.to_string())?;
-    let plan = history.plan(to.txid).map_err(|error| error.to_string())?;
-    Ok((plan.reader().map_err(|error| error.to_string())?, candidates))
+/// The pages at a position.
+pub(super) fn pages_at(live: &Live, to: Position) -> Result<PageReader, String> {
+    let plan = live.history().plan(to.txid).map_err(|error| error.to_string())?;
+    plan.reader().map_err(|error| error.to_string())
+}
+
+/// Which of them differ from what the database holds.
+pub(super) fn differing(live: &Live, to: Position, pages: &mut PageReader) -> Result<Differing, ApplyError> {
+    let candidates = live.history().changed(to.txid, live.position().txid);
+    live.differing(pages, &candidates.map_err(|error| ApplyError::History(error.to_string()))?)
 }
