@@ -149,6 +149,11 @@ impl History {
         Ok(History { inner })
     }
 
+    /// Whether both are one: not only of the same files, but with the same catalogue of them.
+    pub fn is_same(&self, other: &History) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// The directory of the local files.
     pub fn base(&self) -> &Path {
         &self.inner.local
@@ -198,6 +203,19 @@ impl History {
     /// The fewest files that lead from one position to a later one.
     pub fn plan_range(&self, after: Txid, upto: Txid) -> Result<Plan, PlanError> {
         self.inner.plan(Route { from: after, to: upto, exact: false }, None)
+    }
+
+    /// One page as it was last; `None` where the database does not have it.
+    pub fn last_page(&self, pgno: Pgno) -> Result<Option<Vec<u8>>, PlanError> {
+        let last = self.last().map_or(Txid::ZERO, |last| last.header.max_txid);
+        self.replanning(
+            || self.plan(last),
+            |plan| {
+                let reader = plan.reader()?;
+                let mut page = vec![0; reader.page_size() as usize];
+                Ok(reader.read(pgno, &mut page)?.then_some(page))
+            },
+        )
     }
 
     /// Every page that may differ between two positions, ascending, from indexes alone.

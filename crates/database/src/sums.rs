@@ -75,6 +75,17 @@ impl Sums {
         Checksum((self.xor ^ now ^ sum.0) | Checksum::FLAG)
     }
 
+    /// What [`Sums::rolling`] would be at this many pages, with the checksums of these exchanged, each named once.
+    pub fn rolling_of(&self, changed: &[(Pgno, Checksum)], pages: u32) -> Checksum {
+        if pages == 0 {
+            return Checksum::NONE;
+        }
+        let cut = self.sums.iter().skip(pages as usize).fold(self.xor, |all, gone| all ^ gone);
+        let now = |pgno: Pgno| self.get(pgno).map_or(0, |sum| sum.0);
+        let kept = changed.iter().filter(|(pgno, _)| pgno.0 <= pages);
+        Checksum(kept.fold(cut, |all, (pgno, sum)| all ^ now(*pgno) ^ sum.0) | Checksum::FLAG)
+    }
+
     /// Writes the file, unsynced: a torn one is noticed.
     pub fn save(&self, disk: &dyn Disk, path: &Path, txid: Txid) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(HEAD + self.sums.len() * 8 + 8);
@@ -134,7 +145,10 @@ mod tests {
         sums.set(Pgno(2), sum(2));
         assert_eq!(sums.rolling(), sum(1 ^ 2));
         let two = sums.clone();
+        assert_eq!(sums.rolling_of(&[(Pgno(2), sum(9)), (Pgno(5), sum(7))], 5), sum(1 ^ 9 ^ 7));
         sums.set(Pgno(5), sum(7));
+        assert_eq!(sums.rolling_of(&[(Pgno(1), sum(4))], 2), sum(4 ^ 2), "what is cut off counts no more");
+        assert_eq!(sums.rolling_of(&[], 0), Checksum::NONE);
         assert_eq!(sums.pages(), 5);
         assert_eq!(sums.get(Pgno(4)), None, "never seen");
         sums.resize(2);

@@ -16,6 +16,8 @@ use std::time::Duration;
 mod displaced;
 #[path = "engine/doubt.rs"]
 mod doubt;
+#[path = "engine/hindered.rs"]
+mod hindered;
 #[path = "engine/loose.rs"]
 mod loose;
 #[path = "engine/restored.rs"]

@@ -7,6 +7,7 @@
 use super::discover::{remove_beside, remove_if_there};
 use super::{Shared, StartError};
 use crate::history::{History, Imaged, make_dir};
+use crate::ledger::LedgerError;
 use crate::live::{cookie_of, set_cookie};
 use crate::sqlite;
 use base::{Checksum, DatabasePath, DiskFile, Incarnation, Open, Pgno, Txid, disk};
@@ -50,6 +51,11 @@ impl BringBackError {
     fn damaged(error: &dyn std::fmt::Display) -> BringBackError {
         BringBackError { reason: error.to_string(), disk_full: false, damaged: true }
     }
+
+    fn ledger(error: &LedgerError) -> BringBackError {
+        let disk_full = error.is_disk_full();
+        BringBackError { reason: format!("ledger: {error}"), disk_full, damaged: false }
+    }
 }
 
 impl From<io::Error> for BringBackError {
@@ -67,73 +73,122 @@ impl From<crate::history::ImageError> for BringBackError {
     }
 }
 
+/// A database written from history beside its place.
+#[derive(Debug)]
+pub(super) struct Written {
+    path: DatabasePath,
+    incarnation: Incarnation,
+    beside: PathBuf,
+    back: BroughtBack,
+}
+
 impl Shared {
-    /// Writes a database from history, as it was at a seal or the last one; `None`: its history is empty.
+    /// Brings a missing database back from history, as it was last; `None`: its history is empty.
     pub(super) fn bring_back(
         &self,
         path: &DatabasePath,
         incarnation: Incarnation,
-        at: Option<Txid>,
-        there: There,
     ) -> Result<Option<BroughtBack>, BringBackError> {
+        let sealed = self.sealed_upto(path, incarnation).map_err(|error| BringBackError::ledger(&error))?;
+        let history = self.open_history_to(path, incarnation, sealed);
+        let history = history.map_err(|error| self.not_opened(&error))?;
+        if history.last().is_none() && history.damaged().is_empty() {
+            return Ok(None);
+        }
+        let written = self.write_beside(path, incarnation, None)?;
+        self.put_in_place(&written, There::Nothing).map(Some)
+    }
+
+    /// Writes a database from history beside its place, durably, as it was at a seal or the last one.
+    pub(super) fn write_beside(
+        &self,
+        path: &DatabasePath,
+        incarnation: Incarnation,
+        at: Option<Txid>,
+    ) -> Result<Written, BringBackError> {
         let disk = &*self.settings.machine.disk;
         let file = self.file_of(path);
-        let history =
-            self.open_history(path, incarnation).map_err(|error| BringBackError::damaged(&error))?;
+        let sealed = self.sealed_upto(path, incarnation).map_err(|error| BringBackError::ledger(&error))?;
+        let history = self.open_history_to(path, incarnation, at.unwrap_or(sealed));
+        let history = history.map_err(|error| self.not_opened(&error))?;
         let Some(last) = history.last() else {
-            return match history.damaged().first() {
-                Some(bad) => {
-                    let damage = bad.damage.as_deref().unwrap_or("damaged");
-                    Err(BringBackError::damaged(&format!("{}: {damage}", bad.path.display())))
-                }
-                None => Ok(None),
-            };
+            let bad =
+                history.damaged().into_iter().next().map(|bad| {
+                    format!("{}: {}", bad.path.display(), bad.damage.as_deref().unwrap_or("damaged"))
+                });
+            let empty = || format!("{} is empty", history.base().display());
+            return Err(BringBackError::damaged(&bad.unwrap_or_else(empty)));
         };
         let beside = disk::sibling(&file, ".stead-restore.tmp");
-        let done = (|| {
+        let written = (|| {
             self.make_dir_for_app(disk::parent(&file))?;
             remove_if_there(disk, &beside)?;
             let out = disk.open(&beside, Open::Create { private: true })?;
             let image = history.image(at.unwrap_or(last.header.max_txid), &*out, &mut |_, _| {})?;
-            let highest = self.highest_cookie(path, incarnation, &history, last.header.max_txid)?;
+            let highest = self.highest_cookie(path, incarnation, &history, cookie_in(&*out, &image)?)?;
             let checksum = raise_cookie(&*out, &image, highest)?;
             out.sync()?;
-            drop(out);
-            self.give_as_before(&beside, path, (there == There::Sealed).then_some(&*file));
-            remove_beside(disk, &file)?;
-            match there {
-                There::Nothing => disk.rename_new(&beside, &file)?,
-                There::Sealed => disk.rename(&beside, &file)?,
-            }
-            Ok(BroughtBack { txid: image.txid, checksum })
+            let back = BroughtBack { txid: image.txid, checksum };
+            Ok(Written { path: path.clone(), incarnation, beside: beside.clone(), back })
         })();
-        let done = done.inspect_err(|_: &BringBackError| {
+        written.inspect_err(|_: &BringBackError| {
             // The half-written copy must not stay; the first error is the one to report.
             let _ = disk.remove_file(&beside);
-        })?;
-        self.sync_parent(&file)?;
-        self.place(path, incarnation).forget(disk);
-        Ok(Some(done))
+        })
     }
 
-    /// The highest schema cookie that one incarnation has had, as far as ledger and history tell.
+    /// A database that was written beside its place takes it.
+    pub(super) fn put_in_place(
+        &self,
+        written: &Written,
+        there: There,
+    ) -> Result<BroughtBack, BringBackError> {
+        let disk = &*self.settings.machine.disk;
+        let (file, beside) = (self.file_of(&written.path), &written.beside);
+        self.give_as_before(beside, &written.path, (there == There::Sealed).then_some(&*file));
+        let renamed = remove_beside(disk, &file).and_then(|()| match there {
+            There::Nothing => disk.rename_new(beside, &file),
+            There::Sealed => disk.rename(beside, &file),
+        });
+        if renamed.is_err() {
+            self.discard(written);
+        }
+        renamed?;
+        self.sync_parent(&file)?;
+        self.place(&written.path, written.incarnation).forget(disk);
+        Ok(written.back)
+    }
+
+    /// What was written beside its place is not wanted.
+    pub(super) fn discard(&self, written: &Written) {
+        if let Err(error) = remove_if_there(&*self.settings.machine.disk, &written.beside) {
+            tracing::warn!(path = %written.beside.display(), %error, "a half-restored copy stays");
+        }
+    }
+
+    fn not_opened(&self, error: &crate::history::HistoryError) -> BringBackError {
+        BringBackError { damaged: !self.is_of_store(error), ..BringBackError::damaged(error) }
+    }
+
+    /// The highest schema cookie that one incarnation has had, as far as ledger and history tell; `own`: the one of the
+    /// image.
     fn highest_cookie(
         &self,
         path: &DatabasePath,
         incarnation: Incarnation,
         history: &History,
-        last: Txid,
+        own: u32,
     ) -> Result<u32, BringBackError> {
-        let noted = self.ledger.highest_cookie(path, incarnation).map_err(|error| BringBackError {
-            reason: format!("ledger: {error}"),
-            disk_full: error.is_disk_full(),
-            damaged: false,
-        })?;
-        let reader = history.plan(last).map_err(|error| BringBackError::damaged(&error))?.reader();
-        let reader = reader.map_err(|error| BringBackError::damaged(&error))?;
-        let mut page = vec![0; reader.page_size() as usize];
-        let found = reader.read(Pgno::ONE, &mut page).map_err(|error| BringBackError::damaged(&error))?;
-        Ok(noted.unwrap_or(0).max(if found { cookie_of(&page) } else { 0 }))
+        let noted = self.ledger.highest_cookie(path, incarnation);
+        let noted = noted.map_err(|error| BringBackError::ledger(&error))?.unwrap_or(0);
+        match history.last_page(Pgno::ONE) {
+            Ok(page) => Ok(noted.max(page.map_or(0, |page| cookie_of(&page)))),
+            Err(error) => {
+                // One more than any that is known of: every seal notes its own.
+                tracing::warn!(event = "history damaged", %path, %error, "its last schema cookie is not known");
+                Ok(noted.max(own).wrapping_add(1))
+            }
+        }
     }
 
     /// An empty file, or one with the configured schema.
@@ -188,6 +243,13 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+/// The schema cookie of a written database.
+fn cookie_in(out: &dyn DiskFile, image: &Imaged) -> io::Result<u32> {
+    let mut page = vec![0; image.page_size as usize];
+    out.read_exact_at(&mut page, 0)?;
+    Ok(cookie_of(&page))
 }
 
 /// Sets the schema cookie of a written database above the highest there was, where that is not its own. What the

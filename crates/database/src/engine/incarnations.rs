@@ -7,10 +7,10 @@
 //! A history that ends before a position that is known to have been sealed is not continued: the same numbers would be
 //! given to other contents. The file goes on as another incarnation, and the trouble names what is missing.
 
-use super::create::{BroughtBack, There};
+use super::create::BroughtBack;
 use super::slot::{Slot, Trouble};
 use super::{Entry, Shared, StartError};
-use crate::history::{History, HistoryError, local_base, parse_local, parse_store, store_base};
+use crate::history::{HistoryError, local_base, parse_local, parse_store, store_base};
 use crate::ledger::LedgerError;
 use crate::live::{Found, JoinError, Joined, Live};
 use base::{DatabasePath, Incarnation, Timestamp, Txid, disk};
@@ -123,15 +123,6 @@ impl Shared {
         Ok(chosen)
     }
 
-    fn open_local_history(
-        &self,
-        path: &DatabasePath,
-        number: Incarnation,
-    ) -> Result<std::sync::Arc<History>, HistoryError> {
-        let disk = std::sync::Arc::clone(&self.settings.machine.disk);
-        History::open(disk, local_base(&self.file_of(path), number), None).map(std::sync::Arc::new)
-    }
-
     /// A number for a new file: none that has history already, of which the ledger may not know.
     fn begin_incarnation(&self, path: &DatabasePath) -> Result<Incarnation, LedgerError> {
         let taken = self.incarnations_of(path);
@@ -157,7 +148,7 @@ impl Shared {
                 Err(error) => return Err(refused(error.to_string())),
             },
         };
-        let back = self.bring_back(path, incarnation, None, There::Nothing);
+        let back = self.bring_back(path, incarnation);
         match back.map_err(|error| refused(error.reason))? {
             Some(BroughtBack { txid, .. }) => {
                 self.ledger.record_returned(path, incarnation)?;
@@ -173,7 +164,11 @@ impl Shared {
     }
 
     /// The furthest position that is known to have been sealed, whatever history still holds.
-    fn sealed_upto(&self, path: &DatabasePath, incarnation: Incarnation) -> Result<Txid, LedgerError> {
+    pub(super) fn sealed_upto(
+        &self,
+        path: &DatabasePath,
+        incarnation: Incarnation,
+    ) -> Result<Txid, LedgerError> {
         let noted = self.ledger.newest_vector()?.get(path).copied();
         let noted = noted.filter(|at| at.incarnation == incarnation).map(|at| at.txid);
         let pinned = self.ledger.pins(path, incarnation)?.last().copied();

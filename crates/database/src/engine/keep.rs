@@ -2,7 +2,8 @@
 
 use super::Shared;
 use super::slot::{Slot, State, Trouble};
-use crate::history::{History, Retention, retention};
+use crate::history::{History, Retention, parse_local, retention};
+use base::Incarnation;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -149,8 +150,10 @@ impl Shared {
 
     /// Merges and thins one history to so many bytes, as far as that goes.
     fn thin(&self, slot: &Slot, history: &History, local_bytes: u64) -> Thinned {
-        let Some(position) = slot.info().position else { return Thinned { more: false, stuck: true } };
-        let holds = match self.ledger.holds(&slot.path, position.incarnation) {
+        let Some(incarnation) = still_followed(slot, history) else {
+            return Thinned { more: false, stuck: true };
+        };
+        let holds = match self.ledger.holds(&slot.path, incarnation) {
             Ok(holds) => holds,
             Err(error) => {
                 tracing::warn!(event = "history not thinned", path = %slot.path, %error);
@@ -167,6 +170,14 @@ impl Shared {
             }
         }
     }
+}
+
+/// The incarnation of a history, while its database is followed with it: whatever was opened since has its own catalogue
+/// of the same files, and another incarnation is held by other checkpoints.
+fn still_followed(slot: &Slot, history: &History) -> Option<Incarnation> {
+    let now = slot.history().filter(|_| slot.info().position.is_some())?;
+    let (_, incarnation) = parse_local(history.base().file_name()?.to_str()?)?;
+    now.is_same(history).then_some(incarnation)
 }
 
 /// What became of one history.

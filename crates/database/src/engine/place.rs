@@ -5,7 +5,7 @@ use super::slot::Slot;
 use super::{Entry, Shared};
 use crate::history::{History, HistoryError};
 use crate::live::Place;
-use base::{DatabasePath, Incarnation, disk};
+use base::{DatabasePath, Incarnation, Txid, disk};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -65,20 +65,49 @@ impl Shared {
         History::open(Arc::clone(&self.settings.machine.disk), local, store).map(Arc::new)
     }
 
+    /// The history of one incarnation, where it leads to a position: without the store where that is away and the local
+    /// part is enough.
+    pub(super) fn open_history_to(
+        &self,
+        path: &DatabasePath,
+        incarnation: Incarnation,
+        txid: Txid,
+    ) -> Result<Arc<History>, HistoryError> {
+        let whole = self.open_history(path, incarnation);
+        let Err(error) = &whole else { return whole };
+        if !self.is_of_store(error) || txid == Txid::ZERO {
+            return whole;
+        }
+        let local = self.open_local_history(path, incarnation)?;
+        if local.plan(txid).is_ok() { Ok(local) } else { whole }
+    }
+
+    /// The local part of the history of one incarnation.
+    pub(super) fn open_local_history(
+        &self,
+        path: &DatabasePath,
+        incarnation: Incarnation,
+    ) -> Result<Arc<History>, HistoryError> {
+        let local = crate::history::local_base(&self.file_of(path), incarnation);
+        History::open(Arc::clone(&self.settings.machine.disk), local, None).map(Arc::new)
+    }
+
+    /// Whether it is the store that failed.
+    pub(super) fn is_of_store(&self, error: &HistoryError) -> bool {
+        self.settings.store.as_ref().is_some_and(|store| error.path.starts_with(store))
+    }
+
     /// The history of a database that is there: without the store where that is away.
     pub(super) fn open_history_here(
         &self,
         slot: &Slot,
         incarnation: Incarnation,
     ) -> Result<Arc<History>, HistoryError> {
-        let whole = self.open_history(&slot.path, incarnation);
-        let Some(store) = &self.settings.store else { return whole };
-        match whole {
-            Err(error) if error.path.starts_with(store) => {
+        match self.open_history(&slot.path, incarnation) {
+            Err(error) if self.is_of_store(&error) => {
                 tracing::error!(event = "store away", path = %slot.path, %error, "tried again");
                 slot.set_store_away(true);
-                let local = crate::history::local_base(&slot.file, incarnation);
-                History::open(Arc::clone(&self.settings.machine.disk), local, None).map(Arc::new)
+                self.open_local_history(&slot.path, incarnation)
             }
             whole => {
                 slot.set_store_away(false);

@@ -20,10 +20,10 @@ use super::schedule::Task;
 use super::slot::{Slot, State};
 use super::{Engine, Shared};
 use crate::ledger::{IntentError, IntentId, Vector};
-use crate::live::{ApplyError, Differing, Live, Turned};
+use crate::live::{ApplyError, Turned};
 use base::{DatabasePath, Position};
 use locks::unlock_all;
-use plan::{Planned, differing, pages_at, replanning};
+use plan::{Planned, Seen, replanning, write_back};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard};
@@ -69,6 +69,8 @@ pub struct HistoryProblem {
     pub path: DatabasePath,
     /// Which file, and what is wrong.
     pub reason: String,
+    /// It may be had again: a store that does not answer now.
+    pub away: bool,
 }
 
 /// Why the volume was not turned. It stands as before, but for [`TurnError::Unfinished`].
@@ -125,12 +127,14 @@ type Held<'a> = Vec<(&'a Arc<Slot>, MutexGuard<'a, State>)>;
 impl Engine {
     /// What a turn to this vector would change; reads every page that it would need.
     pub fn validate(&self, target: &Vector) -> Result<Vec<Change>, HistoryProblem> {
+        let look = |slot: &Slot| match &*slot.lock() {
+            State::Live(live) => Some(Seen::of(live).into_owned()),
+            State::Waiting => None,
+        };
         let slots = self.shared.slots_with(target);
-        let held: Held = slots.iter().map(|slot| (slot, slot.lock())).collect();
-        held.iter()
-            .filter_map(|(slot, state)| self.shared.plan_change(slot, state, target).transpose())
-            .map(|planned| planned.map(|planned| planned.change))
-            .collect()
+        // Capture goes on meanwhile: each is locked for a look only, and its pages are read afterwards.
+        let plan = |slot: &Arc<Slot>| self.shared.plan_change(slot, look(slot).as_ref(), target).transpose();
+        slots.iter().filter_map(plan).map(|planned| planned.map(|planned| planned.change)).collect()
     }
 
     /// Turns all databases to a vector. The app is stopped by then. `step` is told each step as it begins.
@@ -295,22 +299,6 @@ fn capture_unlocked(held: &mut Held) -> Result<(), TurnError> {
     Ok(())
 }
 
-/// `found`: how the target differs, where that is known; it was planned under the locks that are still held.
-fn write_back(
-    live: &mut Live,
-    to: Position,
-    highest: u32,
-    found: Option<Differing>,
-) -> Result<(Turned, u32), ApplyError> {
-    let mut pages = pages_at(live, to).map_err(ApplyError::History)?;
-    let found = match found {
-        Some(found) => found,
-        None => differing(live, to, &mut pages)?,
-    };
-    let count = pages.commit();
-    Ok((live.turn(&mut pages, found, to.checksum, highest)?, count))
-}
-
 fn positions(held: &Held) -> Vector {
     held.iter()
         .filter_map(|(slot, state)| match &**state {
@@ -322,7 +310,7 @@ fn positions(held: &Held) -> Vector {
 
 fn failed(path: &DatabasePath, error: &ApplyError) -> TurnError {
     if let ApplyError::History(reason) = error {
-        return HistoryProblem { path: path.clone(), reason: reason.clone() }.into();
+        return HistoryProblem { path: path.clone(), reason: reason.clone(), away: false }.into();
     }
     TurnError::Failed { reason: format!("{path}: {error}"), disk_full: error.disk_full() }
 }

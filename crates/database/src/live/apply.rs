@@ -68,20 +68,44 @@ pub struct Turned {
 /// The pages in which a target differs from a database.
 #[derive(Clone, Debug)]
 pub struct Differing {
-    pages: Vec<Pgno>,
-    /// The checksums of the database with them.
-    sums: Sums,
+    /// With their checksums in the target, ascending.
+    pages: Vec<(Pgno, Checksum)>,
+    /// Pages of the target.
+    commit: u32,
+    /// What the target adds up to.
+    checksum: Checksum,
 }
 
 impl Differing {
+    /// Compares a target with what a database's pages add up to. `candidates`: every page that may differ, ascending.
+    pub fn find(sums: &Sums, pages: &mut dyn Pages, candidates: &[Pgno]) -> Result<Differing, ApplyError> {
+        let commit = pages.count();
+        let lock_page = Pgno::lock_page(sums.page_size());
+        let mut differing = Vec::new();
+        let mut page = vec![0; sums.page_size() as usize];
+        let grown = (sums.pages() + 1..=commit).map(Pgno);
+        let mut all: Vec<Pgno> = candidates.iter().copied().chain(grown).collect();
+        all.sort_unstable();
+        all.dedup();
+        for pgno in all.into_iter().filter(|pgno| pgno.0 <= commit && *pgno != lock_page) {
+            pages.read(pgno, &mut page)?;
+            let sum = ltx::page_checksum(pgno, &page);
+            if sums.get(pgno) != Some(sum) {
+                differing.push((pgno, sum));
+            }
+        }
+        let checksum = sums.rolling_of(&differing, commit);
+        Ok(Differing { pages: differing, commit, checksum })
+    }
+
     /// How many there are.
     pub fn count(&self) -> u64 {
         self.pages.len() as u64
     }
 
-    /// What the database adds up to with them.
+    /// What the target adds up to.
     pub fn checksum(&self) -> Checksum {
-        self.sums.rolling()
+        self.checksum
     }
 }
 
@@ -106,31 +130,6 @@ impl Live {
         Ok(self.worker.sql().execute_batch("PRAGMA shrink_memory")?)
     }
 
-    /// Which of these pages differ from what the database holds.
-    ///
-    /// `candidates`: every page that may differ, ascending.
-    pub fn differing(&self, pages: &mut dyn Pages, candidates: &[Pgno]) -> Result<Differing, ApplyError> {
-        let count = pages.count();
-        let lock_page = Pgno::lock_page(self.sums.page_size());
-        let mut sums = self.sums.clone();
-        sums.resize(count);
-        let mut differing = Vec::new();
-        let mut page = vec![0; self.sums.page_size() as usize];
-        let grown = (self.sums.pages() + 1..=count).map(Pgno);
-        let mut all: Vec<Pgno> = candidates.iter().copied().chain(grown).collect();
-        all.sort_unstable();
-        all.dedup();
-        for pgno in all.into_iter().filter(|pgno| pgno.0 <= count && *pgno != lock_page) {
-            pages.read(pgno, &mut page)?;
-            let sum = ltx::page_checksum(pgno, &page);
-            if self.sums.get(pgno) != Some(sum) {
-                differing.push(pgno);
-            }
-            sums.set(pgno, sum);
-        }
-        Ok(Differing { pages: differing, sums })
-    }
-
     /// Writes pages under the lock that [`Live::lock`] took. `found` is how they differ since it was taken; `wanted` what
     /// the target must add up to; `highest` the highest schema cookie that this incarnation has had before.
     pub fn turn(
@@ -140,32 +139,38 @@ impl Live {
         wanted: Checksum,
         highest: u32,
     ) -> Result<Turned, ApplyError> {
-        let Differing { pages: mut differing, mut sums } = found;
-        if sums.rolling() != wanted {
-            return Err(ApplyError::Checksum { found: sums.rolling(), wanted });
+        let Differing { pages: mut differing, commit, mut checksum } = found;
+        if checksum != wanted {
+            return Err(ApplyError::Checksum { found: checksum, wanted });
         }
-        let count = pages.count();
+        if pages.count() != commit {
+            return Err(ApplyError::History(format!("{} pages now, {commit} before", pages.count())));
+        }
         let now = self.cookie()?;
-        if highest > now && differing.first() != Some(&Pgno::ONE) {
-            differing.insert(0, Pgno::ONE);
+        let first_differs = differing.first().is_some_and(|(pgno, _)| *pgno == Pgno::ONE);
+        if let (false, true, Some(sum)) = (first_differs, highest > now, self.sums.get(Pgno::ONE)) {
+            differing.insert(0, (Pgno::ONE, sum));
         }
         self.worker.sql().execute_batch("PRAGMA writable_schema=ON")?;
         let mut page = vec![0; self.sums.page_size() as usize];
-        for pgno in differing.iter().rev() {
+        let mut first = false;
+        for (pgno, sum) in differing.iter().rev() {
             pages.read(*pgno, &mut page)?;
-            if Some(ltx::page_checksum(*pgno, &page)) != sums.get(*pgno) {
+            if ltx::page_checksum(*pgno, &page) != *sum {
                 return Err(ApplyError::History(format!("page {pgno} read differently the second time")));
             }
-            if *pgno == Pgno::ONE {
+            first = *pgno == Pgno::ONE;
+            if first {
                 raise_cookie(&mut page, now, highest);
-                sums.set(Pgno::ONE, ltx::page_checksum(Pgno::ONE, &page));
+                let raised = ltx::page_checksum(Pgno::ONE, &page);
+                checksum = Checksum((checksum.0 ^ sum.0 ^ raised.0) | Checksum::FLAG);
             } else {
                 self.write_page(*pgno, Some(&page))?;
             }
         }
-        let first = (differing.first() == Some(&Pgno::ONE)).then_some(&mut page);
-        self.write_first_and_cut(first, (count < self.sums.pages()).then_some(count))?;
-        Ok(Turned { pages: differing.len() as u64, checksum: sums.rolling() })
+        let cut = (commit < self.sums.pages()).then_some(commit);
+        self.write_first_and_cut(first.then_some(&mut page), cut)?;
+        Ok(Turned { pages: differing.len() as u64, checksum })
     }
 
     fn write_page(&self, pgno: Pgno, page: Option<&[u8]>) -> Result<(), ApplyError> {

@@ -4,10 +4,13 @@ use super::{Change, ChangeKind, Held, HistoryProblem, TurnError, list};
 use crate::engine::Shared;
 use crate::engine::create::aside_name;
 use crate::engine::slot::{Slot, State};
-use crate::history::PageReader;
+use crate::history::{History, PageReader, PlanError};
 use crate::ledger::Vector;
-use crate::live::{ApplyError, Differing, Live};
-use base::Position;
+use crate::live::{ApplyError, Differing, Live, Pages, Turned};
+use crate::sums::Sums;
+use base::{Pgno, Position};
+use std::borrow::Cow;
+use std::sync::Arc;
 
 /// How often pages are planned anew because a file was found damaged.
 const REPLANS_MAX: usize = 16;
@@ -19,57 +22,99 @@ pub(super) struct Planned {
     pub found: Option<Differing>,
 }
 
+impl Planned {
+    fn turned_back(mut self, found: Differing) -> Planned {
+        self.change.pages = found.count();
+        self.found = Some(found);
+        self
+    }
+}
+
+/// A database as it stood at one moment.
+#[derive(Debug)]
+pub(super) struct Seen<'a> {
+    position: Position,
+    sums: Cow<'a, Sums>,
+    history: Arc<History>,
+    /// File system and inode.
+    pub file: (u64, u64),
+}
+
+impl<'a> Seen<'a> {
+    /// As it is while its lock is held.
+    pub fn of(live: &'a Live) -> Seen<'a> {
+        let sums = Cow::Borrowed(live.sums());
+        let file = (live.device(), live.inode());
+        Seen { position: live.position(), sums, history: Arc::clone(live.history()), file }
+    }
+
+    /// For looking at it when its lock is given back.
+    pub fn into_owned(self) -> Seen<'static> {
+        Seen { sums: Cow::Owned(self.sums.into_owned()), ..self }
+    }
+
+    /// How it differs from what it was at a position.
+    fn differing(&self, to: Position) -> Result<Differing, ApplyError> {
+        let mut pages = pages_at(&self.history, to)?;
+        // What was sealed after the look is compared too, in vain.
+        let now = self.history.last().map_or(self.position.txid, |last| last.header.max_txid);
+        let candidates = self.history.changed(to.txid, now).unwrap_or_else(|error| {
+            tracing::warn!(event = "history damaged", %error, "every page is compared");
+            (1..=pages.count()).map(Pgno).collect()
+        });
+        Differing::find(&self.sums, &mut pages, &candidates)
+    }
+}
+
 impl Shared {
     /// What a turn does to one database; `None`: it is neither there nor in the target.
     pub(super) fn plan_change(
         &self,
         slot: &Slot,
-        state: &State,
+        seen: Option<&Seen<'_>>,
         target: &Vector,
     ) -> Result<Option<Planned>, HistoryProblem> {
-        let problem = |reason: String| HistoryProblem { path: slot.path.clone(), reason };
+        let path = || slot.path.clone();
         let to = target.get(&slot.path).copied();
-        let live = match state {
-            State::Live(live) => Some(&**live),
-            State::Waiting => None,
-        };
-        let from = live.map(|live| live.position());
+        let from = seen.map(|seen| seen.position);
         let change = |kind, from, pages| {
             let swapped = !matches!(kind, ChangeKind::Unchanged | ChangeKind::TurnedBack);
-            let unknown = swapped && self.is_unknown(slot, live);
+            let unknown = swapped && self.is_unknown(slot, seen.map(|seen| seen.file));
             let aside = unknown.then(|| aside_name(&*self.settings.machine.disk, &slot.file));
-            let change = Change { path: slot.path.clone(), kind, from, to, pages, aside };
-            Some(Planned { change, found: None })
+            Planned { change: Change { path: path(), kind, from, to, pages, aside }, found: None }
         };
-        let Some(to) = to else { return Ok(live.and_then(|_| change(ChangeKind::Removed, from, 0))) };
-        let Some(live) = live.filter(|live| live.position().incarnation == to.incarnation) else {
-            let history =
-                self.open_history(&slot.path, to.incarnation).map_err(|error| problem(error.to_string()))?;
-            let plan = history.plan(to.txid).map_err(|error| problem(error.to_string()))?;
+        let Some(to) = to else { return Ok(seen.map(|_| change(ChangeKind::Removed, from, 0))) };
+        let Some(seen) = seen.filter(|seen| seen.position.incarnation == to.incarnation) else {
+            let history = self.open_history_to(&slot.path, to.incarnation, to.txid).map_err(|error| {
+                let away = self.is_of_store(&error);
+                HistoryProblem { path: path(), reason: error.to_string(), away }
+            })?;
+            let plan = history.plan(to.txid).map_err(|error| {
+                let away = matches!(error, PlanError::Unavailable { .. });
+                HistoryProblem { path: path(), reason: error.to_string(), away }
+            })?;
             let (found, wanted) = (plan.header().checksum_after, to.checksum);
             if found != wanted {
-                return Err(problem(format!(
-                    "txid {} of its history adds up to {found}, not {wanted}",
-                    to.txid
-                )));
+                let reason = format!("txid {} of its history adds up to {found}, not {wanted}", to.txid);
+                return Err(HistoryProblem { path: path(), reason, away: false });
             }
             let kind = if from.is_some() { ChangeKind::Replaced } else { ChangeKind::Recreated };
-            return Ok(change(kind, from, u64::from(plan.header().commit)));
+            return Ok(Some(change(kind, from, u64::from(plan.header().commit))));
         };
-        if live.position() == to {
-            return Ok(change(ChangeKind::Unchanged, from, 0));
+        if seen.position == to {
+            return Ok(Some(change(ChangeKind::Unchanged, from, 0)));
         }
-        let found = replanning(|| {
-            let mut pages = pages_at(live, to).map_err(ApplyError::History)?;
-            differing(live, to, &mut pages)
-        })
-        .map_err(|error| problem(error.to_string()))?;
+        let found = replanning(|| seen.differing(to)).map_err(|error| HistoryProblem {
+            path: path(),
+            reason: error.to_string(),
+            away: false,
+        })?;
         if found.checksum() != to.checksum {
             let (txid, found, wanted) = (to.txid, found.checksum(), to.checksum);
-            return Err(problem(format!("the pages at txid {txid} add up to {found}, not {wanted}")));
+            let reason = format!("the pages at txid {txid} add up to {found}, not {wanted}");
+            return Err(HistoryProblem { path: path(), reason, away: false });
         }
-        let planned = change(ChangeKind::TurnedBack, from, found.count());
-        Ok(planned.map(|planned| Planned { found: Some(found), ..planned }))
+        Ok(Some(change(ChangeKind::TurnedBack, from, 0).turned_back(found)))
     }
 
     pub(super) fn plan_all(&self, held: &Held, target: &Vector) -> Result<Vec<Planned>, TurnError> {
@@ -84,17 +129,27 @@ impl Shared {
                 };
                 return Err(TurnError::Held { path: slot.path.clone(), pids, reason });
             }
-            let Some(planned) = self.plan_change(slot, state, target)? else { continue };
-            let swapped = !matches!(planned.change.kind, ChangeKind::Unchanged | ChangeKind::TurnedBack);
-            let pids = if swapped { self.settings.machine.kernel.openers(&slot.file) } else { Vec::new() };
-            if !pids.is_empty() {
-                let reason =
-                    format!("its file is to be swapped, and another process ({}) has it open", list(&pids));
-                return Err(TurnError::Held { path: slot.path.clone(), pids, reason });
+            let seen = match &**state {
+                State::Live(live) => Some(Seen::of(live)),
+                State::Waiting => None,
+            };
+            let Some(planned) = self.plan_change(slot, seen.as_ref(), target)? else { continue };
+            if !matches!(planned.change.kind, ChangeKind::Unchanged | ChangeKind::TurnedBack) {
+                self.nobody_has_it_open(slot)?;
             }
             changes.push(planned);
         }
         Ok(changes)
+    }
+
+    /// A file that another process has open is not swapped: what that writes would be lost.
+    pub(super) fn nobody_has_it_open(&self, slot: &Slot) -> Result<(), TurnError> {
+        let pids = self.settings.machine.kernel.openers(&slot.file);
+        if pids.is_empty() {
+            return Ok(());
+        }
+        let reason = format!("its file is to be swapped, and another process ({}) has it open", list(&pids));
+        Err(TurnError::Held { path: slot.path.clone(), pids, reason })
     }
 }
 
@@ -111,13 +166,25 @@ pub(super) fn replanning<T>(mut work: impl FnMut() -> Result<T, ApplyError>) -> 
 }
 
 /// The pages at a position.
-pub(super) fn pages_at(live: &Live, to: Position) -> Result<PageReader, String> {
-    let plan = live.history().plan(to.txid).map_err(|error| error.to_string())?;
-    plan.reader().map_err(|error| error.to_string())
+fn pages_at(history: &History, to: Position) -> Result<PageReader, ApplyError> {
+    let plan = history.plan(to.txid).map_err(|error| ApplyError::History(error.to_string()))?;
+    plan.reader().map_err(|error| ApplyError::History(error.to_string()))
 }
 
-/// Which of them differ from what the database holds.
-pub(super) fn differing(live: &Live, to: Position, pages: &mut PageReader) -> Result<Differing, ApplyError> {
-    let candidates = live.history().changed(to.txid, live.position().txid);
-    live.differing(pages, &candidates.map_err(|error| ApplyError::History(error.to_string()))?)
+/// Writes what a database was at a position over what it is, under its lock; how many pages it has then.
+///
+/// `found`: how the two differ, where that is known.
+pub(super) fn write_back(
+    live: &mut Live,
+    to: Position,
+    highest: u32,
+    found: Option<Differing>,
+) -> Result<(Turned, u32), ApplyError> {
+    let found = match found {
+        Some(found) => found,
+        None => Seen::of(live).differing(to)?,
+    };
+    let mut pages = pages_at(live.history(), to)?;
+    let count = pages.count();
+    Ok((live.turn(&mut pages, found, to.checksum, highest)?, count))
 }

@@ -4,11 +4,11 @@
 //! comes back is moved aside, under a name that the change tells.
 
 use super::{Change, ChangeKind, HistoryProblem, TurnError, failed};
-use crate::engine::create::{BringBackError, There, aside_name};
+use crate::engine::create::{BringBackError, There, Written, aside_name};
 use crate::engine::discover::{BESIDE, remove_beside, remove_if_there};
 use crate::engine::slot::{Slot, State};
 use crate::engine::{Entry, Shared};
-use crate::live::{ApplyError, Live};
+use crate::live::ApplyError;
 use base::{DatabasePath, Position, disk};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,12 +27,19 @@ impl Shared {
         }
         self.touch(&slot.path);
         let disk = &*self.settings.machine.disk;
-        let live = match std::mem::replace(state, State::Waiting) {
-            State::Live(live) => Some(live),
+        // What takes long is done while the file is locked.
+        let written = change.to.map(|to| self.write_beside(&slot.path, to.incarnation, Some(to.txid)));
+        let written = written.transpose().map_err(|error| not_brought_back(&slot.path, error))?;
+        let followed = match &*state {
+            State::Live(live) => Some((live.device(), live.inode())),
             State::Waiting => None,
         };
-        let unknown = self.is_unknown(slot, live.as_deref());
-        if let Some(mut live) = live {
+        let unknown = self.is_unknown(slot, followed);
+        if let Err(error) = self.last_look(slot, change) {
+            written.into_iter().for_each(|written| self.discard(&written));
+            return Err(error);
+        }
+        if let State::Live(mut live) = std::mem::replace(state, State::Waiting) {
             live.unlock();
             let place = live.place().clone();
             drop(live);
@@ -42,12 +49,9 @@ impl Shared {
         if unknown {
             change.aside = Some(self.move_aside(slot).map_err(|error| io_failed(&slot.path, &error))?);
         }
-        if change.from.is_some() {
-            self.ledger.record_deleted(&slot.path)?;
-        }
-        if let Some(to) = change.to {
+        if let (Some(to), Some(written)) = (change.to, written) {
             let there = if change.from.is_some() && !unknown { There::Sealed } else { There::Nothing };
-            return self.swap_in(slot, state, to, there);
+            return self.swap_in(slot, state, to, written, there);
         }
         let removed = remove_all(disk, &slot.file).and_then(|()| self.sync_parent(&slot.file));
         removed.map_err(|error| io_failed(&slot.path, &error))?;
@@ -63,12 +67,24 @@ impl Shared {
         Ok(())
     }
 
+    /// Records that a file goes, and looks directly before it does whether somebody has opened it since it was planned.
+    fn last_look(&self, slot: &Slot, change: &Change) -> Result<(), TurnError> {
+        let Some(from) = change.from else { return self.nobody_has_it_open(slot) };
+        self.ledger.record_deleted(&slot.path)?;
+        let nobody = self.nobody_has_it_open(slot);
+        if nobody.is_err() {
+            self.ledger.record_returned(&slot.path, from.incarnation)?;
+        }
+        nobody
+    }
+
     /// Brings a database back as it was, and follows it. Where that fails, the file is gone again: history has it.
     fn swap_in(
         &self,
         slot: &Arc<Slot>,
         state: &mut State,
         to: Position,
+        written: Written,
         there: There,
     ) -> Result<(), TurnError> {
         let disk = &*self.settings.machine.disk;
@@ -77,7 +93,7 @@ impl Shared {
             let removed = remove_all(disk, &slot.file);
             removed.map_err(|error| io_failed(&slot.path, &error))?;
         }
-        let back = self.bring_back(&slot.path, to.incarnation, Some(to.txid), there);
+        let back = self.put_in_place(&written, there);
         let back = back.map_err(|error| not_brought_back(&slot.path, error))?;
         let done = (|| {
             self.ledger.record_returned(&slot.path, to.incarnation)?;
@@ -88,7 +104,7 @@ impl Shared {
                 return Err(TurnError::Failed { reason, disk_full: false });
             };
             live.seal_difference().map_err(|error| failed(&slot.path, &ApplyError::Seal(error)))?;
-            let (found, wanted) = (live.sums().rolling(), back.map_or(to.checksum, |back| back.checksum));
+            let (found, wanted) = (live.sums().rolling(), back.checksum);
             if found != wanted {
                 return Err(failed(&slot.path, &ApplyError::Checksum { found, wanted }));
             }
@@ -107,11 +123,12 @@ impl Shared {
     }
 
     /// Whether what lies in the place of a database is nothing that history holds.
-    pub(super) fn is_unknown(&self, slot: &Slot, live: Option<&Live>) -> bool {
+    /// `followed`: file system and inode of the file that is followed.
+    pub(super) fn is_unknown(&self, slot: &Slot, followed: Option<(u64, u64)>) -> bool {
         let disk = &*self.settings.machine.disk;
         let Ok(there) = disk.metadata(&slot.file) else { return false };
-        match live {
-            Some(live) => (there.device, there.inode) != (live.device(), live.inode()),
+        match followed {
+            Some(followed) => (there.device, there.inode) != followed,
             None => {
                 let holds = |suffix: &str| {
                     disk.metadata(&disk::sibling(&slot.file, suffix)).is_ok_and(|at| at.len > 0)
@@ -162,7 +179,7 @@ fn io_failed(path: &DatabasePath, error: &io::Error) -> TurnError {
 fn not_brought_back(path: &DatabasePath, error: BringBackError) -> TurnError {
     let BringBackError { reason, disk_full, damaged } = error;
     if damaged {
-        return HistoryProblem { path: path.clone(), reason }.into();
+        return HistoryProblem { path: path.clone(), reason, away: false }.into();
     }
     TurnError::Failed { reason: format!("{path}: {reason}"), disk_full }
 }

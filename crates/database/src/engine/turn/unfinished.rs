@@ -9,7 +9,7 @@
 //! whatever was written since. So nothing that builds on them goes on: no turn, no checkpoint, no noted moment, no app.
 //! What did not succeed (a full disk, mostly) is tried again: by the keeper, and by whoever asks for one of those.
 
-use super::{Held, TurnError, positions};
+use super::{Held, HistoryProblem, TurnError, positions};
 use crate::engine::slot::State;
 use crate::engine::{Engine, Shared, StartError};
 use crate::ledger::{Intent, IntentId, Vector};
@@ -192,7 +192,7 @@ impl Shared {
             tracing::warn!(event = "restore rolled back", reason = why);
             return self.end(Some(why));
         };
-        if let TurnError::History(_) = back {
+        if let TurnError::History(HistoryProblem { away: false, .. }) = back {
             // What was there cannot be had any more; what was wanted may be.
             drop(held);
             if self.turn_all(&target).is_ok() {
@@ -230,10 +230,19 @@ impl Shared {
             });
             super::unlock_all(held);
             done?;
-            for path in touched.iter().filter(|path| !undo.contains_key(*path)) {
-                if self.ledger.current(path)?.is_some_and(|known| !known.deleted) {
-                    self.ledger.record_deleted(path)?;
-                }
+        }
+        self.all_is_back()
+    }
+
+    /// The databases stand where they stood: so do the ledger, and what was moved out of the way.
+    fn all_is_back(&self) -> Result<(), TurnError> {
+        let (undo, touched) = match &*self.open_turn() {
+            Some(open) => (open.undo.clone(), open.touched.clone()),
+            None => return Ok(()),
+        };
+        for path in touched.iter().filter(|path| !undo.contains_key(*path)) {
+            if self.ledger.current(path)?.is_some_and(|known| !known.deleted) {
+                self.ledger.record_deleted(path)?;
             }
         }
         self.move_back();
@@ -276,7 +285,7 @@ impl Shared {
             }
             Err(error) => error,
         };
-        match self.turn_all(&undo) {
+        match self.turn_all(&undo).and_then(|()| self.all_is_back()) {
             Ok(()) => {
                 let reason = finish.to_string();
                 tracing::error!(event = "restore rolled back", target = target_name, reason);
