@@ -98,7 +98,7 @@ impl FakeDatabases {
         let to = target.get(&path()).copied();
         match to {
             Some(to) if self.0.lost.lock().unwrap().contains(&to.txid.0) => {
-                Err(HistoryProblem { path: path(), reason: format!("TXID {} is gone", to.txid) })
+                Err(HistoryProblem { path: path(), reason: format!("TXID {} is gone", to.txid), away: false })
             }
             _ => Ok(vec![Change {
                 path: path(),
