@@ -170,7 +170,7 @@ impl Inner {
         sound(Place::Local).or_else(|| sound(Place::Store)).cloned()
     }
 
-    /// Gives a file another level, in both places. One that is in use keeps its name until the next time.
+    /// Gives a file another level, in both places. One whose local copy is in use keeps its name until the next time.
     ///
     /// The catalogue is locked meanwhile: there is never a moment in which nobody can find the file.
     fn move_file(&self, one: &Move) -> Result<(), ThinError> {
@@ -184,8 +184,15 @@ impl Inner {
             let local = (place == Place::Local).then(|| self.settle_move().map_err(io));
             let mut unsettled = local.transpose()?;
             let mut files = self.lock();
-            let entry = files.entries.get(&(one.from, place)).filter(|entry| Arc::strong_count(entry) == 1);
-            let Some((from, bytes)) = entry.map(|entry| (entry.path.clone(), entry.bytes)) else { continue };
+            let entry = files.entries.get(&(one.from, place));
+            let Some(entry) = entry.filter(|entry| Arc::strong_count(entry) == 1) else {
+                // The copies of a file keep one name: under two, each would pass for what replaces the other.
+                if entry.is_some() {
+                    return Ok(());
+                }
+                continue;
+            };
+            let (from, bytes) = (entry.path.clone(), entry.bytes);
             super::make_dir(&*self.disk, base::disk::parent(&to)).map_err(io)?;
             self.disk.rename_new(&from, &to).map_err(io)?;
             // It lies there from now on, durably or not: should the disk lose the rename, it has the old name again.

@@ -288,8 +288,10 @@ impl<'a> Thinning<'a> {
         let made = Covers::new(self.outputs().into_iter());
         for file in self.files.iter().filter(|file| !moved.contains(&file.key)) {
             let there = || self.covers.over(file).filter(|by| self.replaces(by, file));
+            // The same file under another name is no reason to have it in the store only.
+            let here = |by: &ThinFile| by.local || (by.key.min, by.key.max) != (file.key.min, file.key.max);
             let local =
-                file.local && (there().next().is_some() || made.over(file).any(|by| self.replaces(by, file)));
+                file.local && (there().any(here) || made.over(file).any(|by| self.replaces(by, file)));
             let stored = file.stored && there().any(|by| by.stored);
             if local {
                 self.plan.remove_local.push(file.key);

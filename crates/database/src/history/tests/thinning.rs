@@ -122,6 +122,40 @@ fn what_a_reader_needs_stays_until_it_is_done() {
 }
 
 #[test]
+fn a_file_in_use_here_moves_nowhere() {
+    let mut world = World::new(true);
+    world.seal(&[], 4);
+    world.history.ship().unwrap();
+    let plan = world.history.plan(Txid(1)).unwrap();
+    world.pass(Duration::from_secs(3600));
+    for _ in 0..3 {
+        world.thin(&[], &Retention::default());
+        let (local, stored) = (world.names(&world.local()), world.names(&world.store()));
+        assert_eq!(local.len(), 1, "the local copy stays: {local:?}");
+        assert_eq!(local, stored);
+    }
+    drop(plan);
+    world.thin(&[], &Retention::default());
+    let (local, stored) = (world.names(&world.local()), world.names(&world.store()));
+    assert!(local == stored && local[0].starts_with("9/"), "{local:?} {stored:?}");
+}
+
+#[test]
+fn a_file_under_another_name_in_the_store_does_not_replace_the_one_here() {
+    let mut world = World::new(true);
+    world.seal(&[], 4);
+    world.history.ship().unwrap();
+    let base = world.store().join("ltx/9");
+    LocalDisk.create_dir_all(&base).unwrap();
+    let name = "0000000000000001-0000000000000001.ltx";
+    LocalDisk.rename(&world.store().join("ltx/0").join(name), &base.join(name)).unwrap();
+    world.reopen();
+    world.pass(Duration::from_secs(3600));
+    world.thin(&[], &Retention::default());
+    assert_eq!(world.names(&world.local()).len(), 1, "history must not depend on the store");
+}
+
+#[test]
 fn a_removal_that_would_lose_a_pin_is_refused() {
     let mut world = World::new(false);
     for n in 1..=3 {
