@@ -1,4 +1,4 @@
-//! Thinning carried out: merges first, each durable before anything goes, then moves, then removals.
+//! Thinning carried out: merges first, each durable before anything goes, then moves, then removals; the store last.
 //!
 //! A crash at any point leaves files that overlap, never a gap. Every input is verified to its end while it is
 //! merged, the order of their database checksums too, and a snapshot must add up to its own. Before anything is
@@ -27,7 +27,7 @@ pub struct CarriedOut {
     pub in_use: u64,
 }
 
-/// Why thinning stopped. Nothing is lost; plan again.
+/// What kept thinning from doing everything. Nothing is lost; plan again.
 #[derive(Debug, thiserror::Error)]
 pub enum ThinError {
     /// A file is damaged, and marked as such: the next plan avoids it.
@@ -87,20 +87,32 @@ impl History {
         thin::plan(&files, now, holds, retention)
     }
 
-    /// Carries a plan out.
+    /// Carries a plan out, as far as it goes: what fails holds nothing up but what depends on it, so that local history
+    /// stays small while the store fails. The first failure is returned.
     pub fn carry_out(&self, plan: &ThinPlan) -> Result<CarriedOut, ThinError> {
+        let inner = &self.inner;
         let mut done = CarriedOut::default();
+        let mut failures = Vec::new();
+        let mut unmade = Vec::new();
         for merge in &plan.merges {
-            self.inner.merge(merge)?;
-            done.merged += 1;
+            match inner.merge(merge) {
+                Ok(()) => done.merged += 1,
+                Err(error) => {
+                    unmade.push(merge.output);
+                    failures.push(error);
+                }
+            }
         }
-        for one in &plan.moves {
-            self.inner.move_file(one)?;
+        failures.extend(plan.moves.iter().filter_map(|one| inner.move_file(one, Place::Local).err()));
+        let plan = without(plan, &unmade);
+        if let Err(error) = inner.check_removals(&plan) {
+            failures.push(error);
+        } else {
+            failures.extend(inner.remove(&plan.remove_local, Place::Local, &mut done));
+            failures.extend(plan.moves.iter().filter_map(|one| inner.move_file(one, Place::Store).err()));
+            failures.extend(inner.remove(&plan.remove_stored, Place::Store, &mut done));
         }
-        self.inner.check_removals(plan)?;
-        self.inner.remove(&plan.remove_local, Place::Local, &mut done)?;
-        self.inner.remove(&plan.remove_stored, Place::Store, &mut done)?;
-        Ok(done)
+        failures.into_iter().next().map_or(Ok(done), Err)
     }
 }
 
@@ -170,46 +182,39 @@ impl Inner {
         sound(Place::Local).or_else(|| sound(Place::Store)).cloned()
     }
 
-    /// Gives a file another level, in both places. One whose local copy is in use keeps its name until the next time.
+    /// Gives one copy of a file another level. One that is in use keeps its name until the next time, and so does the
+    /// one in the store then: under two names, each would pass for what replaces the other.
     ///
     /// The catalogue is locked meanwhile: there is never a moment in which nobody can find the file.
-    fn move_file(&self, one: &Move) -> Result<(), ThinError> {
-        for place in [Place::Local, Place::Store] {
-            let to = match (&self.store, place) {
-                (Some(store), Place::Store) => store.path(&one.to.relative()),
-                _ => self.local.join(one.to.relative()),
-            };
-            let io = |cause| ThinError::Io { path: to.clone(), cause };
-            // A seal need not wait for the store.
-            let local = (place == Place::Local).then(|| self.settle_move().map_err(io));
-            let mut unsettled = local.transpose()?;
-            let mut files = self.lock();
-            let entry = files.entries.get(&(one.from, place));
-            let Some(entry) = entry.filter(|entry| Arc::strong_count(entry) == 1) else {
-                // The copies of a file keep one name: under two, each would pass for what replaces the other.
-                if entry.is_some() {
-                    return Ok(());
-                }
-                continue;
-            };
-            let (from, bytes) = (entry.path.clone(), entry.bytes);
-            super::make_dir(&*self.disk, base::disk::parent(&to)).map_err(io)?;
-            self.disk.rename_new(&from, &to).map_err(io)?;
-            // It lies there from now on, durably or not: should the disk lose the rename, it has the old name again.
-            if let Some(unsettled) = &mut unsettled {
-                **unsettled = Some(base::disk::parent(&to).to_owned());
-            }
-            files.entries.remove(&(one.from, place));
-            files.insert(Entry::new(one.to, place, to.clone(), bytes));
-            drop(files);
-            let sync = |file: &Path| self.disk.sync_dir(base::disk::parent(file)).map_err(io);
-            sync(&to)?;
-            if let Some(unsettled) = &mut unsettled {
-                **unsettled = None;
-            }
-            sync(&from)?;
+    fn move_file(&self, one: &Move, place: Place) -> Result<(), ThinError> {
+        let to = match (&self.store, place) {
+            (Some(store), Place::Store) => store.path(&one.to.relative()),
+            _ => self.local.join(one.to.relative()),
+        };
+        let io = |cause| ThinError::Io { path: to.clone(), cause };
+        // A seal need not wait for the store.
+        let local = (place == Place::Local).then(|| self.settle_move().map_err(io));
+        let mut unsettled = local.transpose()?;
+        let mut files = self.lock();
+        let stays = place == Place::Store && files.entries.contains_key(&(one.from, Place::Local));
+        let entry = files.entries.get(&(one.from, place)).filter(|entry| Arc::strong_count(entry) == 1);
+        let Some(entry) = entry.filter(|_| !stays) else { return Ok(()) };
+        let (from, bytes) = (entry.path.clone(), entry.bytes);
+        super::make_dir(&*self.disk, base::disk::parent(&to)).map_err(io)?;
+        self.disk.rename_new(&from, &to).map_err(io)?;
+        // It lies there from now on, durably or not: should the disk lose the rename, it has the old name again.
+        if let Some(unsettled) = &mut unsettled {
+            **unsettled = Some(base::disk::parent(&to).to_owned());
         }
-        Ok(())
+        files.entries.remove(&(one.from, place));
+        files.insert(Entry::new(one.to, place, to.clone(), bytes));
+        drop(files);
+        let sync = |file: &Path| self.disk.sync_dir(base::disk::parent(file)).map_err(io);
+        sync(&to)?;
+        if let Some(unsettled) = &mut unsettled {
+            **unsettled = None;
+        }
+        sync(&from)
     }
 
     /// Takes a copy out of the catalogue, unless somebody works with it.
@@ -238,8 +243,10 @@ impl Inner {
         }
     }
 
-    /// Removes copies. Not synced: one that comes back after a power loss goes again.
-    fn remove(&self, keys: &[FileKey], place: Place, done: &mut CarriedOut) -> Result<(), ThinError> {
+    /// Removes copies; what cannot go stays, and does not hold up the others. Not synced: one that comes back after a
+    /// power loss goes again.
+    fn remove(&self, keys: &[FileKey], place: Place, done: &mut CarriedOut) -> Option<ThinError> {
+        let mut failed = None;
         for key in keys {
             let Some(entry) = self.take_unused(*key, place) else {
                 done.in_use += u64::from(self.lock().entries.contains_key(&(*key, place)));
@@ -247,14 +254,21 @@ impl Inner {
             };
             match self.disk.remove_file(&entry.path) {
                 Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                    let path = entry.path.clone();
+                    failed.get_or_insert(ThinError::Io { path: entry.path.clone(), cause });
                     self.lock().entries.insert((*key, place), entry);
-                    return Err(ThinError::Io { path, cause });
                 }
                 _ if place == Place::Local => done.removed_bytes += entry.bytes,
                 _ => {}
             }
         }
-        Ok(())
+        failed
     }
+}
+
+/// The plan without the removals that wait for a merge which failed.
+fn without(plan: &ThinPlan, unmade: &[FileKey]) -> ThinPlan {
+    let mut plan = plan.clone();
+    let lacking = |key: &FileKey| unmade.iter().any(|output| output.min <= key.min && output.max >= key.max);
+    plan.remove_local.retain(|key| !(plan.merged_away.contains(key) && lacking(key)));
+    plan
 }

@@ -56,7 +56,7 @@ pub struct Move {
     pub to: FileKey,
 }
 
-/// What thinning is to do, in this order: merges, moves, removals.
+/// What thinning is to do, in this order: merges, moves, removals; those in the store last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ThinPlan {
     /// Files to become one.
@@ -65,6 +65,8 @@ pub struct ThinPlan {
     pub moves: Vec<Move>,
     /// Local copies that can go.
     pub remove_local: Vec<FileKey>,
+    /// Those of them that can go only once a merge of this plan has their TXIDs.
+    pub(super) merged_away: BTreeSet<FileKey>,
     /// Copies in the store that can go.
     pub remove_stored: Vec<FileKey>,
     /// The local limit is exceeded, and nothing that may be given up is left: drop automatic checkpoints.
@@ -290,11 +292,12 @@ impl<'a> Thinning<'a> {
             let there = || self.covers.over(file).filter(|by| self.replaces(by, file));
             // The same file under another name is no reason to have it in the store only.
             let here = |by: &ThinFile| by.local || (by.key.min, by.key.max) != (file.key.min, file.key.max);
-            let local =
-                file.local && (there().any(here) || made.over(file).any(|by| self.replaces(by, file)));
             let stored = file.stored && there().any(|by| by.stored);
-            if local {
+            if file.local && there().any(here) {
                 self.plan.remove_local.push(file.key);
+            } else if file.local && made.over(file).any(|by| self.replaces(by, file)) {
+                self.plan.remove_local.push(file.key);
+                self.plan.merged_away.insert(file.key);
             }
             if stored {
                 self.plan.remove_stored.push(file.key);

@@ -122,6 +122,40 @@ fn what_a_reader_needs_stays_until_it_is_done() {
 }
 
 #[test]
+fn local_history_stays_small_while_the_store_fails() {
+    let mut world = World::new(true);
+    let tight = Retention { local_bytes: 500, ..Retention::default() };
+    for n in 0..20u8 {
+        world.seal(&[(u32::from(n) + 1, n)], 30);
+        world.pass(Duration::from_secs(20));
+    }
+    world.history.ship().unwrap();
+    world.thin(&[], &tight);
+    // What the next merges need is there only, and cannot be read.
+    let ltx = world.store().join("ltx");
+    let away = world.store().join("away");
+    LocalDisk.rename(&ltx, &away).unwrap();
+    LocalDisk.open(&ltx, Open::CreateNew).unwrap();
+    let mut failed = 0;
+    for n in 0..60u8 {
+        world.seal(&[(u32::from(n) % 7 + 1, n)], 30);
+        world.pass(Duration::from_secs(20));
+        assert!(world.history.ship().is_err());
+        let plan = world.history.thin(world.now, &Holds::default(), &Retention::default());
+        failed += u32::from(world.history.carry_out(&plan).is_err());
+    }
+    assert!(failed > 10, "the store was not needed: {failed}");
+    let local = world.names(&world.local());
+    let singles = local.iter().filter(|name| name.starts_with("0/")).count();
+    assert!(singles < 20, "{local:?}");
+    LocalDisk.remove_file(&ltx).unwrap();
+    LocalDisk.rename(&away, &ltx).unwrap();
+    world.reopen();
+    world.history.ship().unwrap();
+    world.assert_restores(80);
+}
+
+#[test]
 fn a_file_in_use_here_moves_nowhere() {
     let mut world = World::new(true);
     world.seal(&[], 4);

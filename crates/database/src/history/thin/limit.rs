@@ -183,6 +183,7 @@ fn coarsen(thinning: &mut Thinning<'_>, excess: u64) -> bool {
     let local = |key: &FileKey| thinning.keys.get(key).is_some_and(|at| thinning.files[*at].local);
     let new = going.into_iter().filter(|key| local(key) && !thinning.plan.remove_local.contains(key));
     let new: Vec<FileKey> = new.collect();
+    thinning.plan.merged_away.extend(new.iter().copied());
     thinning.plan.remove_local.extend(new);
     true
 }
