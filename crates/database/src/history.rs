@@ -63,9 +63,15 @@ struct Inner {
     local: PathBuf,
     store: Option<Directory>,
     files: Mutex<Files>,
-    /// The directory that a file was moved to, while its name there is not durable. Locked while a local directory that
-    /// files move from is synced.
-    unsettled: Mutex<Option<PathBuf>>,
+    unsettled: Unsettled,
+}
+
+/// By place: the directory that a file was moved to, while its name there is not durable. Locked while a directory of
+/// that place that files move from is synced.
+#[derive(Debug, Default)]
+struct Unsettled {
+    local: Mutex<Option<PathBuf>>,
+    store: Mutex<Option<PathBuf>>,
 }
 
 /// What is where.
@@ -139,7 +145,7 @@ impl History {
         let entries = found.into_iter().map(|entry| ((entry.key, entry.place), Arc::new(entry))).collect();
         let store = store.map(|root| Directory::new(disk.clone(), root));
         let files = Mutex::new(Files { entries, ..Files::default() });
-        let inner = Arc::new(Inner { disk, local, store, files, unsettled: Mutex::default() });
+        let inner = Arc::new(Inner { disk, local, store, files, unsettled: Unsettled::default() });
         let last = inner.find_last(None)?;
         inner.lock().last = last;
         if inner.store.is_some() {
@@ -280,8 +286,12 @@ impl Inner {
 
     /// Makes a move durable that the disk failed half-way: to sync the directory that a file has left would else be to
     /// lose the file with the power. Whoever is going to sync one keeps the lock meanwhile.
-    fn settle_move(&self) -> io::Result<MutexGuard<'_, Option<PathBuf>>> {
-        let mut unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
+    fn settle_move(&self, place: Place) -> io::Result<MutexGuard<'_, Option<PathBuf>>> {
+        let unsettled = match place {
+            Place::Local => &self.unsettled.local,
+            Place::Store => &self.unsettled.store,
+        };
+        let mut unsettled = unsettled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(dir) = &*unsettled {
             self.disk.sync_dir(dir)?;
             *unsettled = None;

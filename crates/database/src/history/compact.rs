@@ -124,12 +124,15 @@ impl Inner {
         super::make_dir(&*self.disk, &dir).map_err(io)?;
         let beside = base::disk::sibling(&path, TMP_SUFFIX);
         let written = self.write_merged(merge, &beside, &path);
-        let (bytes, header) = written.inspect_err(|_| {
-            // The half-written file must not stay; the first error is the one to report.
+        let named = written.and_then(|written| {
+            let _settled = self.settle_move(Place::Local).map_err(io)?;
+            self.disk.rename(&beside, &path).and_then(|()| self.disk.sync_dir(&dir)).map_err(io)?;
+            Ok(written)
+        });
+        let (bytes, header) = named.inspect_err(|_| {
+            // The file beside must not stay; the first error is the one to report.
             let _ = self.disk.remove_file(&beside);
         })?;
-        let named = self.disk.rename(&beside, &path).and_then(|()| self.disk.sync_dir(&dir));
-        named.map_err(io)?;
         self.lock().insert(Entry::written(Place::Local, path, bytes, merge.output.level, &header));
         Ok(())
     }
@@ -192,9 +195,7 @@ impl Inner {
             _ => self.local.join(one.to.relative()),
         };
         let io = |cause| ThinError::Io { path: to.clone(), cause };
-        // A seal need not wait for the store.
-        let local = (place == Place::Local).then(|| self.settle_move().map_err(io));
-        let mut unsettled = local.transpose()?;
+        let mut unsettled = self.settle_move(place).map_err(io)?;
         let mut files = self.lock();
         let stays = place == Place::Store && files.entries.contains_key(&(one.from, Place::Local));
         let entry = files.entries.get(&(one.from, place)).filter(|entry| Arc::strong_count(entry) == 1);
@@ -203,17 +204,13 @@ impl Inner {
         super::make_dir(&*self.disk, base::disk::parent(&to)).map_err(io)?;
         self.disk.rename_new(&from, &to).map_err(io)?;
         // It lies there from now on, durably or not: should the disk lose the rename, it has the old name again.
-        if let Some(unsettled) = &mut unsettled {
-            **unsettled = Some(base::disk::parent(&to).to_owned());
-        }
+        *unsettled = Some(base::disk::parent(&to).to_owned());
         files.entries.remove(&(one.from, place));
         files.insert(Entry::new(one.to, place, to.clone(), bytes));
         drop(files);
         let sync = |file: &Path| self.disk.sync_dir(base::disk::parent(file)).map_err(io);
         sync(&to)?;
-        if let Some(unsettled) = &mut unsettled {
-            **unsettled = None;
-        }
+        *unsettled = None;
         sync(&from)
     }
 

@@ -245,7 +245,7 @@ impl LevelZero {
         sink.file.set_modified(self.header.timestamp.0)?;
         sink.file.sync()?;
         drop(sink);
-        let _settled = self.inner.settle_move()?;
+        let _settled = self.inner.settle_move(Place::Local)?;
         self.inner.set_aside_from(self.header.min_txid)?;
         disk.rename(&self.beside, &self.path)?;
         let synced = disk.sync_dir(&self.inner.local.join(level_dir(0)));

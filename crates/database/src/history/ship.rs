@@ -129,6 +129,9 @@ impl Inner {
         if in_the_way {
             self.set_aside_in_store(store, entry.key)?;
         }
+        let path = store.path(&key);
+        let settled = self.settle_move(Place::Store);
+        let _settled = settled.map_err(|cause| ShipError::Io { path: path.clone(), cause })?;
         let mut spoilt = None;
         let mut bytes = 0;
         let outcome = store.put(&key, &mut |out| {
@@ -141,7 +144,6 @@ impl Inner {
             }
             out.set_modified(header.timestamp.0)
         });
-        let path = store.path(&key);
         match (outcome, spoilt) {
             (_, Some(CopyTrouble::Source(why))) => return skip(entry, why),
             (_, Some(CopyTrouble::Output(cause))) => return Err(ShipError::Io { path, cause }),
@@ -200,6 +202,8 @@ impl Inner {
 
     fn set_aside_in_store(&self, store: &Directory, key: FileKey) -> Result<(), ShipError> {
         let from = key.relative();
+        let settled = self.settle_move(Place::Store);
+        let _settled = settled.map_err(|cause| ShipError::Io { path: store.path(&from), cause })?;
         tracing::warn!(file = %store.path(&from).display(), "a history file in the store is set aside");
         let mut number = 0;
         loop {

@@ -113,6 +113,50 @@ fn a_full_disk_fails_the_seal_and_the_next_one_succeeds() {
     }
 }
 
+const EIO: i32 = 5;
+
+/// A history with a file that moved, here or in the store, to a directory that cannot be synced.
+fn half_moved(disk: &SimDisk, to: &str) -> World {
+    let mut world = World::on(Arc::new(disk.clone()), PathBuf::from("/home"), true).unwrap();
+    (1..=3).for_each(|n| drop(world.seal(&[(2, n)], 4)));
+    world.history.ship().unwrap();
+    world.pass(Duration::from_secs(100));
+    world.thin(&[], &Retention::default());
+    world.history.ship().unwrap();
+    world.pass(Duration::from_secs(7200));
+    (4..=5).for_each(|n| drop(world.seal(&[(2, n)], 4)));
+    disk.fail_each(Op::SyncDir, to, EIO);
+    let plan = world.history.thin(world.now, &Holds::default(), &Retention::default());
+    assert_eq!((plan.merges.len(), plan.moves.len()), (0, 1), "{plan:?}");
+    assert!(world.history.carry_out(&plan).is_err());
+    world
+}
+
+/// To sync the directory that a file left would be to lose it with the power.
+#[test]
+fn a_merge_waits_until_a_move_is_durable() {
+    let disk = machine();
+    let mut world = half_moved(&disk, "app.db-litestream/ltx/2");
+    world.pass(Duration::from_secs(60));
+    let plan = world.history.thin(world.now, &Holds::default(), &Retention::default());
+    let merged = plan.merges[0].output.relative();
+    assert!(world.history.carry_out(&plan).is_err());
+    assert!(disk.metadata(&world.local().join(&merged)).is_err(), "its directory was synced");
+    disk.clear_failures();
+    world.history.carry_out(&plan).unwrap();
+    disk.metadata(&world.local().join(&merged)).unwrap();
+}
+
+#[test]
+fn shipping_waits_until_a_move_in_the_store_is_durable() {
+    let disk = machine();
+    let mut world = half_moved(&disk, "store/data/app.db/ltx/2");
+    assert!(world.history.ship().is_err());
+    world.seal(&[(2, 6)], 4);
+    disk.clear_failures();
+    assert_eq!(world.history.ship().unwrap().stored_txid, Txid(6));
+}
+
 // semantics: cost
 #[test]
 fn a_seal_costs_two_syncs() {
