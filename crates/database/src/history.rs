@@ -45,7 +45,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use store::Directory;
 
 /// How often a plan is made anew because a file of the former one turned out to be damaged.
@@ -64,6 +64,8 @@ struct Inner {
     store: Option<Directory>,
     files: Mutex<Files>,
     unsettled: Unsettled,
+    /// Held while a file moves; whoever looks for files waits for that, whoever seals does not.
+    moving: RwLock<()>,
 }
 
 /// By place: the directory that a file was moved to, while its name there is not durable. Locked while a directory of
@@ -145,7 +147,14 @@ impl History {
         let entries = found.into_iter().map(|entry| ((entry.key, entry.place), Arc::new(entry))).collect();
         let store = store.map(|root| Directory::new(disk.clone(), root));
         let files = Mutex::new(Files { entries, ..Files::default() });
-        let inner = Arc::new(Inner { disk, local, store, files, unsettled: Unsettled::default() });
+        let inner = Arc::new(Inner {
+            disk,
+            local,
+            store,
+            files,
+            unsettled: Unsettled::default(),
+            moving: RwLock::default(),
+        });
         let last = inner.find_last(None)?;
         inner.lock().last = last;
         if inner.store.is_some() {
@@ -301,6 +310,7 @@ impl Inner {
 
     /// The copies that are not known to be damaged.
     fn usable(&self, only: Option<Place>) -> Vec<Arc<Entry>> {
+        let _none_moves = self.moving.read().unwrap_or_else(PoisonError::into_inner);
         let files = self.lock();
         let wanted = |entry: &&Arc<Entry>| {
             let orphan = entry.place == Place::Store && files.orphans.contains(&entry.key);

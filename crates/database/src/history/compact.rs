@@ -14,7 +14,7 @@ use ltx::{Decoder, EncodeError, MergeError, Sequential};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// What thinning did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -188,30 +188,36 @@ impl Inner {
     /// Gives one copy of a file another level. One that is in use keeps its name until the next time, and so does the
     /// one in the store then: under two names, each would pass for what replaces the other.
     ///
-    /// The catalogue is locked meanwhile: there is never a moment in which nobody can find the file.
+    /// Whoever looks for files waits meanwhile: there is never a moment in which nobody can find this one.
     fn move_file(&self, one: &Move, place: Place) -> Result<(), ThinError> {
         let to = match (&self.store, place) {
             (Some(store), Place::Store) => store.path(&one.to.relative()),
             _ => self.local.join(one.to.relative()),
         };
         let io = |cause| ThinError::Io { path: to.clone(), cause };
+        let dir = base::disk::parent(&to);
         let mut unsettled = self.settle_move(place).map_err(io)?;
-        let mut files = self.lock();
+        super::make_dir(&*self.disk, dir).map_err(io)?;
+        let moving = self.moving.write().unwrap_or_else(PoisonError::into_inner);
+        let files = self.lock();
         let stays = place == Place::Store && files.entries.contains_key(&(one.from, Place::Local));
         let entry = files.entries.get(&(one.from, place)).filter(|entry| Arc::strong_count(entry) == 1);
-        let Some(entry) = entry.filter(|_| !stays) else { return Ok(()) };
-        let (from, bytes) = (entry.path.clone(), entry.bytes);
-        super::make_dir(&*self.disk, base::disk::parent(&to)).map_err(io)?;
-        self.disk.rename_new(&from, &to).map_err(io)?;
+        let Some(entry) = entry.filter(|_| !stays).cloned() else { return Ok(()) };
+        // A seal need not wait for the store.
+        let held = (place == Place::Local).then_some(files);
+        self.disk.rename_new(&entry.path, &to).map_err(io)?;
         // It lies there from now on, durably or not: should the disk lose the rename, it has the old name again.
-        *unsettled = Some(base::disk::parent(&to).to_owned());
+        *unsettled = Some(dir.to_owned());
+        let mut files = held.unwrap_or_else(|| self.lock());
         files.entries.remove(&(one.from, place));
-        files.insert(Entry::new(one.to, place, to.clone(), bytes));
-        drop(files);
-        let sync = |file: &Path| self.disk.sync_dir(base::disk::parent(file)).map_err(io);
-        sync(&to)?;
+        files.insert(Entry::new(one.to, place, to.clone(), entry.bytes));
+        if place == Place::Store && files.orphans.remove(&one.from) {
+            files.orphans.insert(one.to);
+        }
+        drop((files, moving));
+        self.disk.sync_dir(dir).map_err(io)?;
         *unsettled = None;
-        sync(&from)
+        self.disk.sync_dir(base::disk::parent(&entry.path)).map_err(io)
     }
 
     /// Takes a copy out of the catalogue, unless somebody works with it.
