@@ -135,12 +135,11 @@ impl History {
         make_dir(&*disk, &level_zero).map_err(failed(&level_zero))?;
         files::remove_leftovers(&*disk, &local).map_err(failed(&local))?;
         let mut found = files::list(&*disk, &local, Place::Local).map_err(failed(&local))?;
-        // Whoever made the directories may have died before their names were durable.
-        let made = [base::disk::parent(&local), &local, &local.join(files::LTX_DIR)];
-        made.into_iter().try_for_each(|dir| disk.sync_dir(dir)).map_err(failed(&local))?;
+        files::settle_dirs(&*disk, &local).map_err(failed(&local))?;
         files::settle_names(&*disk, &local).map_err(failed(&local))?;
         if let Some(base) = &store {
             files::remove_leftovers(&*disk, base).map_err(failed(base))?;
+            files::settle_dirs(&*disk, base).map_err(failed(base))?;
             files::settle_names(&*disk, base).map_err(failed(base))?;
             found.extend(files::list(&*disk, base, Place::Store).map_err(failed(base))?);
         }

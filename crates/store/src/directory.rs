@@ -180,7 +180,12 @@ impl Directory {
             self.make_dir(above)?;
         }
         self.disk.create_dir_all(path)?;
-        self.disk.sync_dir(above)
+        let synced = self.disk.sync_dir(above);
+        if synced.is_err() {
+            // Not known to be durable, so it must not be there: who finds it builds on it.
+            let _ = self.disk.remove_dir(path);
+        }
+        synced
     }
 
     /// A new file beside an object's place. Other processes may be at the same one, so the name must be free.

@@ -241,6 +241,25 @@ pub(super) fn remove_leftovers(disk: &dyn Disk, base: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes the directories of a history durable that are there: whoever made them may have died before their names were.
+/// Each was made once those above it were durable, so what is above the lowest one that is there is.
+pub(super) fn settle_dirs(disk: &dyn Disk, base: &Path) -> io::Result<()> {
+    let mut found = false;
+    for dir in base.join(LTX_DIR).ancestors() {
+        match disk.sync_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            // Whoever may not read it cannot have made a directory in it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && found => return Ok(()),
+            done => done?,
+        }
+        if found && !dir.starts_with(base) {
+            break;
+        }
+        found = true;
+    }
+    Ok(())
+}
+
 /// Makes the names that are there durable: whoever gave them may have died before they were, and what is built on a
 /// file from now on must not outlive it.
 pub(super) fn settle_names(disk: &dyn Disk, base: &Path) -> io::Result<()> {

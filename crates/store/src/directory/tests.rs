@@ -1,5 +1,6 @@
 use super::*;
 use base::LocalDisk;
+use base::sim::{Op, SimDisk, SimRandom};
 
 fn store() -> (tempfile::TempDir, Directory) {
     let dir = tempfile::tempdir().unwrap();
@@ -82,4 +83,20 @@ fn a_probe_tells_whether_the_store_can_be_written() {
     LocalDisk.open(&file, Open::CreateNew).unwrap();
     let blocked = Directory::new(Arc::new(LocalDisk), file.join("below"));
     assert!(blocked.probe().unwrap_err().to_string().contains("below"));
+}
+
+#[test]
+fn what_is_won_lies_in_directories_that_outlive_the_power() {
+    for seed in 0..8 {
+        let disk = SimDisk::default();
+        let store = Directory::new(Arc::new(disk.clone()), PathBuf::from("/store"));
+        store.probe().unwrap();
+        disk.fail_nth(Op::SyncDir, 1, 5);
+        let key = Path::new("a/x");
+        let mut fill = |file: &dyn DiskFile| file.write_at(b"x", 0);
+        assert!(store.put(key, &mut fill).is_err());
+        assert_eq!(store.put(key, &mut fill).unwrap(), Outcome::Won);
+        disk.crash_power(&SimRandom::new(seed));
+        assert_eq!(base::disk::read(&disk, &store.path(key), 10).unwrap(), b"x", "seed {seed}");
+    }
 }

@@ -113,6 +113,27 @@ fn a_full_disk_fails_the_seal_and_the_next_one_succeeds() {
     }
 }
 
+#[test]
+fn what_is_shipped_after_a_kill_outlives_the_power() {
+    for step in 1.. {
+        let disk = machine();
+        let mut world = World::on(Arc::new(disk.clone()), PathBuf::from("/home"), true).unwrap();
+        world.seal(&[], 4);
+        disk.halt_at_step(disk.steps() + step);
+        if world.history.ship().is_ok() {
+            assert!(step > 10, "{step} steps are too few to mean anything");
+            break;
+        }
+        disk.crash_processes();
+        world.reopen();
+        world.history.ship().unwrap();
+        assert_eq!(world.history.stored_txid(), Txid(1));
+        disk.crash_power(&SimRandom::new(step));
+        world.reopen();
+        assert_eq!(world.history.stored_txid(), Txid(1), "killed at step {step}");
+    }
+}
+
 const EIO: i32 = 5;
 
 /// A history with a file that moved, here or in the store, to a directory that cannot be synced.
