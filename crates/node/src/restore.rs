@@ -141,6 +141,10 @@ impl Core {
     /// Keeps the app down after a failure, with the reason where everybody sees it.
     fn keep_down(&self, reason: &str) {
         self.raise(actions::restore_issue(reason));
+        if self.held_down() == Some(HeldDown::Maintenance) {
+            // Somebody stopped it, and no restore that succeeds later takes that back.
+            return;
+        }
         if let Err(error) = self.hold_down(HeldDown::Restore(reason.to_owned())) {
             tracing::error!(%error, "app.stopped was not written: the app starts at the next start of the node");
         }

@@ -272,6 +272,28 @@ fn a_maintenance_stop_stays_stopped_over_a_restart_of_the_node() {
 }
 
 #[test]
+fn a_maintenance_stop_outlives_a_restore_that_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    node.configure(with_app()).unwrap();
+    node.checkpoint(Some(id("a")), None).unwrap();
+    node.app(AppAction::Stop).unwrap();
+
+    world.fail_turns(|| TurnError::Failed { reason: "the disk is full".into(), disk_full: true });
+    node.restore(to(Target::Checkpoint(id("a")))).unwrap_err();
+    assert_eq!(codes(&node.status()), ["restore_failed"]);
+    *world.turn.lock().unwrap() = Box::new(|| Ok(()));
+    node.restore(to(Target::Checkpoint(id("a")))).unwrap();
+
+    assert_eq!(world.app_state(), app::AppState::Stopped, "nobody has asked for it");
+    assert!(codes(&node.status()).is_empty());
+    node.app(AppAction::Start).unwrap();
+    assert_eq!(world.app_state(), app::AppState::Running);
+    node.drain("the test is over");
+}
+
+#[test]
 fn a_released_lease_is_taken_again_by_promote_only() {
     let dir = tempfile::tempdir().unwrap();
     let world = world(&dir);
