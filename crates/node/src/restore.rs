@@ -78,7 +78,7 @@ impl Core {
                 Ok(restored)
             }
             Err(error) => {
-                tracing::error!(%error, to = resolved.name, "nothing was restored");
+                tracing::error!(%error, to = resolved.name, "the restore did not succeed");
                 let told = json!({ "target": resolved.name, "state": "failed", "reason": error.to_string() });
                 self.tell("restore", told);
                 Err(error)
@@ -104,7 +104,7 @@ impl Core {
         });
         let error = match turned {
             Ok(changes) => {
-                self.clear("app", "restore_failed");
+                self.clear("app", actions::RESTORE_FAILED);
                 if matches!(self.held_down(), Some(HeldDown::Restore(_))) {
                     self.release_hold();
                 }
@@ -132,7 +132,9 @@ impl Core {
                 Err(RestoreError::Failed { reason, disk_full })
             }
             TurnError::Unfinished(open) => {
-                self.keep_down(&open.reason);
+                self.hold_for_restore(&open.reason);
+                lock(&self.parts).restore_open = Some(open.clone());
+                self.alarm.ring();
                 Err(unfinished(open))
             }
         }
@@ -141,6 +143,10 @@ impl Core {
     /// Keeps the app down after a failure, with the reason where everybody sees it.
     fn keep_down(&self, reason: &str) {
         self.raise(actions::restore_issue(reason));
+        self.hold_for_restore(reason);
+    }
+
+    fn hold_for_restore(&self, reason: &str) {
         if self.held_down() == Some(HeldDown::Maintenance) {
             // Somebody stopped it, and no restore that succeeds later takes that back.
             return;
@@ -148,6 +154,39 @@ impl Core {
         if let Err(error) = self.hold_down(HeldDown::Restore(reason.to_owned())) {
             tracing::error!(%error, "app.stopped was not written: the app starts at the next start of the node");
         }
+    }
+
+    /// Notes how a restore ended that had not ended before: in this run, or in the one before. One that is done after all
+    /// holds the app down no longer. The caller holds `turn`.
+    pub(crate) fn note_restore_end(&self) {
+        if let Some(open) = self.databases().and_then(|databases| databases.unfinished()) {
+            lock(&self.parts).restore_open = Some(open);
+            return;
+        }
+        let open = lock(&self.parts).restore_open.clone();
+        let held = self.held_down();
+        let reason = match (&held, &open) {
+            (Some(HeldDown::Restore(reason)), _) => reason.clone(),
+            (_, Some(open)) => open.reason.clone(),
+            (_, None) => return,
+        };
+        let done = self.setup.ledger.last_restore_is_done().unwrap_or_else(|error| {
+            tracing::error!(%error, "how the last restore ended is not known: the app stays as it is");
+            false
+        });
+        if done {
+            tracing::info!(reason, "the restore that was not finished is done");
+            self.clear("app", actions::RESTORE_FAILED);
+            if matches!(held, Some(HeldDown::Restore(_))) {
+                self.release_hold();
+            }
+            if let Some(open) = open {
+                self.tell("restore", json!({ "target": open.name, "state": "done" }));
+            }
+        } else if held.is_some() {
+            self.raise(actions::restore_issue(&reason));
+        }
+        lock(&self.parts).restore_open = None;
     }
 
     fn shown(&self, changes: Vec<Change>) -> Vec<DatabaseChange> {

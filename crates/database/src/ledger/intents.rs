@@ -117,6 +117,17 @@ impl Ledger {
         self.read(|connection, _| last_undo(connection))
     }
 
+    /// Whether the restore that was begun last is done: neither under way nor taken back.
+    pub fn last_restore_is_done(&self) -> Result<bool, LedgerError> {
+        self.read(|connection, _| {
+            let state: Option<i64> = connection
+                .prepare_cached("SELECT state FROM intent ORDER BY id DESC LIMIT 1")?
+                .query_row([], |row| row.get(0))
+                .optional()?;
+            Ok(state == Some(COMPLETE))
+        })
+    }
+
     fn close_intent(&self, id: IntentId, state: i64, reason: Option<&str>) -> Result<(), LedgerError> {
         self.write(Durability::Power, |tx, _| {
             let closed = tx

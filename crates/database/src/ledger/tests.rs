@@ -128,6 +128,7 @@ fn an_intent_is_open_until_it_is_closed_and_leaves_its_undo_point() {
     let (dir, ledger) = open();
     let (undo, target) = (vector(&[("a", 9)]), vector(&[("a", 4), ("b", 2)]));
     assert_eq!((ledger.open_intent().unwrap(), ledger.last_undo().unwrap()), (None, None));
+    assert!(!ledger.last_restore_is_done().unwrap(), "there was none");
     let id = ledger.begin_intent(Timestamp(5), "before", &undo, &target).unwrap();
     assert!(matches!(
         ledger.begin_intent(Timestamp(6), "other", &undo, &target),
@@ -137,11 +138,14 @@ fn an_intent_is_open_until_it_is_closed_and_leaves_its_undo_point() {
     let open = ledger.open_intent().unwrap().unwrap();
     assert_eq!((open.id, open.begun, open.undo, open.target), (id, Timestamp(5), undo.clone(), target));
     assert_eq!(ledger.pins(&path("a"), Incarnation(1)).unwrap(), [Txid(4), Txid(9)]);
+    assert!(!ledger.last_restore_is_done().unwrap());
     ledger.complete_intent(id).unwrap();
+    assert!(ledger.last_restore_is_done().unwrap());
     assert!(ledger.complete_intent(id).is_err());
     assert_eq!((ledger.open_intent().unwrap(), ledger.last_undo().unwrap()), (None, Some(undo.clone())));
     let next = ledger.begin_intent(Timestamp(7), "later", &vector(&[("a", 12)]), &undo).unwrap();
     ledger.abandon_intent(next, "the disk is full").unwrap();
+    assert!(!ledger.last_restore_is_done().unwrap());
     assert_eq!(ledger.last_undo().unwrap(), Some(undo), "what was taken back leaves the undo point");
     assert_eq!(ledger.pins(&path("a"), Incarnation(1)).unwrap(), [Txid(9)]);
 }

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// The issue of a restore that is neither done nor rolled back.
 pub const RESTORE_UNFINISHED: &str = "restore_unfinished";
+/// The issue of a restore that failed and was rolled back.
+pub const RESTORE_FAILED: &str = "restore_failed";
 /// How long an answer waits for the app to run or to fail; what becomes of it later is in the status.
 pub const APP_START_LIMIT: Duration = Duration::from_secs(2);
 
@@ -29,12 +31,11 @@ impl Core {
 
     /// Starts the app where it should run. The caller holds `turn`.
     pub(crate) fn start_app_if_wanted(&self) {
-        if let Some(HeldDown::Restore(reason)) = self.held_down() {
-            self.raise(restore_issue(&reason));
-        }
+        let settled = self.databases().is_none_or(|databases| databases.settle().is_ok());
+        self.note_restore_end();
         let wanted = self.app_wanted();
         // On databases that stand at no common moment the app would build what the end of the restore turns back.
-        let waits = wanted && self.databases().is_some_and(|databases| databases.settle().is_err());
+        let waits = wanted && !settled;
         lock(&self.parts).app_waits = waits;
         if waits || !wanted {
             return;
@@ -88,7 +89,7 @@ impl Core {
         }
         if action != AppAction::Stop {
             self.release_hold();
-            self.clear("app", "restore_failed");
+            self.clear("app", RESTORE_FAILED);
             self.start_app_if_wanted();
         }
         self.alarm.ring();
@@ -113,9 +114,15 @@ impl Core {
             .map_err(|open| ActionError::Unfinished { reason: open.to_string(), disk_full: open.disk_full })
     }
 
+    /// Whether the end of a restore is waited for.
+    pub(crate) fn awaits_restore(&self) -> bool {
+        let parts = lock(&self.parts);
+        parts.app_waits || parts.restore_open.is_some()
+    }
+
     /// Starts the app that waited for a restore to end.
     pub(crate) fn start_waiting_app(&self) {
-        if lock(&self.parts).app_waits
+        if self.awaits_restore()
             && let Ok(_turn) = self.turn.try_lock()
         {
             self.start_app_if_wanted();
@@ -230,7 +237,7 @@ pub(crate) fn unfinished_issue(open: &Unfinished) -> Issue {
 pub(crate) fn restore_issue(reason: &str) -> Issue {
     let message = format!("a restore failed and was rolled back, the app stays stopped: {reason}");
     app_issue(
-        "restore_failed",
+        RESTORE_FAILED,
         &message,
         "mend the cause and restore again, or start the app with `stead app start`",
     )

@@ -87,7 +87,7 @@ fn run(core: &Core) {
         core.retry();
         core.start_waiting_app();
         let mut next = LONGEST_SLEEP;
-        if lock(&core.parts).app_waits {
+        if core.awaits_restore() {
             next = RETRY;
         }
         if let Some(due_in) = core.automatic_checkpoint(&mut rhythm) {

@@ -9,6 +9,7 @@ use crate::control::{Component, ConfigureError, Issue, Reconfigured, State, Stat
 use crate::home::{Home, SMALL_FILE_BYTES};
 use crate::life::LifeEvent;
 use base::Timestamp;
+use database::engine::Unfinished;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::io;
@@ -27,6 +28,8 @@ pub(crate) struct PartStates {
     pub(crate) app_since: Option<Timestamp>,
     /// The app is to run as soon as a restore has ended.
     pub(crate) app_waits: bool,
+    /// A restore that was neither done nor rolled back when last looked at: how it ends is still to be noted.
+    pub(crate) restore_open: Option<Unfinished>,
     /// When the databases are tried again, on the boot clock, and how long the wait was.
     pub(crate) retry: Option<(Duration, Duration)>,
 }
@@ -37,7 +40,7 @@ pub(crate) struct PartStates {
 pub(crate) enum HeldDown {
     /// Somebody asked for it.
     Maintenance,
-    /// A restore failed.
+    /// A restore failed, or has not ended.
     Restore(String),
 }
 

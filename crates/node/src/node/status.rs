@@ -1,6 +1,6 @@
 //! Everything on one screen, put together from the parts at the moment of asking.
 
-use super::actions::unfinished_issue;
+use super::actions::{RESTORE_FAILED, unfinished_issue};
 use super::keeper::SCAN_AT_MOST_EVERY;
 use super::{Core, lock};
 use crate::control::{
@@ -35,9 +35,15 @@ impl Core {
         let lease_component = lock(&self.parts).lease.clone();
         let mut issues = self.issues.all();
         issues.extend(infos.iter().filter_map(database_issue));
-        if let Some(open) = self.databases_at_once().and_then(|databases| databases.unfinished()) {
+        let open = self.databases_at_once().and_then(|databases| databases.unfinished());
+        let open = open.or_else(|| {
+            let noted = lock(&self.parts).restore_open.clone();
+            // It has ended: the keeper is to note how.
+            noted.inspect(|_| self.alarm.ring())
+        });
+        if let Some(open) = open {
             // What is said of a restore that was rolled back is not true yet.
-            issues.retain(|issue| issue.code != "restore_failed");
+            issues.retain(|issue| issue.code != RESTORE_FAILED);
             issues.push(unfinished_issue(&open));
         }
         let has_app = config.as_ref().is_some_and(|config| config.app.is_some());

@@ -22,6 +22,23 @@ fn codes(status: &Status) -> Vec<&str> {
     status.issues.iter().map(|issue| issue.code.as_str()).collect()
 }
 
+/// Waits for what another thread does.
+fn until(node: &super::Node, reached: impl Fn() -> bool) {
+    let events = node.events();
+    for _ in 0..10_000 {
+        if reached() {
+            return;
+        }
+        let _ = events.recv_timeout(Duration::from_millis(5));
+    }
+    panic!("it never happened: {:?}", node.status().issues);
+}
+
+/// Waits until the keeper has noted how a restore ended.
+fn noted(node: &super::Node) {
+    until(node, || !codes(&node.status()).contains(&"restore_unfinished"));
+}
+
 #[test]
 fn a_posted_configuration_is_saved_and_started_databases_first() {
     let dir = tempfile::tempdir().unwrap();
@@ -186,16 +203,10 @@ fn nothing_goes_on_before_a_restore_that_failed_half_way_has_ended() {
     *world.open.lock().unwrap() = Some(open(false));
     node.configure(with_app()).unwrap();
     assert_eq!(world.done(), ["start databases"], "as after a restart: the app waits");
-    let events = node.events();
     *world.open.lock().unwrap() = None;
     world.clock.pass(Duration::from_secs(5));
     node.core.alarm.ring();
-    for _ in 0..1000 {
-        if world.app_state() == app::AppState::Running {
-            break;
-        }
-        let _ = events.recv_timeout(Duration::from_millis(5));
-    }
+    until(&node, || world.app_state() == app::AppState::Running);
     assert_eq!(world.done(), ["start ./app"], "and starts by itself when it has ended");
 
     node.checkpoint(Some(id("a")), None).unwrap();
@@ -216,11 +227,58 @@ fn nothing_goes_on_before_a_restore_that_failed_half_way_has_ended() {
     }
     assert_eq!(codes(&node.status()), ["restore_unfinished"]);
     *world.open.lock().unwrap() = None;
+    noted(&node);
     assert_eq!(codes(&node.status()), ["restore_failed"], "rolled back, as any that failed");
     assert_eq!(world.app_state(), app::AppState::Stopped);
     node.app(AppAction::Start).unwrap();
     assert_eq!(world.app_state(), app::AppState::Running);
     node.drain("the test is over");
+}
+
+// semantics: unfinished-waits
+#[test]
+fn a_restore_that_is_done_after_all_lets_the_app_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    node.configure(with_app()).unwrap();
+    node.checkpoint(Some(id("a")), None).unwrap();
+    let reason = "it is done, but that could not be recorded: the disk is full";
+    let open = Unfinished { name: "a".into(), reason: reason.into(), disk_full: true };
+    let (sent, after) = (world.clone(), open.clone());
+    *world.turn.lock().unwrap() = Box::new(move || {
+        sent.ledger.begin_intent(Timestamp(1), "a", &sent.vector(2), &sent.vector(1)).unwrap();
+        *sent.open.lock().unwrap() = Some(after.clone());
+        Err(after.clone().into())
+    });
+    let complete = || {
+        let id = world.ledger.open_intent().unwrap().unwrap().id;
+        world.ledger.complete_intent(id).unwrap();
+        *world.open.lock().unwrap() = None;
+    };
+
+    node.restore(to(Target::Checkpoint(id("a")))).unwrap_err();
+    assert_eq!(codes(&node.status()), ["restore_unfinished"]);
+    assert_eq!(world.app_state(), app::AppState::Stopped);
+    complete();
+    until(&node, || world.app_state() == app::AppState::Running);
+    assert!(codes(&node.status()).is_empty(), "{:?}", node.status().issues);
+
+    node.restore(to(Target::Checkpoint(id("a")))).unwrap_err();
+    node.drain("the node is restarted, which finishes the restore");
+    complete();
+    let again = self::node(&dir, &world);
+    again.configure(with_app()).unwrap();
+    assert_eq!(world.app_state(), app::AppState::Running);
+    assert!(codes(&again.status()).is_empty(), "{:?}", again.status().issues);
+
+    again.app(AppAction::Stop).unwrap();
+    again.restore(to(Target::Checkpoint(id("a")))).unwrap_err();
+    complete();
+    noted(&again);
+    assert_eq!(world.app_state(), app::AppState::Stopped, "somebody had asked for it");
+    assert!(codes(&again.status()).is_empty(), "{:?}", again.status().issues);
+    again.drain("the test is over");
 }
 
 // semantics: time-is-a-vector
