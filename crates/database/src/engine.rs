@@ -27,7 +27,6 @@ mod watch;
 
 pub use check::{Check, CheckError};
 pub use cut::{Cut, CutError};
-pub use keep::HISTORY_OVER_LIMIT;
 pub use settings::{CHECKPOINT_FRAMES, Entry, Notice, Notify, Settings, StartError};
 pub use slot::{DatabaseInfo, Trouble};
 pub use turn::{Change, ChangeKind, HistoryProblem, TurnError, Unfinished};
@@ -79,6 +78,8 @@ struct Shared {
     last_vector: Mutex<BTreeMap<DatabasePath, Position>>,
     turning: Mutex<()>,
     thin_at: Mutex<Duration>,
+    /// When the thinning began that last found history over its local limit; `None` once one finds it within.
+    over_limit: Mutex<Option<Duration>>,
     /// A turn that has begun and not ended.
     open_turn: Mutex<Option<turn::OpenTurn>>,
 }
@@ -172,6 +173,12 @@ impl Engine {
         }
     }
 
+    /// Where history needs more than its local limit for what checkpoints hold: when (boot time) the thinning began that
+    /// found it so. A checkpoint removed since then has not been reckoned with.
+    pub fn over_limit(&self) -> Option<Duration> {
+        *self.shared.over_limit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Boot time now, for ages of what [`DatabaseInfo`] shows.
     pub fn clock(&self) -> &dyn Clock {
         &*self.shared.settings.machine.clock
@@ -232,6 +239,7 @@ impl Shared {
             last_vector: Mutex::default(),
             turning: Mutex::default(),
             thin_at: Mutex::default(),
+            over_limit: Mutex::default(),
             open_turn: Mutex::default(),
         })
     }

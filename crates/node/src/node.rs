@@ -97,6 +97,8 @@ pub(crate) struct Core {
     pub(crate) alarm: keeper::Alarm,
     pub(crate) app_moved: Condvar,
     pub(crate) scanned: Mutex<Option<std::time::Duration>>,
+    /// When (boot time) a checkpoint was last removed for its room.
+    pub(crate) made_room: Mutex<Option<std::time::Duration>>,
     /// The catalogue in short, until it changes.
     pub(crate) catalogue: Mutex<Option<Checkpoints>>,
 }
@@ -127,6 +129,7 @@ impl Node {
             alarm: keeper::Alarm::default(),
             app_moved: Condvar::new(),
             scanned: Mutex::default(),
+            made_room: Mutex::default(),
             catalogue: Mutex::default(),
         });
         core.rebuild_checkpoint_directories();

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// The trouble of a history that needs more than its local limit for what checkpoints hold.
-pub const HISTORY_OVER_LIMIT: &str = "history_over_limit";
+const HISTORY_OVER_LIMIT: &str = "history_over_limit";
 /// The trouble of a store that lacks the last seals.
 const STORE_FAILED: &str = "store_failed";
 /// How often history is merged and thinned while databases change.
@@ -128,6 +128,7 @@ impl Shared {
         let found = self.slots().into_iter().filter_map(|slot| Some((slot.history()?, slot)));
         let all: Vec<(Arc<History>, Arc<Slot>)> = found.collect();
         let limit = self.settings.retention.local_bytes;
+        let begun = self.now();
         let used: Vec<u64> = all.iter().map(|(history, _)| history.local_bytes()).collect();
         let shares = retention::shares(&used, limit);
         let thinned = all.iter().zip(shares).map(|((history, slot), share)| self.thin(slot, history, share));
@@ -144,6 +145,7 @@ impl Shared {
             }
         }
         let over = total > limit && thinned.iter().all(|one| one.stuck);
+        *self.over_limit.lock().unwrap_or_else(PoisonError::into_inner) = over.then_some(begun);
         all.iter().for_each(|(_, slot)| show_over_limit(slot, over));
         thinned.iter().any(|one| one.more)
     }

@@ -137,14 +137,18 @@ impl Core {
         Some(plan.every)
     }
 
-    /// At the local limit of history the oldest automatic checkpoint goes; named ones never do.
-    fn make_room(&self) {
-        let over = |info: &database::engine::DatabaseInfo| {
-            info.trouble.as_ref().is_some_and(|trouble| trouble.code == database::engine::HISTORY_OVER_LIMIT)
-        };
-        let Some(databases) = self.databases_at_once() else { return };
-        if !databases.list().iter().any(over) {
+    /// At the local limit of history the oldest automatic checkpoint goes; named ones never do. The next one goes only
+    /// when a thinning has found that this was not enough.
+    pub(super) fn make_room(&self) {
+        let Some(found) = self.databases_at_once().and_then(|databases| databases.over_limit()) else {
             return;
+        };
+        {
+            let mut made_room = lock(&self.made_room);
+            if made_room.is_some_and(|last| found <= last) {
+                return;
+            }
+            *made_room = Some(self.setup.machine.clock.boottime());
         }
         let Some(id) = schedule::oldest_automatic(&self.checkpoints().unwrap_or_default()) else { return };
         match self.remove_checkpoint(&id) {

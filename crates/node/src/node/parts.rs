@@ -49,6 +49,10 @@ pub trait Databases: Send + Sync {
     -> Result<Arc<History>, HistoryError>;
     /// Compares file and history with their checksums.
     fn verify(&self, path: &DatabasePath) -> Result<Check, CheckError>;
+    /// Where history needs more than its local limit: when (boot time) the thinning began that found it so.
+    fn over_limit(&self) -> Option<Duration> {
+        None
+    }
     /// Seals what is open now.
     fn sync(&self);
     /// Seals to the end and lets everything go.
@@ -130,6 +134,9 @@ impl Databases for Engine {
     }
     fn verify(&self, path: &DatabasePath) -> Result<Check, CheckError> {
         Engine::verify(self, path)
+    }
+    fn over_limit(&self) -> Option<Duration> {
+        Engine::over_limit(self)
     }
     fn sync(&self) {
         Engine::sync(self);

@@ -4,7 +4,7 @@ mod fake;
 
 use crate::config::Overrides;
 use crate::control::*;
-use base::{Disk, LocalDisk, Timestamp};
+use base::{Clock, Disk, LocalDisk, Timestamp};
 use database::engine::{TurnError, Unfinished};
 use fake::{config, node, node_with, path, with_app, world};
 use std::sync::mpsc::{channel, sync_channel};
@@ -387,6 +387,45 @@ fn automatic_checkpoints_follow_their_schedule_and_named_ones_stay() {
     let automatic = all.iter().filter(|checkpoint| checkpoint.automatic).count();
     assert!((2..=3).contains(&automatic), "{automatic}");
     assert!(all.iter().any(|checkpoint| checkpoint.id.as_str() == "named"));
+}
+
+#[test]
+fn at_the_limit_of_history_one_automatic_checkpoint_goes_for_each_thinning() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    node.configure(config(r#"{"name":"notes"}"#)).unwrap();
+    node.checkpoint(Some(id("named")), None).unwrap();
+    for name in ["a1", "a2", "a3", "a4"] {
+        world.clock.pass(Duration::from_secs(1));
+        node.core.checkpoint(Some(id(name)), None, true).unwrap();
+    }
+    let left = || {
+        let mut left: Vec<String> = node.checkpoints().unwrap().iter().map(|c| c.id.to_string()).collect();
+        left.sort();
+        left
+    };
+    let thinned = |over: bool| {
+        world.clock.pass(Duration::from_secs(30));
+        *world.over_limit.lock().unwrap() = over.then(|| world.clock.boottime());
+        world.clock.pass(Duration::from_secs(1));
+    };
+    let leaves = |these: &[&str]| {
+        node.core.make_room();
+        // The keeper may have been quicker.
+        until(&node, || left() == these);
+        (0..3).for_each(|_| node.core.make_room());
+        assert_eq!(left(), these, "whether that was enough is not known yet");
+    };
+
+    leaves(&["a1", "a2", "a3", "a4", "named"]);
+    thinned(true);
+    leaves(&["a2", "a3", "a4", "named"]);
+    thinned(true);
+    leaves(&["a3", "a4", "named"]);
+    thinned(false);
+    leaves(&["a3", "a4", "named"]);
+    node.drain("the test is over");
 }
 
 #[test]

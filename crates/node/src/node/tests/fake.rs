@@ -54,6 +54,8 @@ pub struct World {
     pub lost: Mutex<Vec<u64>>,
     /// The restore that is neither done nor rolled back.
     pub open: Mutex<Option<Unfinished>>,
+    /// When the thinning began that found history over its limit.
+    pub over_limit: Mutex<Option<Duration>>,
     /// Why the databases do not start.
     pub broken: Mutex<Option<String>>,
     status: Mutex<AppStatus>,
@@ -157,6 +159,9 @@ impl Databases for FakeDatabases {
     fn verify(&self, _: &DatabasePath) -> Result<Check, CheckError> {
         unreachable!("no test verifies a database that is not there")
     }
+    fn over_limit(&self) -> Option<Duration> {
+        *self.0.over_limit.lock().unwrap()
+    }
     fn sync(&self) {
         self.0.note("seal");
     }
@@ -199,6 +204,7 @@ pub fn world(dir: &tempfile::TempDir) -> Arc<World> {
         turn: Mutex::new(Box::new(|| Ok(()))),
         lost: Mutex::default(),
         open: Mutex::default(),
+        over_limit: Mutex::default(),
         broken: Mutex::default(),
         status: Mutex::default(),
     })
