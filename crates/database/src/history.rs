@@ -66,6 +66,8 @@ struct Inner {
     unsettled: Unsettled,
     /// Held while a file moves; whoever looks for files waits for that, whoever seals does not.
     moving: RwLock<()>,
+    /// Nothing is merged, moved or removed any more.
+    given_up: RwLock<bool>,
 }
 
 /// By place: the directory that a file was moved to, while its name there is not durable. Locked while a directory of
@@ -153,6 +155,7 @@ impl History {
             files,
             unsettled: Unsettled::default(),
             moving: RwLock::default(),
+            given_up: RwLock::default(),
         });
         let last = inner.find_last(None)?;
         inner.lock().last = last;
@@ -161,6 +164,12 @@ impl History {
             inner.lock().stored = stored.map_or(Txid::ZERO, |stored| stored.header.max_txid);
         }
         Ok(History { inner })
+    }
+
+    /// From now on nothing is merged, moved or removed through it: the same files are opened anew, with a catalogue of
+    /// their own. Waits for a step that is under way on this machine's disk.
+    pub fn give_up(&self) {
+        *self.inner.given_up.write().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
     /// Whether both are one: not only of the same files, but with the same catalogue of them.

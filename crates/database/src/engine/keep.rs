@@ -80,7 +80,7 @@ impl Shared {
     fn find_store(&self, slot: &Slot) -> bool {
         let mut state = slot.lock();
         let State::Live(live) = &mut *state else { return true };
-        let opened = self.open_history(&slot.path, live.place().incarnation);
+        let opened = self.open_history_beside(&slot.path, live.place().incarnation);
         match opened {
             Ok(history) => {
                 slot.replace_history(live, history);

@@ -53,8 +53,26 @@ impl Shared {
         }
     }
 
-    /// The history of one incarnation, opened.
+    /// The history of one incarnation, opened; what its slot had open of it is given up.
     pub(super) fn open_history(
+        &self,
+        path: &DatabasePath,
+        incarnation: Incarnation,
+    ) -> Result<Arc<History>, HistoryError> {
+        self.give_up_history(path, incarnation);
+        self.open_history_beside(path, incarnation)
+    }
+
+    fn give_up_history(&self, path: &DatabasePath, incarnation: Incarnation) {
+        let local = crate::history::local_base(&self.file_of(path), incarnation);
+        let open = self.slot(path).and_then(|slot| slot.history());
+        if let Some(open) = open.filter(|open| open.base() == local) {
+            open.give_up();
+        }
+    }
+
+    /// The same, while what the slot has open of it stays in use.
+    pub(super) fn open_history_beside(
         &self,
         path: &DatabasePath,
         incarnation: Incarnation,

@@ -14,7 +14,7 @@ use ltx::{Decoder, EncodeError, MergeError, Sequential};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
 /// What thinning did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +45,12 @@ pub enum ThinError {
         path: PathBuf,
         /// What the file system said.
         cause: io::Error,
+    },
+    /// The files were opened anew meanwhile: whoever did that merges and removes them.
+    #[error("the history in {base} was opened anew")]
+    GivenUp {
+        /// Its directory.
+        base: PathBuf,
     },
     /// A removal would have lost a position that must stay: nothing was removed. A bug; report it.
     #[error("removing files from {base} would lose TXID {lost}: nothing was removed")]
@@ -126,6 +132,7 @@ impl Inner {
         let written = self.write_merged(merge, &beside, &path);
         let named = written.and_then(|written| {
             let _settled = self.settle_move(Place::Local).map_err(io)?;
+            let _upkeep = self.upkeep(Place::Local)?;
             self.disk.rename(&beside, &path).and_then(|()| self.disk.sync_dir(&dir)).map_err(io)?;
             Ok(written)
         });
@@ -198,6 +205,7 @@ impl Inner {
         let dir = base::disk::parent(&to);
         let mut unsettled = self.settle_move(place).map_err(io)?;
         super::make_dir(&*self.disk, dir).map_err(io)?;
+        let _upkeep = self.upkeep(place)?;
         let moving = self.moving.write().unwrap_or_else(PoisonError::into_inner);
         let files = self.lock();
         let stays = place == Place::Store && files.entries.contains_key(&(one.from, Place::Local));
@@ -218,6 +226,15 @@ impl Inner {
         self.disk.sync_dir(dir).map_err(io)?;
         *unsettled = None;
         self.disk.sync_dir(base::disk::parent(&entry.path)).map_err(io)
+    }
+
+    /// The right to change names of files, for one step. Nobody waits for a step in the store.
+    fn upkeep(&self, place: Place) -> Result<Option<RwLockReadGuard<'_, bool>>, ThinError> {
+        let given_up = self.given_up.read().unwrap_or_else(PoisonError::into_inner);
+        if *given_up {
+            return Err(ThinError::GivenUp { base: self.local.clone() });
+        }
+        Ok((place == Place::Local).then_some(given_up))
     }
 
     /// Takes a copy out of the catalogue, unless somebody works with it.
@@ -251,6 +268,10 @@ impl Inner {
     fn remove(&self, keys: &[FileKey], place: Place, done: &mut CarriedOut) -> Option<ThinError> {
         let mut failed = None;
         for key in keys {
+            let _upkeep = match self.upkeep(place) {
+                Ok(upkeep) => upkeep,
+                Err(error) => return Some(error),
+            };
             let Some(entry) = self.take_unused(*key, place) else {
                 done.in_use += u64::from(self.lock().entries.contains_key(&(*key, place)));
                 continue;

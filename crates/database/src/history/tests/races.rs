@@ -122,3 +122,22 @@ fn a_seal_does_not_wait_for_a_move_in_the_store() {
     assert_eq!(world.names(&world.store()).len(), 1);
     world.assert_restores(2);
 }
+
+#[test]
+fn a_history_that_was_opened_anew_changes_nothing_any_more() {
+    let mut world = World::new(false);
+    for n in 1..=4 {
+        world.seal(&[(1, n)], 1);
+    }
+    world.pass(Duration::from_secs(3600));
+    world.seal(&[(1, 9)], 1);
+    let plan = world.history.thin(world.now, &Holds::default(), &Retention::default());
+    assert!(!plan.merges.is_empty() && !plan.remove_local.is_empty());
+    let before = world.history.files();
+    let old = world.history.clone();
+    old.give_up();
+    world.reopen();
+    assert!(matches!(old.carry_out(&plan), Err(ThinError::GivenUp { .. })));
+    world.reopen();
+    assert_eq!(world.history.files(), before);
+}
