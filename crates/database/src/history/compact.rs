@@ -203,9 +203,10 @@ impl Inner {
         };
         let io = |cause| ThinError::Io { path: to.clone(), cause };
         let dir = base::disk::parent(&to);
+        let _upkeep = self.upkeep(place)?;
+        self.clear(one.to, place)?;
         let mut unsettled = self.settle_move(place).map_err(io)?;
         super::make_dir(&*self.disk, dir).map_err(io)?;
-        let _upkeep = self.upkeep(place)?;
         let moving = self.moving.write().unwrap_or_else(PoisonError::into_inner);
         let files = self.lock();
         let stays = place == Place::Store && files.entries.contains_key(&(one.from, Place::Local));
@@ -235,6 +236,18 @@ impl Inner {
             return Err(ThinError::GivenUp { base: self.local.clone() });
         }
         Ok((place == Place::Local).then_some(given_up))
+    }
+
+    /// Sets a damaged file aside whose name is needed.
+    fn clear(&self, key: FileKey, place: Place) -> Result<(), ThinError> {
+        let in_the_way = self.lock().entries.get(&(key, place)).cloned();
+        let Some(entry) = in_the_way.filter(|entry| entry.damage().is_some()) else { return Ok(()) };
+        let path = entry.path.clone();
+        let cleared = match (&self.store, place) {
+            (Some(store), Place::Store) => self.set_aside_in_store(store, key),
+            _ => self.settle_move(place).and_then(|_settled| self.set_aside_here(vec![entry])),
+        };
+        cleared.map_err(|cause| ThinError::Io { path, cause })
     }
 
     /// Takes a copy out of the catalogue, unless somebody works with it.

@@ -263,6 +263,11 @@ pub(super) fn settle_dirs(disk: &dyn Disk, base: &Path) -> io::Result<()> {
 /// Makes the names that are there durable: whoever gave them may have died before they were, and what is built on a
 /// file from now on must not outlive it.
 pub(super) fn settle_names(disk: &dyn Disk, base: &Path) -> io::Result<()> {
+    // Files move there from any level.
+    match disk.sync_dir(&base.join(super::seal::ASIDE_DIR)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let top = base.join(LTX_DIR);
     let levels = read_dir(disk, &top)?.into_iter().filter(|entry| entry.is_dir);
     let mut levels: Vec<_> = levels.map(|dir| dir.name).collect();

@@ -168,17 +168,30 @@ impl Inner {
         if beyond.is_empty() {
             return Ok(());
         }
+        let mut here = Vec::new();
+        for entry in beyond {
+            match entry.place {
+                Place::Local => here.push(entry),
+                Place::Store => {
+                    self.lock().orphans.insert(entry.key);
+                }
+            }
+        }
+        self.set_aside_here(here)
+    }
+
+    /// Moves local files aside, durably; one that somebody took away is gone already. The caller holds what
+    /// [`Inner::settle_move`] returned.
+    pub(super) fn set_aside_here(&self, entries: Vec<Arc<Entry>>) -> io::Result<()> {
         let aside = self.local.join(ASIDE_DIR);
         super::make_dir(&*self.disk, &aside)?;
-        for entry in beyond {
-            if entry.place == Place::Store {
-                self.lock().orphans.insert(entry.key);
-                continue;
-            }
+        for entry in entries {
             let name = format!("{}-{}", entry.key.level, entry.key.name());
-            tracing::warn!(file = %entry.path.display(), "a history file beyond the end of history is set aside");
-            set_aside(&*self.disk, &entry.path, &aside.join(name))?;
-            self.lock().entries.remove(&(entry.key, entry.place));
+            tracing::warn!(file = %entry.path.display(), "a history file is set aside");
+            match set_aside(&*self.disk, &entry.path, &aside.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => drop(self.lock().entries.remove(&(entry.key, entry.place))),
+            }
         }
         self.disk.sync_dir(&aside)?;
         let top = self.local.join(super::files::LTX_DIR);

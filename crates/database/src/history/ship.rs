@@ -127,7 +127,7 @@ impl Inner {
         };
         let in_the_way = self.lock().entries.contains_key(&(entry.key, Place::Store));
         if in_the_way {
-            self.set_aside_in_store(store, entry.key)?;
+            self.free_name(store, entry.key)?;
         }
         let path = store.path(&key);
         let settled = self.settle_move(Place::Store);
@@ -197,13 +197,18 @@ impl Inner {
 
     fn move_orphans(&self, store: &Directory) -> Result<(), ShipError> {
         let orphans: Vec<FileKey> = self.lock().orphans.iter().copied().collect();
-        orphans.into_iter().try_for_each(|key| self.set_aside_in_store(store, key))
+        orphans.into_iter().try_for_each(|key| self.free_name(store, key))
     }
 
-    fn set_aside_in_store(&self, store: &Directory, key: FileKey) -> Result<(), ShipError> {
+    fn free_name(&self, store: &Directory, key: FileKey) -> Result<(), ShipError> {
+        let done = self.set_aside_in_store(store, key);
+        done.map_err(|cause| ShipError::Io { path: store.path(&key.relative()), cause })
+    }
+
+    /// Moves a file in the store aside, durably; one that somebody took away is gone already.
+    pub(super) fn set_aside_in_store(&self, store: &Directory, key: FileKey) -> io::Result<()> {
         let from = key.relative();
-        let settled = self.settle_move(Place::Store);
-        let _settled = settled.map_err(|cause| ShipError::Io { path: store.path(&from), cause })?;
+        let _settled = self.settle_move(Place::Store)?;
         tracing::warn!(file = %store.path(&from).display(), "a history file in the store is set aside");
         let mut number = 0;
         loop {
@@ -211,9 +216,7 @@ impl Inner {
             let to = Path::new(ASIDE_DIR).join(format!("{}-{}{suffix}", key.level, key.name()));
             match store.set_aside(&from, &to) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1000 => number += 1,
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(ShipError::Io { path: store.path(&from), cause: error });
-                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => break,
             }
         }

@@ -113,6 +113,19 @@ fn a_full_disk_fails_the_seal_and_the_next_one_succeeds() {
     }
 }
 
+/// Whoever set a file aside may have died before its new name was durable, and opening syncs what it left.
+#[test]
+fn what_was_set_aside_is_durable_before_anything_else() {
+    let disk = machine();
+    let mut world = World::on(Arc::new(disk.clone()), PathBuf::from("/home"), false).unwrap();
+    world.seal(&[], 4);
+    disk.create_dir_all(&world.local().join("aside")).unwrap();
+    disk.fail_each(Op::SyncDir, "aside", EIO);
+    disk.fail_each(Op::SyncDir, "ltx/0", ENOSPC);
+    let error = World::on(Arc::new(disk.clone()), PathBuf::from("/home"), false).err().unwrap();
+    assert_eq!(error.cause.raw_os_error(), Some(EIO));
+}
+
 #[test]
 fn what_is_shipped_after_a_kill_outlives_the_power() {
     for step in 1.. {

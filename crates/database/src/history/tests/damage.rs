@@ -158,3 +158,39 @@ fn a_damaged_input_stops_a_merge_and_removes_nothing() {
     world.history.carry_out(&next).unwrap();
     world.assert_restores(2);
 }
+
+#[test]
+fn a_file_that_was_taken_away_stops_no_seal() {
+    let mut world = World::new(false);
+    world.seal(&[], 4);
+    let second = world.seal(&[(2, 2)], 4);
+    let third = world.seal(&[(3, 3)], 4);
+    LocalDisk.open(&second.path, Open::Write).unwrap().set_len(20).unwrap();
+    world.reopen();
+    LocalDisk.remove_file(&third.path).unwrap();
+    world.states.truncate(2);
+    world.seal(&[(2, 8)], 4);
+    world.assert_restores(2);
+}
+
+#[test]
+fn a_damaged_file_does_not_keep_its_name_from_another() {
+    let mut world = World::new(true);
+    world.seal(&[], 4);
+    world.history.ship().unwrap();
+    let base = "ltx/9/0000000000000001-0000000000000001.ltx";
+    for place in [world.local(), world.store()] {
+        LocalDisk.create_dir_all(&place.join("ltx/9")).unwrap();
+        LocalDisk.open(&place.join(base), Open::CreateNew).unwrap().write_at(b"not one", 0).unwrap();
+    }
+    world.reopen();
+    world.thin(&[], &Retention::default());
+    for place in [world.local(), world.store()] {
+        assert_eq!(world.names(&place), ["9/0000000000000001-0000000000000001.ltx"]);
+        assert_eq!(LocalDisk.read_dir(&place.join("aside")).unwrap().len(), 1);
+    }
+    world.assert_restores(1);
+    world.reopen();
+    assert!(world.history.damaged().is_empty());
+    world.assert_restores(1);
+}
