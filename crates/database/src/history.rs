@@ -45,7 +45,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use store::Directory;
 
 /// How often a plan is made anew because a file of the former one turned out to be damaged.
@@ -61,7 +61,8 @@ pub struct History {
 struct Inner {
     disk: Arc<dyn Disk>,
     local: PathBuf,
-    store: Option<Directory>,
+    /// Set once its files are in the catalogue.
+    store: OnceLock<Directory>,
     files: Mutex<Files>,
     unsettled: Unsettled,
     /// Held while a file moves; whoever looks for files waits for that, whoever seals does not.
@@ -136,32 +137,27 @@ impl History {
         let level_zero = local.join(files::level_dir(0));
         make_dir(&*disk, &level_zero).map_err(failed(&level_zero))?;
         files::remove_leftovers(&*disk, &local).map_err(failed(&local))?;
-        let mut found = files::list(&*disk, &local, Place::Local).map_err(failed(&local))?;
+        let found = files::list(&*disk, &local, Place::Local).map_err(failed(&local))?;
         files::settle_dirs(&*disk, &local).map_err(failed(&local))?;
         files::settle_names(&*disk, &local).map_err(failed(&local))?;
-        if let Some(base) = &store {
-            files::remove_leftovers(&*disk, base).map_err(failed(base))?;
-            files::settle_dirs(&*disk, base).map_err(failed(base))?;
-            files::settle_names(&*disk, base).map_err(failed(base))?;
-            found.extend(files::list(&*disk, base, Place::Store).map_err(failed(base))?);
-        }
-        let entries = found.into_iter().map(|entry| ((entry.key, entry.place), Arc::new(entry))).collect();
-        let store = store.map(|root| Directory::new(disk.clone(), root));
-        let files = Mutex::new(Files { entries, ..Files::default() });
+        let mut files = Files::default();
+        files.extend(found);
         let inner = Arc::new(Inner {
             disk,
             local,
-            store,
-            files,
+            store: OnceLock::new(),
+            files: Mutex::new(files),
             unsettled: Unsettled::default(),
             moving: RwLock::default(),
             given_up: RwLock::default(),
         });
+        if let Some(base) = &store {
+            inner.list_store(base)?;
+        }
         let last = inner.find_last(None)?;
         inner.lock().last = last;
-        if inner.store.is_some() {
-            let stored = inner.find_last(Some(Place::Store))?;
-            inner.lock().stored = stored.map_or(Txid::ZERO, |stored| stored.header.max_txid);
+        if store.is_some() {
+            inner.find_stored()?;
         }
         Ok(History { inner })
     }
@@ -175,6 +171,12 @@ impl History {
     /// Whether both are one: not only of the same files, but with the same catalogue of them.
     pub fn is_same(&self, other: &History) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Goes on with a store: one that was away when this was opened. Seals need not wait for that.
+    pub fn attach_store(&self, base: &Path) -> Result<(), HistoryError> {
+        self.inner.list_store(base)?;
+        self.inner.find_stored()
     }
 
     /// The directory of the local files.
@@ -296,6 +298,30 @@ impl History {
 }
 
 impl Inner {
+    /// Takes what a store has into the catalogue, once.
+    fn list_store(&self, base: &Path) -> Result<(), HistoryError> {
+        if self.store.get().is_some() {
+            return Ok(());
+        }
+        let disk = &*self.disk;
+        let listed = files::remove_leftovers(disk, base)
+            .and_then(|()| files::settle_dirs(disk, base))
+            .and_then(|()| files::settle_names(disk, base))
+            .and_then(|()| files::list(disk, base, Place::Store));
+        let found = listed.map_err(|cause| HistoryError { path: base.to_owned(), cause })?;
+        let mut files = self.lock();
+        files.extend(found);
+        let _ = self.store.set(Directory::new(Arc::clone(&self.disk), base.to_owned()));
+        Ok(())
+    }
+
+    /// Finds how far the store alone leads.
+    fn find_stored(self: &Arc<Inner>) -> Result<(), HistoryError> {
+        let last = self.find_last(Some(Place::Store))?;
+        self.lock().stored = last.map_or(Txid::ZERO, |last| last.header.max_txid);
+        Ok(())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Files> {
         // Every change of the catalogue is one insertion or removal; a panic leaves none half done.
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
@@ -366,6 +392,10 @@ impl Inner {
 impl Files {
     fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.entries.values()
+    }
+
+    fn extend(&mut self, found: Vec<Entry>) {
+        self.entries.extend(found.into_iter().map(|entry| ((entry.key, entry.place), Arc::new(entry))));
     }
 
     fn insert(&mut self, entry: Entry) -> Arc<Entry> {

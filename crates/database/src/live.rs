@@ -238,11 +238,6 @@ impl Live {
         self.last_change = self.machine.clock.boottime();
     }
 
-    /// Goes on with the same history, opened anew.
-    pub fn replace_history(&mut self, history: Arc<History>) {
-        self.history = history;
-    }
-
     /// Looks, acts, and says when to look again.
     pub fn service(&mut self) -> Result<Wake, SealError> {
         let now = self.machine.clock.boottime();

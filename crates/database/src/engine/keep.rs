@@ -2,7 +2,7 @@
 
 use super::Shared;
 use super::slot::{Slot, State, Trouble};
-use crate::history::{History, Retention, parse_local, retention};
+use crate::history::{History, Retention, parse_local, retention, store_base};
 use base::Incarnation;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -76,18 +76,24 @@ impl Shared {
         }
     }
 
-    /// Opens a history with the store again, if that is back.
+    /// Goes on with the store, if that is back.
     fn find_store(&self, slot: &Slot) -> bool {
-        let mut state = slot.lock();
-        let State::Live(live) = &mut *state else { return true };
-        let opened = self.open_history_beside(&slot.path, live.place().incarnation);
-        match opened {
-            Ok(history) => {
-                slot.replace_history(live, history);
-                slot.set_store_away(false);
-                // What was missing here may be there.
-                slot.set_lasting(None);
-                true
+        let Some(root) = &self.settings.store else { return true };
+        let (history, incarnation) = match &*slot.lock() {
+            State::Live(live) => (Arc::clone(live.history()), live.place().incarnation),
+            State::Waiting => return true,
+        };
+        // Whoever seals does not wait for a store that hangs.
+        match history.attach_store(&store_base(root, &slot.path, incarnation)) {
+            Ok(()) => {
+                let state = slot.lock();
+                let same = matches!(&*state, State::Live(live) if Arc::ptr_eq(live.history(), &history));
+                if same {
+                    slot.set_store_away(false);
+                    // What was missing here may be there.
+                    slot.set_lasting(None);
+                }
+                same
             }
             Err(error) => {
                 show_store_trouble(slot, &error.to_string());

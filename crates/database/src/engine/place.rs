@@ -60,7 +60,10 @@ impl Shared {
         incarnation: Incarnation,
     ) -> Result<Arc<History>, HistoryError> {
         self.give_up_history(path, incarnation);
-        self.open_history_beside(path, incarnation)
+        let local = crate::history::local_base(&self.file_of(path), incarnation);
+        let store =
+            self.settings.store.as_ref().map(|root| crate::history::store_base(root, path, incarnation));
+        History::open(Arc::clone(&self.settings.machine.disk), local, store).map(Arc::new)
     }
 
     fn give_up_history(&self, path: &DatabasePath, incarnation: Incarnation) {
@@ -69,18 +72,6 @@ impl Shared {
         if let Some(open) = open.filter(|open| open.base() == local) {
             open.give_up();
         }
-    }
-
-    /// The same, while what the slot has open of it stays in use.
-    pub(super) fn open_history_beside(
-        &self,
-        path: &DatabasePath,
-        incarnation: Incarnation,
-    ) -> Result<Arc<History>, HistoryError> {
-        let local = crate::history::local_base(&self.file_of(path), incarnation);
-        let store =
-            self.settings.store.as_ref().map(|root| crate::history::store_base(root, path, incarnation));
-        History::open(Arc::clone(&self.settings.machine.disk), local, store).map(Arc::new)
     }
 
     /// The history of one incarnation, where it leads to a position: without the store where that is away and the local

@@ -161,12 +161,6 @@ impl Slot {
         self.store_away.load(Ordering::SeqCst)
     }
 
-    /// Its history, opened anew.
-    pub fn replace_history(&self, live: &mut Live, history: Arc<History>) {
-        live.replace_history(Arc::clone(&history));
-        *self.history.lock().unwrap_or_else(PoisonError::into_inner) = Some(history);
-    }
-
     /// Its state, for whoever acts on it.
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

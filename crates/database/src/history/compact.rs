@@ -197,7 +197,7 @@ impl Inner {
     ///
     /// Whoever looks for files waits meanwhile: there is never a moment in which nobody can find this one.
     fn move_file(&self, one: &Move, place: Place) -> Result<(), ThinError> {
-        let to = match (&self.store, place) {
+        let to = match (self.store.get(), place) {
             (Some(store), Place::Store) => store.path(&one.to.relative()),
             _ => self.local.join(one.to.relative()),
         };
@@ -243,7 +243,7 @@ impl Inner {
         let in_the_way = self.lock().entries.get(&(key, place)).cloned();
         let Some(entry) = in_the_way.filter(|entry| entry.damage().is_some()) else { return Ok(()) };
         let path = entry.path.clone();
-        let cleared = match (&self.store, place) {
+        let cleared = match (self.store.get(), place) {
             (Some(store), Place::Store) => self.set_aside_in_store(store, key),
             _ => self.settle_move(place).and_then(|_settled| self.set_aside_here(vec![entry])),
         };

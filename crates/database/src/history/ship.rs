@@ -56,10 +56,11 @@ impl History {
     /// Copies what the store lacks. Without a store, nothing.
     pub fn ship(&self) -> Result<Shipped, ShipError> {
         let mut shipped = Shipped::default();
-        let Some(store) = self.inner.store.clone() else { return Ok(shipped) };
+        let Some(store) = self.inner.store.get().cloned() else { return Ok(shipped) };
         let done = self.inner.ship_all(&store, &mut shipped);
         if shipped.files > 0 {
-            self.inner.measure_stored();
+            // Where it cannot be read now, what was known stays.
+            let _ = self.inner.find_stored();
         }
         done?;
         shipped.stored_txid = self.inner.lock().stored;
@@ -80,13 +81,6 @@ impl Inner {
             }
         }
         Ok(())
-    }
-
-    /// Finds anew how far the store alone leads; where it cannot be read now, what was known stays.
-    pub(super) fn measure_stored(self: &Arc<Inner>) {
-        if let Ok(last) = self.find_last(Some(Place::Store)) {
-            self.lock().stored = last.map_or(Txid::ZERO, |last| last.header.max_txid);
-        }
     }
 
     /// Local files without a copy in the store, those that reach back furthest first, of these the longest first.

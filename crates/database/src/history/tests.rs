@@ -319,6 +319,27 @@ fn a_lost_local_history_is_read_from_the_store() {
 }
 
 #[test]
+fn a_store_that_comes_back_is_gone_on_with_while_seals_go_on() {
+    let mut world = World::new(true);
+    (1..=2).for_each(|n| drop(world.seal(&[(n, 1)], 3)));
+    world.history.ship().unwrap();
+    world.history = open(&world.disk, &world.root, false).unwrap();
+    world.seal(&[(2, 3)], 3);
+    let mut next = world.state().clone();
+    next.insert(2, vec![7; PAGE as usize]);
+    let mut file = world.history.begin(world.header(&next, 3)).unwrap();
+    world.history.attach_store(&world.store()).unwrap();
+    assert_eq!(world.history.stored_txid(), Txid(2));
+    file.page(Pgno(2), &next[&2]).unwrap();
+    file.publish().unwrap();
+    world.states.push(next);
+    assert_eq!(world.history.ship().unwrap().files, 2);
+    base::disk::remove_dir_all(&LocalDisk, &world.local()).unwrap();
+    world.reopen();
+    (1..=4).for_each(|txid| world.assert_restores(txid));
+}
+
+#[test]
 fn another_writer_in_the_store_is_an_error_not_an_overwrite() {
     let mut one = World::new(true);
     one.seal(&[], 3);
