@@ -168,7 +168,16 @@ impl Entry {
         if self.damage().is_some() {
             return Err(Unusable::Damaged);
         }
-        disk.open(&self.path, Open::Read).map_err(|error| self.blame(DecodeError::Io(error)))
+        disk.open(&self.path, Open::Read).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound if self.is_away(disk) => Unusable::Unavailable(error),
+            _ => self.blame(DecodeError::Io(error)),
+        })
+    }
+
+    /// Whether not even the directory is there: a store that is not mounted, not a file that was removed.
+    fn is_away(&self, disk: &dyn Disk) -> bool {
+        let dir = disk.metadata(base::disk::parent(&self.path));
+        self.place == Place::Store && dir.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     /// Reads the whole file, once, and verifies it; marks it where it is damaged.

@@ -194,3 +194,21 @@ fn a_damaged_file_does_not_keep_its_name_from_another() {
     assert!(world.history.damaged().is_empty());
     world.assert_restores(1);
 }
+
+#[test]
+fn a_store_that_is_not_mounted_for_a_while_is_not_damaged() {
+    let mut world = World::new(true);
+    world.seal(&[], 4);
+    world.seal(&[(2, 2)], 4);
+    world.history.ship().unwrap();
+    base::disk::remove_dir_all(&LocalDisk, &world.local()).unwrap();
+    world.reopen();
+    let (mounted, away) = (world.root.join("store"), world.root.join("away"));
+    LocalDisk.rename(&mounted, &away).unwrap();
+    let out = LocalDisk.open(&world.root.join("image"), Open::CreateNew).unwrap();
+    world.history.image(Txid(2), &*out, &mut |_, _| {}).unwrap_err();
+    assert!(world.history.plan(Txid(2)).unwrap().reader().is_err());
+    LocalDisk.rename(&away, &mounted).unwrap();
+    assert!(world.history.damaged().is_empty());
+    (1..=2).for_each(|txid| world.assert_restores(txid));
+}
