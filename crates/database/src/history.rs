@@ -65,7 +65,7 @@ struct Inner {
     store: OnceLock<Directory>,
     files: Mutex<Files>,
     unsettled: Unsettled,
-    /// Held while a file moves; whoever looks for files waits for that, whoever seals does not.
+    /// Held while a file in the store moves; whoever looks for files waits for that, whoever seals does not.
     moving: RwLock<()>,
     /// Nothing is merged, moved or removed any more.
     given_up: RwLock<bool>,

@@ -197,6 +197,9 @@ impl Inner {
     ///
     /// Whoever looks for files waits meanwhile: there is never a moment in which nobody can find this one.
     fn move_file(&self, one: &Move, place: Place) -> Result<(), ThinError> {
+        if !self.lock().entries.contains_key(&(one.from, place)) {
+            return Ok(());
+        }
         let to = match (self.store.get(), place) {
             (Some(store), Place::Store) => store.path(&one.to.relative()),
             _ => self.local.join(one.to.relative()),
@@ -207,12 +210,13 @@ impl Inner {
         self.clear(one.to, place)?;
         let mut unsettled = self.settle_move(place).map_err(io)?;
         super::make_dir(&*self.disk, dir).map_err(io)?;
-        let moving = self.moving.write().unwrap_or_else(PoisonError::into_inner);
+        // A seal need not wait for the store; whoever looks for files does.
+        let moving =
+            (place == Place::Store).then(|| self.moving.write().unwrap_or_else(PoisonError::into_inner));
         let files = self.lock();
         let stays = place == Place::Store && files.entries.contains_key(&(one.from, Place::Local));
         let entry = files.entries.get(&(one.from, place)).filter(|entry| Arc::strong_count(entry) == 1);
         let Some(entry) = entry.filter(|_| !stays).cloned() else { return Ok(()) };
-        // A seal need not wait for the store.
         let held = (place == Place::Local).then_some(files);
         self.disk.rename_new(&entry.path, &to).map_err(io)?;
         // It lies there from now on, durably or not: should the disk lose the rename, it has the old name again.
