@@ -190,7 +190,9 @@ impl From<RestoreError> for ApiError {
                     .hint("the log says what is in the way; end the app's processes and restore again")
             }
             RestoreError::Unfinished { disk_full, .. } => unfinished(message, disk_full),
-            RestoreError::Failed { disk_full, .. } => failed(message, disk_full),
+            RestoreError::NotBegun { disk_full, .. } | RestoreError::Failed { disk_full, .. } => {
+                failed(message, disk_full)
+            }
         }
     }
 }
@@ -291,6 +293,8 @@ mod tests {
             (held().into(), 409, "database_held"),
             (RestoreError::History { path: path(), reason: "x".into() }.into(), 500, "history_damaged"),
             (RestoreError::AppNotStopped.into(), 500, "app_not_stopped"),
+            (RestoreError::NotBegun { reason: "x".into(), disk_full: false }.into(), 500, "failed"),
+            (RestoreError::NotBegun { reason: "x".into(), disk_full: true }.into(), 507, "disk_full"),
             (RestoreError::Failed { reason: "x".into(), disk_full: false }.into(), 500, "failed"),
             (RestoreError::Failed { reason: "x".into(), disk_full: true }.into(), 507, "disk_full"),
             (

@@ -225,6 +225,14 @@ pub enum RestoreError {
     /// The app could not be stopped; nothing was changed (500).
     #[error("the app could not be stopped, so nothing was restored")]
     AppNotStopped,
+    /// It failed before it had begun: nothing was changed, and the app runs as before (500, 507 for a full disk).
+    #[error("nothing was restored: {reason}")]
+    NotBegun {
+        /// What went wrong.
+        reason: String,
+        /// The disk is full.
+        disk_full: bool,
+    },
     /// This restore or one before is neither done nor rolled back, which is tried again by itself; the app stays stopped
     /// (503, 507 for a full disk).
     #[error("{reason}")]

@@ -3,7 +3,8 @@
 //! ```text
 //! validate ──> stop_app ──> [engine: lock, capture, apply, verify] ──> start_app
 //!    │ history damaged: nothing     │ held by others: nothing changed, the app starts again
-//!    │ has happened yet             │ failed: rolled back, the app stays stopped, issue
+//!    │ has happened yet             │ not begun (a seal failed): the same
+//!    │                              │ failed: rolled back, the app stays stopped, issue
 //!    │                              │ unfinished (disk full): neither; tried again, the app may not start meanwhile
 //! ```
 //! One restore at a time. The app is started again only where it should have been running before; the catalogue is
@@ -48,7 +49,7 @@ impl Core {
         let _running = Running::begin(&self.restoring).ok_or(RestoreError::Running)?;
         let _turn = lock(&self.turn);
         let Some(databases) = self.databases() else {
-            return Err(failed("the databases are not up: see `stead status`"));
+            return Err(not_begun("the databases are not up: see `stead status`"));
         };
         if !request.dry_run {
             databases.settle().map_err(unfinished)?;
@@ -127,6 +128,10 @@ impl Core {
                 self.start_app_if_wanted();
                 Err(RestoreError::History { path: problem.path, reason: problem.reason })
             }
+            TurnError::NotBegun { reason, disk_full } => {
+                self.start_app_if_wanted();
+                Err(RestoreError::NotBegun { reason, disk_full })
+            }
             TurnError::Failed { reason, disk_full } => {
                 self.keep_down(&reason);
                 Err(RestoreError::Failed { reason, disk_full })
@@ -197,12 +202,12 @@ impl Core {
         let ledger = &self.setup.ledger;
         match target {
             Target::Checkpoint(id) => {
-                let stored = ledger.checkpoint(id.as_str()).map_err(failed)?;
+                let stored = ledger.checkpoint(id.as_str()).map_err(not_begun)?;
                 let stored = stored.ok_or_else(|| RestoreError::NotFound(id.clone()))?;
                 checked(id.to_string(), stored.created, stored.vector, databases)
             }
             Target::Undo => {
-                let undo = ledger.last_undo().map_err(failed)?;
+                let undo = ledger.last_undo().map_err(not_begun)?;
                 let vector = undo.ok_or_else(|| {
                     RestoreError::NothingThere(
                         "there is nothing to undo: no restore has been made".to_owned(),
@@ -226,7 +231,7 @@ impl Core {
             }
             changes.is_some() || tried == VECTORS_TRIED
         });
-        match (found.map_err(failed)?, changes, newest_problem) {
+        match (found.map_err(not_begun)?, changes, newest_problem) {
             (Some((as_of, vector)), Some(changes), _) => {
                 Ok(Resolved { name: time.rfc3339(), as_of, vector, changes })
             }
@@ -259,8 +264,8 @@ fn checked(
     Ok(Resolved { name, as_of, vector, changes })
 }
 
-fn failed(reason: impl ToString) -> RestoreError {
-    RestoreError::Failed { reason: reason.to_string(), disk_full: false }
+fn not_begun(reason: impl ToString) -> RestoreError {
+    RestoreError::NotBegun { reason: reason.to_string(), disk_full: false }
 }
 
 fn unfinished(open: Unfinished) -> RestoreError {

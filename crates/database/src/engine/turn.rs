@@ -92,6 +92,14 @@ pub enum TurnError {
     /// The history needed is missing or damaged.
     #[error(transparent)]
     History(#[from] HistoryProblem),
+    /// Something failed before anything had begun.
+    #[error("{reason}")]
+    NotBegun {
+        /// What.
+        reason: String,
+        /// The disk is full.
+        disk_full: bool,
+    },
     /// Something failed; what had been done was rolled back.
     #[error("{reason}")]
     Failed {
@@ -109,9 +117,17 @@ impl TurnError {
     /// Whether the disk is full.
     pub fn disk_full(&self) -> bool {
         match self {
-            TurnError::Failed { disk_full, .. } => *disk_full,
+            TurnError::NotBegun { disk_full, .. } | TurnError::Failed { disk_full, .. } => *disk_full,
             TurnError::Unfinished(open) => open.disk_full,
             TurnError::Running | TurnError::Held { .. } | TurnError::History(_) => false,
+        }
+    }
+
+    /// Of a turn that has no intent yet.
+    fn not_begun(self) -> TurnError {
+        match self {
+            TurnError::Failed { reason, disk_full } => TurnError::NotBegun { reason, disk_full },
+            other => other,
         }
     }
 }
@@ -172,11 +188,13 @@ impl Shared {
         let slots = self.slots_with(target);
         let mut held: Held = slots.iter().map(|slot| (slot, slot.lock())).collect();
         step("capture");
-        capture_unlocked(&mut held)?;
+        capture_unlocked(&mut held).map_err(TurnError::not_begun)?;
         step("lock");
-        let begun = self.lock_all(&mut held, limit).and_then(|()| {
+        let planned = self.lock_all(&mut held, limit).and_then(|()| {
             self.capture_all(&mut held)?;
-            let changes = self.plan_all(&held, target)?;
+            self.plan_all(&held, target)
+        });
+        let begun = planned.map_err(TurnError::not_begun).and_then(|changes| {
             let undo = positions(&held);
             let id = self.begin_intent(name, &undo, target)?;
             self.open(id, name, &undo, target);

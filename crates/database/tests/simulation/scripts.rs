@@ -208,3 +208,26 @@ fn a_restore_that_a_full_disk_stops_half_way_ends_when_there_is_room() {
     let unfinished = (0..60).filter(|step| turn_with_room_for(step * 1500)).count();
     assert!(unfinished > 0, "no restore was stopped half-way");
 }
+
+// semantics: disk-full
+#[test]
+fn a_restore_whose_capture_finds_no_room_has_not_begun() {
+    let mut world = lived_in(7, setup());
+    no_application(&mut world);
+    let (id, saved) = world.saved.first_key_value().map(|(id, saved)| (id.clone(), saved.clone())).unwrap();
+    world.apps().commit_to(PAIR[0], false);
+    world.apps().close_all();
+    world.apps().faulty = true;
+    world.disk.set_capacity(world.disk.used_bytes());
+    let limit = Duration::from_millis(500);
+    let turned = world.with_engine(false, |engine| engine.turn_back(&id, &saved.vector, limit, &mut |_| {}));
+
+    assert!(matches!(turned, Err(TurnError::NotBegun { disk_full: true, .. })), "{turned:?}");
+    assert_eq!(world.with_engine(false, |engine| engine.unfinished()), None);
+    assert_eq!(world.ledger.as_ref().unwrap().open_intent().unwrap(), None);
+    world.disk.set_capacity(u64::MAX);
+    world.apps().faulty = false;
+    world.check_all();
+    world.turn(&id, &saved.vector, &saved.moment, false);
+    world.check_all();
+}

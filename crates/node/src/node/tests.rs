@@ -145,6 +145,11 @@ fn a_restore_that_others_hold_up_leaves_the_app_running_and_a_failed_one_does_no
     assert!(matches!(held, Err(RestoreError::Held { ref pids, .. }) if *pids == [7]));
     assert_eq!(world.app_state(), app::AppState::Running);
 
+    world.fail_turns(|| TurnError::NotBegun { reason: "the disk is full".into(), disk_full: true });
+    let not_begun = node.restore(to(Target::Checkpoint(id("a"))));
+    assert!(matches!(not_begun, Err(RestoreError::NotBegun { disk_full: true, .. })), "{not_begun:?}");
+    assert_eq!((world.app_state(), codes(&node.status())), (app::AppState::Running, vec![]));
+
     world.fail_turns(|| TurnError::Failed { reason: "the disk is full".into(), disk_full: true });
     let failed = node.restore(to(Target::Checkpoint(id("a"))));
     assert!(matches!(failed, Err(RestoreError::Failed { disk_full: true, .. })));
