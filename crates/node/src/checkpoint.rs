@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// How long a checkpoint waits for one moment in which no transaction spans databases.
 pub const CUT_LIMIT: Duration = Duration::from_secs(5);
+/// Names made from the time that are tried before one is taken already: each has 65,536 ends to choose from.
+pub const NAMES_TRIED: usize = 8;
 
 impl Core {
     /// Makes a checkpoint; without an id, one is made from the time.
@@ -32,7 +34,9 @@ impl Core {
         let begun = self.setup.machine.clock.boottime();
         let id = match id {
             Some(id) => id,
-            None => id_from_time(self.now(), &*self.setup.machine.random)?,
+            None => unused_id(self.now(), &*self.setup.machine.random, &|id| {
+                self.setup.ledger.checkpoint(id.as_str()).map(|there| there.is_some()).map_err(failed)
+            })?,
         };
         if self.setup.ledger.checkpoint(id.as_str()).map_err(failed)?.is_some() {
             return Err(CheckpointError::Taken(id));
@@ -146,7 +150,23 @@ pub(crate) fn from_ledger(stored: ledger::Checkpoint) -> Option<Checkpoint> {
     }
 }
 
-/// `20261121T100000Z-3fa9`: sortable, and unique by its random end.
+/// An id made from the time; the last one tried where all are taken.
+fn unused_id(
+    now: Timestamp,
+    random: &dyn Random,
+    is_taken: &dyn Fn(&CheckpointId) -> Result<bool, CheckpointError>,
+) -> Result<CheckpointId, CheckpointError> {
+    let mut id = id_from_time(now, random)?;
+    for _ in 1..NAMES_TRIED {
+        if !is_taken(&id)? {
+            break;
+        }
+        id = id_from_time(now, random)?;
+    }
+    Ok(id)
+}
+
+/// `20261121T100000Z-3fa9`: sortable, and told from others of that second by its random end.
 fn id_from_time(now: Timestamp, random: &dyn Random) -> Result<CheckpointId, CheckpointError> {
     let second: String =
         now.rfc3339().chars().filter(|c| !matches!(c, '-' | ':')).take_while(|c| *c != '.').collect();
@@ -204,6 +224,7 @@ mod tests {
     use super::*;
     use base::{Disk, LocalDisk, SystemRandom};
     use std::sync::Arc;
+    use std::sync::atomic::AtomicU8;
 
     fn checkpoint(id: &str) -> Checkpoint {
         Checkpoint {
@@ -220,6 +241,27 @@ mod tests {
         let made = id_from_time(Timestamp(1_795_255_200_123), &SystemRandom).unwrap();
         assert!(made.as_str().starts_with("20261121T100000Z-"), "{made}");
         assert_eq!(made.as_str().len(), "20261121T100000Z-xxxx".len());
+    }
+
+    /// Counts.
+    #[derive(Debug, Default)]
+    struct Counted(AtomicU8);
+
+    impl Random for Counted {
+        fn fill(&self, buffer: &mut [u8]) {
+            buffer.fill(self.0.fetch_add(1, Ordering::SeqCst));
+        }
+    }
+
+    #[test]
+    fn an_id_that_is_taken_gives_way_to_another_of_the_same_second() {
+        let made = |taken: &dyn Fn(&str) -> bool| {
+            let is_taken = |id: &CheckpointId| Ok(taken(id.as_str()));
+            unused_id(Timestamp(1_795_255_200_123), &Counted::default(), &is_taken).unwrap().to_string()
+        };
+        assert_eq!(made(&|_| false), "20261121T100000Z-0000");
+        assert_eq!(made(&|id| !id.ends_with("0202")), "20261121T100000Z-0202");
+        assert_eq!(made(&|_| true), "20261121T100000Z-0707", "it does not search for ever");
     }
 
     #[test]
