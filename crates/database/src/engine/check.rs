@@ -1,5 +1,6 @@
 //! Verification: the live database against its checksums, and its whole history against itself.
 
+use super::cookies::Before;
 use super::slot::State;
 use super::{Engine, Shared};
 use crate::history::FileInfo;
@@ -45,8 +46,10 @@ impl Shared {
         let (reader, sums, position, history) = {
             let mut state = slot.lock();
             let State::Live(live) = &mut *state else { return Err(not_followed()) };
+            let first = Before::of(live);
             let reader = sealed_reader(live).map_err(|error| text(&error))?;
             slot.show_live(live);
+            self.note_cookie(&slot, live, first);
             (reader, live.sums().clone(), live.position(), live.history().clone())
         };
         let found = scan(&reader, &sums).map_err(|error| text(&error))?;

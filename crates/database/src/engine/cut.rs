@@ -208,7 +208,9 @@ impl Shared {
             let State::Live(live) = &mut **state else { continue };
             // What keeps it from being marked is met again by the looks below.
             if live.hold().is_ok() && live.difference_due().is_some() {
+                let first = Before::of(live);
                 live.seal_difference().map_err(|error| failed(slot, &error))?;
+                self.note_cookie(slot, live, first);
             }
         }
         let started = self.now();
