@@ -35,14 +35,14 @@ pub struct Check {
     path: Option<String>,
 }
 
-/// An issue, with the exit code that a node would end with over it.
+/// An issue, with the exit code of the process that failed, or the one that a node would end with over it.
 #[derive(Debug, Serialize)]
 pub struct Finding {
     component: &'static str,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
-    exit_code: u8,
+    exit_code: i32,
     hint: String,
 }
 
@@ -104,13 +104,13 @@ fn hint_for(status: &Status, component: &str) -> Option<String> {
 }
 
 fn finding(issue: &Issue) -> Finding {
-    let exit_code = match issue.component {
+    let exit_code = issue.exit_code.unwrap_or(match issue.component {
         "config" => 78,
         "storage" => 69,
         "lease" => 75,
         "app" => 1,
         _ => 71,
-    };
+    });
     Finding {
         component: issue.component,
         message: issue.message.clone(),

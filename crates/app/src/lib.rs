@@ -20,4 +20,6 @@ pub mod spawn;
 pub use link::Link;
 pub use policy::RestartPolicy;
 pub use protocol::{LogLine, Spec, Stream};
-pub use runner::{AppEvent, AppState, AppStatus, LastExit, Runner, StopError};
+pub use runner::{
+    AppEvent, AppState, AppStatus, LastExit, Plan, Preparation, PreparationFailure, Runner, StopError,
+};

@@ -67,6 +67,49 @@ pub struct LastExit {
     pub time: Timestamp,
 }
 
+/// How the app is to be run, and what comes before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// How.
+    pub spec: Spec,
+    /// Commands that run one after another before the app, in all but their words as the app does.
+    pub before: Vec<Vec<String>>,
+    /// They are to run from the first one; otherwise those that have ended well since do not run again.
+    pub before_due: bool,
+}
+
+impl From<Spec> for Plan {
+    fn from(spec: Spec) -> Plan {
+        Plan { spec, before: Vec::new(), before_due: true }
+    }
+}
+
+/// A command that prepares the app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preparation {
+    /// Its place in the list, from 0.
+    pub index: usize,
+    /// How many there are.
+    pub of: usize,
+    /// Its words.
+    pub command: Vec<String>,
+    /// Its main process, while that runs.
+    pub pid: Option<u32>,
+}
+
+/// A command that should have prepared the app and did not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreparationFailure {
+    /// Its place in the list, from 0.
+    pub index: usize,
+    /// Its words.
+    pub command: Vec<String>,
+    /// What went wrong.
+    pub why: String,
+    /// The code a shell would show: its own, 128 + signal, 126 or 127.
+    pub code: i32,
+}
+
 /// The app, now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AppStatus {
@@ -80,6 +123,10 @@ pub struct AppStatus {
     pub restarts: u64,
     /// How it last ended.
     pub last_exit: Option<LastExit>,
+    /// The command before it that is being run, or waits to be tried again.
+    pub before: Option<Preparation>,
+    /// How that command failed last.
+    pub before_failure: Option<PreparationFailure>,
     /// Why it is not running although it should; gone with the next good start.
     pub error: Option<String>,
 }
@@ -143,7 +190,7 @@ struct Questions {
 }
 
 enum Command {
-    Start(Box<Spec>),
+    Start(Box<Plan>),
     Stop { why: String, reply: SyncSender<Result<(), StopError>> },
     Restart(RestartPolicy),
     EndWithApp(bool),
@@ -192,8 +239,8 @@ impl Runner {
     }
 
     /// From now on the app is to run like this. While it runs already, the new way holds from the next start on.
-    pub fn start(&self, spec: Spec) {
-        let _ = self.queue.send(Command::Start(Box::new(spec)));
+    pub fn start(&self, plan: impl Into<Plan>) {
+        let _ = self.queue.send(Command::Start(Box::new(plan.into())));
     }
 
     /// From now on the app is to be stopped. Returns when no process of it is left.

@@ -1,7 +1,9 @@
 //! The thread behind a [`Runner`](super::Runner): feeds the policy machine and carries out its effects.
 
-use super::{AppState, AppStatus, Command, LastExit, Shared, StopError};
-use crate::policy::{Effect, Input, Phase, Policy, RestartPolicy};
+use super::{
+    AppState, AppStatus, Command, LastExit, Plan, Preparation, PreparationFailure, Shared, StopError,
+};
+use crate::policy::{Effect, Input, Part, Phase, Policy, RestartPolicy};
 use crate::protocol::{Ending, Spec, ToNode, ToSupervisor};
 use crate::signal;
 use base::Timestamp;
@@ -12,10 +14,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 pub(super) struct Thread {
     shared: Arc<Shared>,
     policy: Policy,
-    spec: Option<Spec>,
+    plan: Option<Plan>,
     waiting: Vec<SyncSender<Result<(), StopError>>>,
     started: Option<Timestamp>,
     last_exit: Option<LastExit>,
+    before_failure: Option<PreparationFailure>,
     error: Option<String>,
 }
 
@@ -24,10 +27,11 @@ impl Thread {
         Thread {
             shared,
             policy: Policy::new(policy),
-            spec: None,
+            plan: None,
             waiting: Vec::new(),
             started: None,
             last_exit: None,
+            before_failure: None,
             error: None,
         }
     }
@@ -48,8 +52,12 @@ impl Thread {
 
     fn take(&mut self, command: Command) {
         match command {
-            Command::Start(spec) => {
-                self.spec = Some(*spec);
+            Command::Start(plan) => {
+                if plan.before_due {
+                    self.policy.prepare(plan.before.len());
+                    self.before_failure = None;
+                }
+                self.plan = Some(*plan);
                 self.step(Input::Want, "asked to start".into());
             }
             Command::Stop { why, reply } => {
@@ -67,18 +75,18 @@ impl Thread {
             ToNode::Started { run, pid } if run == self.policy.run() => {
                 self.started = Some(self.shared.clock.now());
                 self.error = None;
-                self.step(Input::Started { pid }, format!("runs as pid {pid}"));
+                self.step(Input::Started { pid }, self.named(&format!("runs as pid {pid}")));
             }
             ToNode::Failed { run, code, error } if run == self.policy.run() => self.failed(code, error),
             ToNode::Exited { run, ending } if run == self.policy.run() => {
-                let Ending { code, signal } = ending;
-                self.last_exit = Some(LastExit { code, signal, time: self.shared.clock.now() });
-                self.step(Input::Exited { ending }, shown(ending));
+                self.ended(ending);
+                self.step(Input::Exited { ending }, self.named(&shown(ending)));
             }
             ToNode::Ended { run, killed, lapse } if run == self.policy.run() => {
                 let lapsed = lapse.is_some();
-                if lapsed {
+                if let Some(why) = &lapse {
                     self.error.clone_from(&lapse);
+                    self.preparation_failed(why, 126);
                 }
                 let mut reason = lapse.unwrap_or_else(|| "no process of it is left".into());
                 if killed > 0 {
@@ -98,9 +106,47 @@ impl Thread {
     }
 
     fn failed(&mut self, code: i32, error: String) {
-        self.last_exit = Some(LastExit { code: Some(code), signal: None, time: self.shared.clock.now() });
+        self.preparation_failed(&error, code);
+        if self.policy.part() == Part::App {
+            self.last_exit = Some(LastExit { code: Some(code), signal: None, time: self.shared.clock.now() });
+        }
         self.error = Some(error.clone());
         self.step(Input::Failed { code }, error);
+    }
+
+    fn ended(&mut self, ending: Ending) {
+        let Ending { code, signal } = ending;
+        if self.policy.part() == Part::App {
+            self.last_exit = Some(LastExit { code, signal, time: self.shared.clock.now() });
+        } else if code != Some(0) {
+            self.preparation_failed(&shown(ending), ending.shell_code());
+        }
+    }
+
+    /// Notes why the command before the app failed that was launched last; a stop is no failure.
+    fn preparation_failed(&mut self, why: &str, code: i32) {
+        let Part::Before(index) = self.policy.part() else { return };
+        if self.policy.phase() != Phase::Stopping {
+            let command = self.words(Part::Before(index));
+            self.before_failure = Some(PreparationFailure { index, command, why: why.to_owned(), code });
+        }
+    }
+
+    /// The words of a command of the plan.
+    fn words(&self, part: Part) -> Vec<String> {
+        let Some(plan) = &self.plan else { return Vec::new() };
+        match part {
+            Part::App => plan.spec.command.clone(),
+            Part::Before(index) => plan.before.get(index).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// A reason, with the command it is about where that is not the app.
+    fn named(&self, reason: &str) -> String {
+        match self.policy.part() {
+            Part::App => reason.to_owned(),
+            Part::Before(index) => format!("app.before[{index}] {reason}"),
+        }
     }
 
     /// Feeds the machine; effects may bring about further inputs at once.
@@ -120,12 +166,19 @@ impl Thread {
 
     fn carry_out(&mut self, effect: Effect) -> Option<(Input, String)> {
         match effect {
-            Effect::Launch { run } => {
-                let sent = match &self.spec {
-                    Some(spec) => self.shared.link.send(&ToSupervisor::Start { run, spec: spec.clone() }),
+            Effect::Launch { run, part } => {
+                if self.before_failure.as_ref().is_some_and(|failure| part != Part::Before(failure.index)) {
+                    self.before_failure = None;
+                }
+                let sent = match &self.plan {
+                    Some(plan) => {
+                        let spec = Spec { command: self.words(part), ..plan.spec.clone() };
+                        self.shared.link.send(&ToSupervisor::Start { run, spec })
+                    }
                     None => Err(std::io::Error::other("nothing to start")),
                 };
                 let error = format!("the app cannot be started: {}", sent.err()?);
+                self.preparation_failed(&error, 126);
                 self.error = Some(error.clone());
                 Some((Input::Failed { code: 126 }, error))
             }
@@ -153,10 +206,27 @@ impl Thread {
         }
     }
 
-    fn publish(&self, reason: String) {
+    /// The command before the app that is under way.
+    fn preparation(&self) -> Option<Preparation> {
+        let Part::Before(index) = self.policy.part() else { return None };
+        let pid = match self.policy.phase() {
+            Phase::None | Phase::Stopped => return None,
+            Phase::Running { pid, .. } => Some(pid),
+            _ => None,
+        };
+        let of = self.plan.as_ref().map_or(0, |plan| plan.before.len());
+        Some(Preparation { index, of, command: self.words(Part::Before(index)), pid })
+    }
+
+    fn publish(&mut self, reason: String) {
+        let before = self.preparation();
+        if self.policy.phase() == Phase::Stopped {
+            self.before_failure = None;
+        }
         let (state, pid) = match self.policy.phase() {
             Phase::None => (AppState::None, None),
             Phase::Launching => (AppState::Starting, None),
+            Phase::Running { .. } if before.is_some() => (AppState::Starting, None),
             Phase::Running { pid, .. } => (AppState::Running, Some(pid)),
             Phase::Sweeping { .. } | Phase::Waiting { .. } => (AppState::Backoff, None),
             Phase::Stopping => (AppState::Stopping, None),
@@ -168,6 +238,8 @@ impl Thread {
             started: pid.and(self.started),
             restarts: self.policy.restarts(),
             last_exit: self.last_exit,
+            before,
+            before_failure: self.before_failure.clone(),
             error: self.error.clone(),
         };
         self.shared.publish(status, reason);

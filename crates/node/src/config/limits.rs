@@ -16,6 +16,8 @@ pub const DATABASE: &str = "data/database.sqlite";
 pub const ENTRIES_MAX: usize = 1000;
 /// No more words in a command than this.
 pub const WORDS_MAX: usize = 1000;
+/// No more commands before the app than this; a script holds more steps.
+pub const BEFORE_MAX: usize = 100;
 
 /// The most that may be unsealed and unsent by default.
 pub const SYNC_INTERVAL: Duration = Duration::from_secs(1);

@@ -101,6 +101,10 @@ impl Default for Checkpoints {
 pub struct App {
     /// The program and its arguments; a text is split as a shell would, without a shell.
     pub command: Command,
+    /// Commands that run one after another before it, once this node has become primary.
+    #[serde(default)]
+    #[schemars(length(max = limits::BEFORE_MAX))]
+    pub before: Vec<Command>,
     /// On which nodes it runs.
     #[serde(default)]
     pub run_on: RunOn,

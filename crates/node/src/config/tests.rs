@@ -200,7 +200,12 @@ const INVALID: &[(&str, &[(&str, &str)])] = &[
     ("{name: n, app: {command: [a, 1]}}", &[("app.command[1]", "this is a whole number, not a text")]),
     ("{name: n, app: {command: 'a \"b'}}", &[("app.command", "a quote in `a \"b` is not closed")]),
     ("{name: n, app: {command: 5}}", &[("app.command", "this is a whole number, not a text")]),
-    ("{name: n, app: {command: a, before: [[b]]}}", &[("app.before", "`app.before` is not in this version")]),
+    ("{name: n, app: {command: a, before: b}}", &[("app.before", "this is a text, not a list")]),
+    ("{name: n, app: {command: a, before: [b, []]}}", &[("app.before[1]", "this list is empty")]),
+    (
+        "{name: n, app: {command: a, before: [\"b 'c\"]}}",
+        &[("app.before[0]", "a quote in `b 'c` is not closed")],
+    ),
     ("{name: n, app: {command: a, run_on: primry}}", &[("app.run_on", "`primry` is none of primary, any")]),
     ("{name: n, app: {command: a, user: root}}", &[("app.user", "`root` is no user and group")]),
     ("{name: n, app: {command: a, user: '1000'}}", &[("app.user", "`1000` is no user and group")]),

@@ -7,7 +7,7 @@ use super::lifetime::HeldDown;
 use super::{Core, lock, settings};
 use crate::control::{ActionError, AppAction, Issue, LogLine, State};
 use crate::life::LifeEvent;
-use app::{AppEvent, AppState};
+use app::{AppEvent, AppState, PreparationFailure};
 use database::engine::Unfinished;
 use serde_json::json;
 use std::sync::PoisonError;
@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// The issue of a restore that is neither done nor rolled back.
 pub const RESTORE_UNFINISHED: &str = "restore_unfinished";
+/// The issue of a command before the app that fails.
+pub const BEFORE_FAILED: &str = "before_failed";
 /// How long an answer waits for the app to run or to fail; what becomes of it later is in the status.
 pub const APP_START_LIMIT: Duration = Duration::from_secs(2);
 
@@ -40,8 +42,9 @@ impl Core {
             return;
         }
         let Some(config) = self.config() else { return };
-        let Some(spec) = settings::app(&config, &self.setup) else { return };
-        self.setup.app.start(spec, settings::restart(&config), settings::ends_with_app(&config));
+        let before_due = std::mem::take(&mut lock(&self.parts).before_due);
+        let Some(plan) = settings::app(&config, &self.setup, before_due) else { return };
+        self.setup.app.start(plan, settings::restart(&config), settings::ends_with_app(&config));
         self.await_app();
     }
 
@@ -164,7 +167,7 @@ impl Core {
             State::Replica => {}
             _ => return Err(ActionError::NotNow("the node is not up: see `stead status`".to_owned())),
         }
-        lock(&self.parts).lease = Some(self.component("ok", None));
+        self.became_primary();
         self.step(LifeEvent::Promote, "promoted");
         self.start_app_if_wanted();
         self.alarm.ring();
@@ -176,6 +179,10 @@ impl Core {
         lock(&self.parts).app_since = Some(event.time);
         self.app_moved.notify_all();
         let status = &event.status;
+        match &status.before_failure {
+            Some(failure) => self.raise(before_issue(failure)),
+            None => self.clear("app", BEFORE_FAILED),
+        }
         tracing::info!(
             state = status.state.name(),
             pid = status.pid,
@@ -184,6 +191,7 @@ impl Core {
             event.reason
         );
         let exit = status.last_exit.as_ref().map(super::status::exit);
+        let before = status.before.as_ref().map(super::status::before);
         self.tell(
             "app",
             json!({
@@ -191,6 +199,7 @@ impl Core {
                 "pid": status.pid,
                 "restarts": status.restarts,
                 "last_exit": exit,
+                "before": before,
                 "reason": event.reason,
             }),
         );
@@ -212,7 +221,20 @@ fn app_issue(code: &str, message: &str, hint: &str) -> Issue {
         component: "app",
         message: message.to_owned(),
         path: None,
+        exit_code: None,
         hint: hint.to_owned(),
+    }
+}
+
+/// The issue while a command before the app fails.
+fn before_issue(failure: &PreparationFailure) -> Issue {
+    let PreparationFailure { index, command, why, code } = failure;
+    let words = shell_words::join(command);
+    let message = format!("app.before[{index}] `{words}` failed, so the app is not started: {why}");
+    Issue {
+        path: Some(format!("app.before[{index}]")),
+        exit_code: Some(*code),
+        ..app_issue(BEFORE_FAILED, &message, "see `stead logs --stderr`; it is tried again by itself")
     }
 }
 

@@ -4,9 +4,9 @@ use super::actions::unfinished_issue;
 use super::keeper::SCAN_AT_MOST_EVERY;
 use super::{Core, lock};
 use crate::control::{
-    Checkpoints, Component, Components, DatabaseStatus, Exit, Issue, Lease, Process, State, Status,
+    Before, Checkpoints, Component, Components, DatabaseStatus, Exit, Issue, Lease, Process, State, Status,
 };
-use app::{AppState, AppStatus, LastExit};
+use app::{AppState, AppStatus, LastExit, Preparation};
 use base::{Checksum, Txid};
 use database::engine::DatabaseInfo;
 use std::time::Duration;
@@ -75,6 +75,7 @@ impl Core {
             uptime_ms: app.pid.and(app.started).map(|since| u64::try_from(now.0 - since.0).unwrap_or(0)),
             restarts: app.restarts,
             last_exit: app.last_exit.as_ref().map(exit),
+            before: app.before.as_ref().map(before),
         }
     }
 
@@ -106,7 +107,7 @@ impl Core {
         let since = since.unwrap_or_else(|| lock(&self.life).since());
         let (state, error) = match app.state {
             AppState::Running => ("ok", None),
-            AppState::Starting => ("starting", None),
+            AppState::Starting => ("starting", app.before.as_ref().map(preparing)),
             AppState::Stopping => ("stopped", None),
             AppState::Backoff => ("degraded", Some(ended(app))),
             AppState::None | AppState::Stopped => ("stopped", self.why_stopped()),
@@ -154,7 +155,21 @@ pub(super) fn exit(exit: &LastExit) -> Exit {
     Exit { code: exit.code, signal: exit.signal.map(app::signal::name), time: exit.time }
 }
 
+/// The command before the app, as it is shown.
+pub(super) fn before(before: &Preparation) -> Before {
+    let Preparation { index, of, command, pid } = before.clone();
+    Before { index, of, command, pid }
+}
+
+fn preparing(before: &Preparation) -> String {
+    format!("app.before[{}] `{}` runs before it", before.index, shell_words::join(&before.command))
+}
+
 fn ended(app: &AppStatus) -> String {
+    if let Some(failure) = &app.before_failure {
+        let words = shell_words::join(&failure.command);
+        return format!("app.before[{}] `{words}`: {}; it is tried again", failure.index, failure.why);
+    }
     if let Some(error) = &app.error {
         return format!("{error}; it is started again");
     }
@@ -172,6 +187,7 @@ fn database_issue(info: &DatabaseInfo) -> Option<Issue> {
         component: "database",
         message: issue.message.clone(),
         path: Some(info.path.to_string()),
+        exit_code: None,
         hint: issue.hint.clone(),
     })
 }

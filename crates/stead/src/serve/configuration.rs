@@ -109,6 +109,7 @@ fn set_aside(home: &Home, error: &LoadError, now: Timestamp) -> Issue {
         component: "config",
         message: format!("tmp/config.json was not taken: {error}"),
         path: Some("tmp/config.json".to_owned()),
+        exit_code: None,
         hint,
     }
 }
