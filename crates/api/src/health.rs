@@ -71,6 +71,9 @@ pub fn readiness(status: &Status) -> Readiness {
                 .insert(format!("components.{name}"), check(component_ok(part), component_text(part), hint));
         }
     }
+    if status.components.app.is_some() {
+        checks.insert("app".to_owned(), app_check(status));
+    }
     for database in &status.databases {
         let output =
             database.issue.clone().unwrap_or_else(|| format!("{}, txid {}", database.mode, database.txid));
@@ -88,6 +91,16 @@ pub fn readiness(status: &Status) -> Readiness {
 
 fn check(ok: bool, output: String, hint: Option<String>) -> Check {
     Check { status: if ok { "ok" } else { "fail" }, ms: 0, age_ms: 0, output, hint, path: None }
+}
+
+/// An app that is stopped on purpose does not make a node unready; one that cannot do its work yet does.
+fn app_check(status: &Status) -> Check {
+    let process = &status.process;
+    let stopped = matches!(process.state.as_str(), "stopped" | "none");
+    let waits = process.waits_for.as_ref().map(|asked| format!("waits for {asked}"));
+    let output = waits.unwrap_or_else(|| process.state.clone());
+    let hint = (!process.ready && !stopped).then(|| "see `stead logs` and `stead status`".to_owned());
+    check(process.ready || stopped, output, hint)
 }
 
 /// Degraded is still ready: the state can be used. An app that was stopped on purpose does not make a node unready.

@@ -11,8 +11,10 @@
 
 pub mod link;
 pub mod policy;
+pub mod probe;
 pub mod processes;
 pub mod protocol;
+pub mod readiness;
 pub mod runner;
 pub mod signal;
 pub mod spawn;
@@ -20,6 +22,7 @@ pub mod spawn;
 pub use link::Link;
 pub use policy::RestartPolicy;
 pub use protocol::{LogLine, Spec, Stream};
+pub use readiness::{Question, ReadyWhen};
 pub use runner::{
     AppEvent, AppState, AppStatus, LastExit, Plan, Preparation, PreparationFailure, Runner, StopError,
 };

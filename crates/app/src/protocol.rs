@@ -10,6 +10,8 @@
 //!  Start{run}                ──▶       Started{run} | Failed{run}
 //!                            ◀──       Exited{run}: the main process has ended, the rest is being ended
 //!  Stop{run}                 ──▶       Ended{run}: no process of the app is left | Stuck{run}: some withstand KILL
+//!  Probe{run}                ──▶       Probed{run}: nothing of the question's process is left
+//!                            ◀──       Notified{run}: what the app has said of itself
 //!  Logs, Pids                ──▶       Lines, Pids
 //!                            ◀──       Terminate: drain, then exit 0
 //!  FinalWord{code}           ──▶       the supervisor exits with this code once the node has
@@ -24,7 +26,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The version of these messages.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The most bytes in one message: a configuration (1 MiB at most) may hold a long command or environment.
 pub const MESSAGE_LIMIT: usize = 2 << 20;
 /// The most bytes of log text in one [`ToNode::Lines`]; more go into further messages.
@@ -35,6 +37,10 @@ pub const DESCRIPTOR_VARIABLE: &str = "STEAD_SUPERVISOR_FD";
 pub const APP_COOKIE_VARIABLE: &str = "STEAD_COOKIE";
 /// The environment variable by which a node left over from a former run is known.
 pub const NODE_COOKIE_VARIABLE: &str = "STEAD_NODE_COOKIE";
+/// The environment variable by which processes of a question to the app are known.
+pub const PROBE_COOKIE_VARIABLE: &str = "STEAD_PROBE_COOKIE";
+/// The environment variable by which a process learns where to say that it is ready.
+pub const NOTIFY_VARIABLE: &str = "NOTIFY_SOCKET";
 /// How often the node says that it lives.
 pub const BEAT_INTERVAL: Duration = Duration::from_secs(2);
 /// A node that has sent no beat for so long is frozen, and the app may not run on.
@@ -61,6 +67,9 @@ pub struct Spec {
     pub stop_signal: i32,
     /// How long it may take to end before it is killed.
     pub stop_timeout: Duration,
+    /// It says by itself that it is ready, on a socket that it is given.
+    #[serde(default)]
+    pub notify: bool,
 }
 
 /// One of the app's two outputs.
@@ -138,6 +147,15 @@ pub enum ToSupervisor {
         /// The start this refers to.
         run: u64,
     },
+    /// Run a command as the app is run, to ask whether it is ready.
+    Probe {
+        /// The start this refers to.
+        run: u64,
+        /// Program and arguments.
+        command: Vec<String>,
+        /// It is killed after so long.
+        limit: Duration,
+    },
     /// The last lines of output.
     Logs {
         /// Number of the question.
@@ -212,6 +230,24 @@ pub enum ToNode {
         run: u64,
         /// Which.
         pids: Vec<u32>,
+    },
+    /// The answer to `Probe`.
+    Probed {
+        /// The start it refers to.
+        run: u64,
+        /// Why the answer is no good one.
+        complaint: Option<String>,
+    },
+    /// A process of the app has said something on its socket.
+    Notified {
+        /// The start.
+        run: u64,
+        /// It is ready.
+        ready: bool,
+        /// What it is at.
+        status: Option<String>,
+        /// It needs so much time from now on.
+        extend: Option<Duration>,
     },
     /// Lines of output, oldest first.
     Lines {

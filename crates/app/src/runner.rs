@@ -12,6 +12,7 @@
 use crate::link::Link;
 use crate::policy::RestartPolicy;
 use crate::protocol::{LogLine, Spec, Stream, ToNode, ToSupervisor};
+use crate::readiness::ReadyWhen;
 use base::{Clock, Timestamp};
 use std::collections::HashMap;
 use std::fmt;
@@ -76,11 +77,13 @@ pub struct Plan {
     pub before: Vec<Vec<String>>,
     /// They are to run from the first one; otherwise those that have ended well since do not run again.
     pub before_due: bool,
+    /// When it counts as ready; as soon as its process runs where this says nothing.
+    pub ready: Option<ReadyWhen>,
 }
 
 impl From<Spec> for Plan {
     fn from(spec: Spec) -> Plan {
-        Plan { spec, before: Vec::new(), before_due: true }
+        Plan { spec, before: Vec::new(), before_due: true, ready: None }
     }
 }
 
@@ -127,6 +130,14 @@ pub struct AppStatus {
     pub before: Option<Preparation>,
     /// How that command failed last.
     pub before_failure: Option<PreparationFailure>,
+    /// It runs and has been ready since its start.
+    pub ready: bool,
+    /// What is asked to find out whether it is ready, and the last answer, while it runs and is not.
+    pub waits_for: Option<String>,
+    /// How long it was given to become ready, once that has passed.
+    pub overdue: Option<Duration>,
+    /// What it says of itself (`STATUS=`).
+    pub says: Option<String>,
     /// Why it is not running although it should; gone with the next good start.
     pub error: Option<String>,
 }
@@ -194,6 +205,7 @@ enum Command {
     Stop { why: String, reply: SyncSender<Result<(), StopError>> },
     Restart(RestartPolicy),
     EndWithApp(bool),
+    Answered { run: u64, answer: Result<(), String> },
     Heard(ToNode),
 }
 
@@ -218,6 +230,7 @@ impl Runner {
         });
         let runner = Runner { shared: Arc::clone(&shared), queue: queue.clone() };
         let answering = Arc::clone(&shared);
+        let back = queue.clone();
         shared.link.deliver_to(Box::new(move |message| match message {
             ToNode::Terminate => answering.terminate(),
             ToNode::Lines { request, .. } | ToNode::Pids { request, .. } => {
@@ -230,7 +243,7 @@ impl Runner {
         }));
         let spawned = std::thread::Builder::new()
             .name("app-runner".into())
-            .spawn(move || thread::Thread::new(shared, policy).serve(&commands));
+            .spawn(move || thread::Thread::new(shared, policy, back).serve(&commands));
         if let Err(error) = spawned {
             // Every later call finds the queue closed and says so.
             tracing::error!("the thread that runs the app cannot be started: {error}");
@@ -253,7 +266,7 @@ impl Runner {
 
     /// The app, now.
     pub fn status(&self) -> AppStatus {
-        lock(&self.shared.status).clone()
+        self.shared.status()
     }
 
     /// The app's last lines, oldest first; of `stdout` or `stderr` only where a stream is named. Empty where the
@@ -385,6 +398,14 @@ impl Shared {
         }
     }
 
+    fn status(&self) -> AppStatus {
+        lock(&self.status).clone()
+    }
+
+    fn keep(&self, status: AppStatus) {
+        *lock(&self.status) = status;
+    }
+
     fn publish(&self, status: AppStatus, reason: String) {
         lock(&self.status).clone_from(&status);
         let event = AppEvent { time: self.clock.now(), status, reason };
@@ -422,6 +443,7 @@ mod tests {
             umask: None,
             stop_signal: 15,
             stop_timeout: Duration::from_secs(1),
+            notify: false,
         }
     }
 

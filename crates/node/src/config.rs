@@ -27,6 +27,7 @@ pub mod limits;
 mod names;
 mod problem;
 mod process;
+mod ready;
 mod secret;
 pub mod sections;
 mod text;
@@ -35,6 +36,7 @@ pub use expand::Variables;
 pub use names::{DatabaseFile, FilePath, HomeDirectory, ListenAddress, Pattern, StoreUrl, VolumeName};
 pub use problem::{Problem, Problems};
 pub use process::{Command, Signal, UserIds};
+pub use ready::{HostPort, HttpUrl, Ready};
 pub use secret::{HIDDEN, Secret};
 pub use sections::{
     App, Checkpoints, DatabaseByPath, DatabaseEntry, DatabasesByPattern, Lease, LeaseType, Log, LogFormat,
@@ -242,7 +244,12 @@ impl Config {
         let mut problems = checked.problems;
         match serde_json::from_value::<Config>(checked.sound) {
             Ok(config) => {
-                problems.extend(config.contradictions());
+                // What is wrong with a part says more than what that leaves of the whole.
+                let explained =
+                    |path: &str| problems.iter().any(|known| known.path.starts_with(&format!("{path}.")));
+                let contradictions = config.contradictions().into_iter();
+                let rest: Vec<_> = contradictions.filter(|problem| !explained(&problem.path)).collect();
+                problems.extend(rest);
                 if problems.is_empty() {
                     return Ok(Config { source: Source(source), ..config });
                 }
@@ -275,6 +282,7 @@ impl Config {
                 ));
             }
         }
+        problems.extend(self.app.iter().flat_map(|app| &app.ready).filter_map(Ready::contradiction));
         for (name, value) in self.app.iter().flat_map(|app| &app.env) {
             if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
                 problems.push(Problem::new(

@@ -4,16 +4,24 @@ use super::{
     AppState, AppStatus, Command, LastExit, Plan, Preparation, PreparationFailure, Shared, StopError,
 };
 use crate::policy::{Effect, Input, Part, Phase, Policy, RestartPolicy};
+use crate::probe;
 use crate::protocol::{Ending, Spec, ToNode, ToSupervisor};
+use crate::readiness::{Due, Question, Readiness};
 use crate::signal;
 use base::Timestamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::time::Duration;
 
 pub(super) struct Thread {
     shared: Arc<Shared>,
+    /// The way back into the queue, for answers.
+    queue: Sender<Command>,
     policy: Policy,
+    /// Of the app that runs, where there is something to find out.
+    readiness: Option<Readiness>,
+    says: Option<String>,
     plan: Option<Plan>,
     waiting: Vec<SyncSender<Result<(), StopError>>>,
     started: Option<Timestamp>,
@@ -23,9 +31,12 @@ pub(super) struct Thread {
 }
 
 impl Thread {
-    pub(super) fn new(shared: Arc<Shared>, policy: RestartPolicy) -> Thread {
+    pub(super) fn new(shared: Arc<Shared>, policy: RestartPolicy, queue: Sender<Command>) -> Thread {
         Thread {
             shared,
+            queue,
+            readiness: None,
+            says: None,
             policy: Policy::new(policy),
             plan: None,
             waiting: Vec::new(),
@@ -38,13 +49,17 @@ impl Thread {
 
     pub(super) fn serve(mut self, commands: &Receiver<Command>) {
         loop {
-            let command = match self.policy.wake_at() {
+            let ready = self.readiness.as_ref().and_then(Readiness::wake_at);
+            let command = match [self.policy.wake_at(), ready].into_iter().flatten().min() {
                 None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => commands.recv_timeout(at.saturating_sub(self.shared.clock.boottime())),
             };
             match command {
                 Ok(command) => self.take(command),
-                Err(RecvTimeoutError::Timeout) => self.step(Input::Tick, "the pause is over".into()),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.step(Input::Tick, "the pause is over".into());
+                    self.look_at_readiness();
+                }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -66,6 +81,9 @@ impl Thread {
             }
             Command::Restart(policy) => self.policy.set_restart(policy),
             Command::EndWithApp(on) => self.policy.set_end_with_app(on),
+            Command::Answered { run, answer } if run == self.policy.run() => self.answered(answer),
+            // About a run that is over.
+            Command::Answered { .. } => {}
             Command::Heard(message) => self.hear(message),
         }
     }
@@ -75,7 +93,9 @@ impl Thread {
             ToNode::Started { run, pid } if run == self.policy.run() => {
                 self.started = Some(self.shared.clock.now());
                 self.error = None;
+                self.begin_readiness();
                 self.step(Input::Started { pid }, self.named(&format!("runs as pid {pid}")));
+                self.look_at_readiness();
             }
             ToNode::Failed { run, code, error } if run == self.policy.run() => self.failed(code, error),
             ToNode::Exited { run, ending } if run == self.policy.run() => {
@@ -100,8 +120,92 @@ impl Thread {
                 self.publish("processes withstand SIGKILL".into());
                 self.release(&Err(StopError::Stuck { pids }));
             }
+            ToNode::Probed { run, complaint } if run == self.policy.run() => {
+                self.answered(complaint.map_or(Ok(()), Err));
+            }
+            ToNode::Notified { run, ready, status, extend } if run == self.policy.run() => {
+                self.notified(ready, status, extend);
+            }
             // About a run that is over.
             _ => {}
+        }
+    }
+
+    fn begin_readiness(&mut self) {
+        let when = self.plan.as_ref().and_then(|plan| plan.ready.clone());
+        let now = self.shared.clock.boottime();
+        self.readiness =
+            when.filter(|_| self.policy.part() == Part::App).map(|when| Readiness::begin(when, now));
+        self.says = None;
+    }
+
+    fn look_at_readiness(&mut self) {
+        if !matches!(self.policy.phase(), Phase::Running { .. }) {
+            self.readiness = None;
+        }
+        let now = self.shared.clock.boottime();
+        let due = self.readiness.as_mut().map(|readiness| readiness.step(now)).unwrap_or_default();
+        for what in due {
+            match what {
+                Due::Ask => self.ask(),
+                Due::Overdue => self.publish("it is not ready in time".into()),
+            }
+        }
+    }
+
+    fn ask(&mut self) {
+        let Some(question) = self.readiness.as_ref().map(|readiness| readiness.question().clone()) else {
+            return;
+        };
+        let run = self.policy.run();
+        let sent = match question {
+            Question::Command { words: command } => {
+                self.shared.link.send(&ToSupervisor::Probe { run, command, limit: probe::PROBE_LIMIT })
+            }
+            question => {
+                let queue = self.queue.clone();
+                // Nobody waits for an answer that comes when the node has ended.
+                let ask = move || drop(queue.send(Command::Answered { run, answer: probe::ask(&question) }));
+                std::thread::Builder::new().name("probe".into()).spawn(ask).map(drop)
+            }
+        };
+        if let Err(error) = sent {
+            self.answered(Err(format!("it cannot be asked: {error}")));
+        }
+    }
+
+    fn answered(&mut self, answer: Result<(), String>) {
+        let now = self.shared.clock.boottime();
+        let Some(readiness) = &mut self.readiness else { return };
+        readiness.answered(now, answer);
+        self.readiness_changed();
+    }
+
+    fn notified(&mut self, ready: bool, status: Option<String>, extend: Option<Duration>) {
+        let now = self.shared.clock.boottime();
+        if let Some(readiness) = &mut self.readiness {
+            if let Some(text) = &status {
+                readiness.described(text);
+            }
+            if let Some(by) = extend {
+                readiness.extend(now, by);
+            }
+            if ready {
+                readiness.declared();
+            }
+        }
+        self.says = status.or(self.says.take());
+        self.readiness_changed();
+    }
+
+    /// Everybody is told when it has become ready; in between only the status changes.
+    fn readiness_changed(&mut self) {
+        let status = self.status();
+        let became_ready = status.ready && !self.shared.status().ready;
+        if became_ready {
+            self.shared.publish(status, "it is ready".into());
+        } else {
+            self.shared.keep(status);
         }
     }
 
@@ -172,7 +276,8 @@ impl Thread {
                 }
                 let sent = match &self.plan {
                     Some(plan) => {
-                        let spec = Spec { command: self.words(part), ..plan.spec.clone() };
+                        let notify = part == Part::App && plan.spec.notify;
+                        let spec = Spec { command: self.words(part), notify, ..plan.spec.clone() };
                         self.shared.link.send(&ToSupervisor::Start { run, spec })
                     }
                     None => Err(std::io::Error::other("nothing to start")),
@@ -219,10 +324,19 @@ impl Thread {
     }
 
     fn publish(&mut self, reason: String) {
-        let before = self.preparation();
         if self.policy.phase() == Phase::Stopped {
             self.before_failure = None;
         }
+        if !matches!(self.policy.phase(), Phase::Running { .. }) {
+            self.readiness = None;
+            self.says = None;
+        }
+        let status = self.status();
+        self.shared.publish(status, reason);
+    }
+
+    fn status(&self) -> AppStatus {
+        let before = self.preparation();
         let (state, pid) = match self.policy.phase() {
             Phase::None => (AppState::None, None),
             Phase::Launching => (AppState::Starting, None),
@@ -232,7 +346,8 @@ impl Thread {
             Phase::Stopping => (AppState::Stopping, None),
             Phase::Stopped => (AppState::Stopped, None),
         };
-        let status = AppStatus {
+        let readiness = self.readiness.as_ref();
+        AppStatus {
             state,
             pid,
             started: pid.and(self.started),
@@ -240,9 +355,12 @@ impl Thread {
             last_exit: self.last_exit,
             before,
             before_failure: self.before_failure.clone(),
+            ready: state == AppState::Running && readiness.is_none_or(Readiness::is_ready),
+            waits_for: readiness.and_then(Readiness::waits_for),
+            overdue: readiness.and_then(Readiness::overdue),
+            says: self.says.clone(),
             error: self.error.clone(),
-        };
-        self.shared.publish(status, reason);
+        }
     }
 }
 

@@ -200,6 +200,24 @@ const INVALID: &[(&str, &[(&str, &str)])] = &[
     ("{name: n, app: {command: [a, 1]}}", &[("app.command[1]", "this is a whole number, not a text")]),
     ("{name: n, app: {command: 'a \"b'}}", &[("app.command", "a quote in `a \"b` is not closed")]),
     ("{name: n, app: {command: 5}}", &[("app.command", "this is a whole number, not a text")]),
+    (
+        "{name: n, app: {command: a, ready: {}}}",
+        &[("app.ready", "nothing says how it is found out that the app is ready")],
+    ),
+    (
+        "{name: n, app: {command: a, ready: {notify: true, tcp: 'a:1'}}}",
+        &[("app.ready", "there is more than one way to find out that the app is ready")],
+    ),
+    (
+        "{name: n, app: {command: a, ready: {http: 'https://a/'}}}",
+        &[("app.ready.http", "`https://a/` is no URL of an app")],
+    ),
+    ("{name: n, app: {command: a, ready: {tcp: 'a'}}}", &[("app.ready.tcp", "`a` is no host and port")]),
+    ("{name: n, app: {command: a, ready: {command: []}}}", &[("app.ready.command", "this list is empty")]),
+    (
+        "{name: n, app: {command: a, ready: {notify: true, timeout: 1ms}}}",
+        &[("app.ready.timeout", "`1ms` is less than 100ms")],
+    ),
     ("{name: n, app: {command: a, before: b}}", &[("app.before", "this is a text, not a list")]),
     ("{name: n, app: {command: a, before: [b, []]}}", &[("app.before[1]", "this list is empty")]),
     (

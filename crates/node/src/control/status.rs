@@ -90,6 +90,12 @@ pub struct Process {
     pub state: String,
     /// Its pid while it runs.
     pub pid: Option<u32>,
+    /// Whether it runs and has been ready since its start.
+    pub ready: bool,
+    /// What is asked to find out whether it is ready, and the last answer; null where nothing is waited for.
+    pub waits_for: Option<String>,
+    /// What it says of itself, on `NOTIFY_SOCKET`.
+    pub says: Option<String>,
     /// How long it has run, milliseconds.
     pub uptime_ms: Option<u64>,
     /// Starts after the first.

@@ -5,9 +5,10 @@
 
 use super::lifetime::HeldDown;
 use super::{Core, lock, settings};
+use crate::config::Period;
 use crate::control::{ActionError, AppAction, Issue, LogLine, State};
 use crate::life::LifeEvent;
-use app::{AppEvent, AppState, PreparationFailure};
+use app::{AppEvent, AppState, AppStatus, PreparationFailure};
 use database::engine::Unfinished;
 use serde_json::json;
 use std::sync::PoisonError;
@@ -18,6 +19,8 @@ use std::time::Duration;
 pub const RESTORE_UNFINISHED: &str = "restore_unfinished";
 /// The issue of a command before the app that fails.
 pub const BEFORE_FAILED: &str = "before_failed";
+/// The issue of an app that is not ready in time.
+pub const APP_NOT_READY: &str = "app_not_ready";
 /// How long an answer waits for the app to run or to fail; what becomes of it later is in the status.
 pub const APP_START_LIMIT: Duration = Duration::from_secs(2);
 
@@ -183,6 +186,10 @@ impl Core {
             Some(failure) => self.raise(before_issue(failure)),
             None => self.clear("app", BEFORE_FAILED),
         }
+        match not_ready_issue(status) {
+            Some(issue) => self.raise(issue),
+            None => self.clear("app", APP_NOT_READY),
+        }
         tracing::info!(
             state = status.state.name(),
             pid = status.pid,
@@ -197,6 +204,7 @@ impl Core {
             json!({
                 "state": status.state.name(),
                 "pid": status.pid,
+                "ready": status.ready,
                 "restarts": status.restarts,
                 "last_exit": exit,
                 "before": before,
@@ -224,6 +232,15 @@ fn app_issue(code: &str, message: &str, hint: &str) -> Issue {
         exit_code: None,
         hint: hint.to_owned(),
     }
+}
+
+/// The issue while an app runs that is not ready in time.
+pub(crate) fn not_ready_issue(status: &AppStatus) -> Option<Issue> {
+    let limit = Period(status.overdue?);
+    let asked = status.waits_for.as_deref().unwrap_or_default();
+    let message = format!("the app runs and was not ready within {limit}: {asked}");
+    let hint = "see `stead logs`; if it only needs longer, raise app.ready.timeout. It is left running";
+    Some(app_issue(APP_NOT_READY, &message, hint))
 }
 
 /// The issue while a command before the app fails.

@@ -1,8 +1,8 @@
 //! What a configuration means for the parts: the engine's settings, the app's command, the schedule.
 
 use super::Setup;
-use crate::config::{App, Config, DatabaseEntry};
-use app::{Plan, RestartPolicy, Spec};
+use crate::config::{App, Config, DatabaseEntry, Ready};
+use app::{Plan, Question, ReadyWhen, RestartPolicy, Spec};
 use base::DatabasePath;
 use database::engine::{CHECKPOINT_FRAMES, Entry, Retention, Settings};
 use std::path::PathBuf;
@@ -56,7 +56,22 @@ fn first_database(config: &Config) -> Option<&DatabasePath> {
 pub(super) fn app(config: &Config, setup: &Setup, before_due: bool) -> Option<Plan> {
     let app = config.app.as_ref()?;
     let before = app.before.iter().map(|command| command.words().to_vec()).collect();
-    Some(Plan { spec: spec(app, config, setup), before, before_due })
+    let ready = app.ready.as_ref().map(ready_when);
+    Some(Plan { spec: spec(app, config, setup), before, before_due, ready })
+}
+
+fn ready_when(ready: &Ready) -> ReadyWhen {
+    let Ready { http, tcp, command, notify: _, timeout, interval } = ready;
+    let question = if let Some(url) = http {
+        Question::Http { address: url.address().to_owned(), path: url.path().to_owned() }
+    } else if let Some(address) = tcp {
+        Question::Tcp { address: address.as_str().to_owned() }
+    } else if let Some(command) = command {
+        Question::Command { words: command.words().to_vec() }
+    } else {
+        Question::Notify
+    };
+    ReadyWhen { question, timeout: timeout.0, interval: interval.0 }
 }
 
 fn spec(app: &App, config: &Config, setup: &Setup) -> Spec {
@@ -78,6 +93,7 @@ fn spec(app: &App, config: &Config, setup: &Setup) -> Spec {
         umask: setup.app_umask,
         stop_signal: app.stop_signal.0,
         stop_timeout: app.stop_timeout.0,
+        notify: app.ready.as_ref().is_some_and(|ready| ready.notify),
     }
 }
 

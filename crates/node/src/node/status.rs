@@ -1,6 +1,6 @@
 //! Everything on one screen, put together from the parts at the moment of asking.
 
-use super::actions::unfinished_issue;
+use super::actions::{APP_NOT_READY, not_ready_issue, unfinished_issue};
 use super::keeper::SCAN_AT_MOST_EVERY;
 use super::{Core, lock};
 use crate::control::{
@@ -40,6 +40,12 @@ impl Core {
             issues.retain(|issue| issue.code != "restore_failed");
             issues.push(unfinished_issue(&open));
         }
+        // The last answer may have changed since the issue was raised.
+        if let Some(newest) = not_ready_issue(&app)
+            && let Some(known) = issues.iter_mut().find(|issue| issue.code == APP_NOT_READY)
+        {
+            *known = newest;
+        }
         let has_app = config.as_ref().is_some_and(|config| config.app.is_some());
         let has_store = config.as_ref().is_some_and(|config| config.storage.url.is_some());
         Status {
@@ -72,6 +78,9 @@ impl Core {
         Process {
             state: app.state.name().to_owned(),
             pid: app.pid,
+            ready: app.ready,
+            waits_for: app.waits_for.clone(),
+            says: app.says.clone(),
             uptime_ms: app.pid.and(app.started).map(|since| u64::try_from(now.0 - since.0).unwrap_or(0)),
             restarts: app.restarts,
             last_exit: app.last_exit.as_ref().map(exit),
@@ -106,7 +115,8 @@ impl Core {
         let since = lock(&self.parts).app_since;
         let since = since.unwrap_or_else(|| lock(&self.life).since());
         let (state, error) = match app.state {
-            AppState::Running => ("ok", None),
+            AppState::Running if app.ready => ("ok", None),
+            AppState::Running => ("starting", app.waits_for.clone()),
             AppState::Starting => ("starting", app.before.as_ref().map(preparing)),
             AppState::Stopping => ("stopped", None),
             AppState::Backoff => ("degraded", Some(ended(app))),

@@ -87,6 +87,8 @@ impl Watch {
         }
         loop {
             let now = SystemClock.boottime();
+            // Before the dead are buried: the sender of a notice may be among them.
+            self.take_notices();
             self.take_signals(now);
             self.take_outcomes();
             self.take_messages(now);
@@ -122,8 +124,17 @@ impl Watch {
         }
     }
 
+    fn take_notices(&mut self) {
+        let except = self.except();
+        let family = Family { except: &except, cookie: &self.claim.cookie };
+        for message in self.app.iter().flat_map(|app| app.notices(family)) {
+            tell(&mut self.node, &message);
+        }
+    }
+
     fn child_ended(&mut self, now: Duration, pid: u32, ending: Ending) {
         if let Some(app) = &mut self.app {
+            app.question_ended(pid, ending);
             if app.main() == Some(pid) {
                 for message in app.main_ended(now, ending) {
                     tell(&mut self.node, &message);
@@ -251,6 +262,16 @@ impl Watch {
                 Some(app) => app.end(now + app.stop_timeout(), None),
                 None => tell(&mut self.node, &ToNode::Ended { run, killed: 0, lapse: None }),
             },
+            ToSupervisor::Probe { run, command, limit } => {
+                let refused = || ToNode::Probed { run, complaint: Some("the app does not run".into()) };
+                let answer = match &mut self.app {
+                    Some(app) => app.ask(now, run, &command, limit, &self.claim.cookie),
+                    None => Some(refused()),
+                };
+                if let Some(answer) = answer {
+                    tell(&mut self.node, &answer);
+                }
+            }
             ToSupervisor::Logs { request, lines, stream } => {
                 let mut portions = self.output.last(lines, stream).into_iter().peekable();
                 while let Some(lines) = portions.next() {
@@ -290,6 +311,9 @@ impl Watch {
         let except = self.except();
         if let Some(app) = &mut self.app {
             let family = Family { except: &except, cookie: &self.claim.cookie };
+            if let Some(answer) = app.answer(now) {
+                tell(&mut self.node, &answer);
+            }
             if let Some(message) = app.step(now, family) {
                 if is_farewell(&message) {
                     self.app = None;
@@ -372,6 +396,8 @@ impl Watch {
         }
         let outcome = self.app.as_ref().and_then(AppProcess::outcome);
         polled.extend(outcome.map(|outcome| PollFd::new(outcome, PollFlags::IN)));
+        let notify = self.app.as_ref().and_then(AppProcess::notify_descriptor);
+        polled.extend(notify.map(|notify| PollFd::new(notify, PollFlags::IN)));
         polled.extend(self.output.sources().map(|source| PollFd::new(source, PollFlags::IN)));
         let sinks = self.output.sinks().filter_map(|sink| sink.wants());
         polled.extend(sinks.map(|sink| PollFd::new(sink, PollFlags::OUT)));
