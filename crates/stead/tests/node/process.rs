@@ -2,6 +2,7 @@
 
 mod before;
 mod ready;
+mod user;
 
 use serde_json::{Value, json};
 
