@@ -9,6 +9,7 @@
 //! ([`protocol`]), how a process is started ([`spawn`]) and how all processes of the app are found ([`processes`]).
 //! Unsafe code is in [`spawn`] only.
 
+pub mod crashes;
 pub mod link;
 pub mod policy;
 pub mod probe;

@@ -136,6 +136,8 @@ pub struct AppStatus {
     pub waits_for: Option<String>,
     /// How long it was given to become ready, once that has passed.
     pub overdue: Option<Duration>,
+    /// How often it has ended by itself within ten minutes, where it keeps ending.
+    pub crash_loop: Option<usize>,
     /// What it says of itself (`STATUS=`).
     pub says: Option<String>,
     /// Why it is not running although it should; gone with the next good start.

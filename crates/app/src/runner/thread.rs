@@ -3,6 +3,7 @@
 use super::{
     AppState, AppStatus, Command, LastExit, Plan, Preparation, PreparationFailure, Shared, StopError,
 };
+use crate::crashes::Crashes;
 use crate::policy::{Effect, Input, Part, Phase, Policy, RestartPolicy};
 use crate::probe;
 use crate::protocol::{Ending, Spec, ToNode, ToSupervisor};
@@ -21,6 +22,7 @@ pub(super) struct Thread {
     policy: Policy,
     /// Of the app that runs, where there is something to find out.
     readiness: Option<Readiness>,
+    crashes: Crashes,
     says: Option<String>,
     plan: Option<Plan>,
     waiting: Vec<SyncSender<Result<(), StopError>>>,
@@ -36,6 +38,7 @@ impl Thread {
             shared,
             queue,
             readiness: None,
+            crashes: Crashes::default(),
             says: None,
             policy: Policy::new(policy),
             plan: None,
@@ -50,15 +53,19 @@ impl Thread {
     pub(super) fn serve(mut self, commands: &Receiver<Command>) {
         loop {
             let ready = self.readiness.as_ref().and_then(Readiness::wake_at);
-            let command = match [self.policy.wake_at(), ready].into_iter().flatten().min() {
-                None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(at) => commands.recv_timeout(at.saturating_sub(self.shared.clock.boottime())),
-            };
+            let command =
+                match [self.policy.wake_at(), ready, self.crashes.wake_at()].into_iter().flatten().min() {
+                    None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                    Some(at) => commands.recv_timeout(at.saturating_sub(self.shared.clock.boottime())),
+                };
             match command {
                 Ok(command) => self.take(command),
                 Err(RecvTimeoutError::Timeout) => {
                     self.step(Input::Tick, "the pause is over".into());
                     self.look_at_readiness();
+                    if self.crashes.step(self.shared.clock.boottime()) {
+                        self.publish("it has run for so long that it is well again".into());
+                    }
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -73,10 +80,16 @@ impl Thread {
                     self.before_failure = None;
                 }
                 self.plan = Some(*plan);
+                let looping = self.crashes.looping().is_some();
+                self.crashes.reset();
+                if looping {
+                    self.publish("it is started by hand".into());
+                }
                 self.step(Input::Want, "asked to start".into());
             }
             Command::Stop { why, reply } => {
                 self.waiting.push(reply);
+                self.crashes.reset();
                 self.step(Input::Halt, why);
             }
             Command::Restart(policy) => self.policy.set_restart(policy),
@@ -94,6 +107,9 @@ impl Thread {
                 self.started = Some(self.shared.clock.now());
                 self.error = None;
                 self.begin_readiness();
+                if self.policy.part() == Part::App {
+                    self.crashes.started(self.shared.clock.boottime());
+                }
                 self.step(Input::Started { pid }, self.named(&format!("runs as pid {pid}")));
                 self.look_at_readiness();
             }
@@ -104,6 +120,9 @@ impl Thread {
             }
             ToNode::Ended { run, killed, lapse } if run == self.policy.run() => {
                 let lapsed = lapse.is_some();
+                if !lapsed && matches!(self.policy.phase(), Phase::Sweeping { .. }) {
+                    self.crashed();
+                }
                 if let Some(why) = &lapse {
                     self.error.clone_from(&lapse);
                     self.preparation_failed(why, 126);
@@ -214,8 +233,18 @@ impl Thread {
         if self.policy.part() == Part::App {
             self.last_exit = Some(LastExit { code: Some(code), signal: None, time: self.shared.clock.now() });
         }
+        if self.policy.phase() == Phase::Launching {
+            self.crashed();
+        }
         self.error = Some(error.clone());
         self.step(Input::Failed { code }, error);
+    }
+
+    /// Something that was launched has ended by itself; of the app that is counted.
+    fn crashed(&mut self) {
+        if self.policy.part() == Part::App {
+            self.crashes.ended(self.shared.clock.boottime());
+        }
     }
 
     fn ended(&mut self, ending: Ending) {
@@ -358,6 +387,7 @@ impl Thread {
             ready: state == AppState::Running && readiness.is_none_or(Readiness::is_ready),
             waits_for: readiness.and_then(Readiness::waits_for),
             overdue: readiness.and_then(Readiness::overdue),
+            crash_loop: self.crashes.looping(),
             says: self.says.clone(),
             error: self.error.clone(),
         }

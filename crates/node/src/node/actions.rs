@@ -21,6 +21,11 @@ pub const RESTORE_UNFINISHED: &str = "restore_unfinished";
 pub const BEFORE_FAILED: &str = "before_failed";
 /// The issue of an app that is not ready in time.
 pub const APP_NOT_READY: &str = "app_not_ready";
+/// The issue of an app that keeps ending.
+pub const APP_CRASH_LOOP: &str = "app_crash_loop";
+/// The lines of stderr in that issue, and the characters of each.
+const LAST_WORDS: usize = 3;
+const LAST_WORDS_CHARS: usize = 200;
 /// How long an answer waits for the app to run or to fail; what becomes of it later is in the status.
 pub const APP_START_LIMIT: Duration = Duration::from_secs(2);
 
@@ -186,6 +191,11 @@ impl Core {
             Some(failure) => self.raise(before_issue(failure)),
             None => self.clear("app", BEFORE_FAILED),
         }
+        match status.crash_loop {
+            // What it said last is asked for where that may wait.
+            Some(_) => self.alarm.ring(),
+            None => self.clear("app", APP_CRASH_LOOP),
+        }
         match not_ready_issue(status) {
             Some(issue) => self.raise(issue),
             None => self.clear("app", APP_NOT_READY),
@@ -213,6 +223,21 @@ impl Core {
         );
     }
 
+    /// Says of an app that keeps ending how it does, with its last words.
+    pub(crate) fn explain_crash_loop(&self) {
+        if self.setup.app.status().crash_loop.is_none() {
+            return;
+        }
+        let words = self.setup.app.logs(LAST_WORDS, Some("stderr"));
+        // Asking has taken its time.
+        if let Some(issue) = crash_loop_issue(&self.setup.app.status(), &words) {
+            self.raise(issue);
+        }
+        if self.setup.app.status().crash_loop.is_none() {
+            self.clear("app", APP_CRASH_LOOP);
+        }
+    }
+
     /// The app's last lines.
     pub(crate) fn logs(&self, lines: usize, stream: Option<&str>) -> Vec<LogLine> {
         let lines = self.setup.app.logs(lines, stream);
@@ -232,6 +257,27 @@ fn app_issue(code: &str, message: &str, hint: &str) -> Issue {
         exit_code: None,
         hint: hint.to_owned(),
     }
+}
+
+/// The issue while an app keeps ending.
+fn crash_loop_issue(status: &AppStatus, words: &[app::LogLine]) -> Option<Issue> {
+    let (count, exit) = (status.crash_loop?, status.last_exit?);
+    let how = match (exit.code, exit.signal) {
+        (_, Some(signal)) => format!("by {}", app::signal::name(signal)),
+        (code, None) => format!("with code {}", code.unwrap_or_default()),
+    };
+    let minutes = app::crashes::WINDOW.as_secs() / 60;
+    let mut message =
+        format!("the app has ended {count} times without a run of {minutes} minutes, the last time {how}");
+    let said: Vec<String> =
+        words.iter().map(|line| line.text.chars().take(LAST_WORDS_CHARS).collect()).collect();
+    if !said.is_empty() {
+        message.push_str(&format!("; its last words: {}", said.join(" | ")));
+    }
+    let hint =
+        "see `stead logs --stderr`, mend the cause, then `stead app restart`; it is tried again anyway";
+    let exit_code = exit.code.or(exit.signal.map(|signal| 128 + signal));
+    Some(Issue { exit_code, ..app_issue(APP_CRASH_LOOP, &message, hint) })
 }
 
 /// The issue while an app runs that is not ready in time.

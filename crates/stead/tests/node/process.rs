@@ -1,6 +1,7 @@
 //! The app's life: what comes before it, when it is ready, how often it ends, and as whom it runs.
 
 mod before;
+mod crashes;
 mod ready;
 mod user;
 
