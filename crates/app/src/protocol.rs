@@ -12,6 +12,7 @@
 //!  Stop{run}                 ──▶       Ended{run}: no process of the app is left | Stuck{run}: some withstand KILL
 //!  Probe{run}                ──▶       Probed{run}: nothing of the question's process is left
 //!                            ◀──       Notified{run}: what the app has said of itself
+//!  Condition                 ──▶       told to the service manager, where there is one
 //!  Logs, Pids                ──▶       Lines, Pids
 //!                            ◀──       Terminate: drain, then exit 0
 //!  FinalWord{code}           ──▶       the supervisor exits with this code once the node has
@@ -155,6 +156,13 @@ pub enum ToSupervisor {
         command: Vec<String>,
         /// It is killed after so long.
         limit: Duration,
+    },
+    /// How the node is, for the service manager.
+    Condition {
+        /// It does what it was started for.
+        ready: bool,
+        /// In words.
+        text: String,
     },
     /// The last lines of output.
     Logs {

@@ -136,7 +136,7 @@ pub struct AppStatus {
     pub waits_for: Option<String>,
     /// How long it was given to become ready, once that has passed.
     pub overdue: Option<Duration>,
-    /// How often it has ended by itself within ten minutes, where it keeps ending.
+    /// How often it has ended by itself without having run for long, where it keeps ending.
     pub crash_loop: Option<usize>,
     /// What it says of itself (`STATUS=`).
     pub says: Option<String>,
@@ -348,6 +348,11 @@ impl Runner {
     /// The final word: the node is about to exit for good, and the supervisor is to exit with this code as well.
     pub fn finish(&self, code: u8) -> std::io::Result<()> {
         self.shared.link.final_word(code)
+    }
+
+    /// Says how the node is, for the service manager above the supervisor. Nobody may be there to hear it.
+    pub fn report(&self, ready: bool, text: &str) {
+        let _ = self.shared.link.send(&ToSupervisor::Condition { ready, text: text.to_owned() });
     }
 
     /// The link, for its authority over how long the app may run.

@@ -147,6 +147,7 @@ impl Node {
             let _turn = lock(&self.core.turn);
             self.core.bring_up();
         }
+        self.core.report_condition();
         self.core.alarm.ring();
     }
 
@@ -217,6 +218,7 @@ impl Core {
                     self.tell("role", json!({ "role": status::role(made.to), "reason": reason }));
                 }
                 self.tell("state", json!({ "from": made.from, "to": made.to, "reason": reason }));
+                self.report_condition();
                 true
             }
             Err(refused) => {

@@ -22,6 +22,7 @@ mod app_process;
 mod escalation;
 mod leftovers;
 mod limits;
+mod manager;
 mod node_process;
 mod notify_socket;
 mod output;

@@ -207,6 +207,7 @@ impl Core {
             status.state.name(),
             event.reason
         );
+        self.report_condition();
         let exit = status.last_exit.as_ref().map(super::status::exit);
         let before = status.before.as_ref().map(super::status::before);
         self.tell(
@@ -221,6 +222,25 @@ impl Core {
                 "reason": event.reason,
             }),
         );
+    }
+
+    /// Says how the node is, for a service manager: ready is one that waits for its configuration, and one whose app
+    /// does its work or is kept from it on purpose.
+    pub(crate) fn report_condition(&self) {
+        let app = self.setup.app.status();
+        let has_app = self.config().is_some_and(|config| config.app.is_some());
+        let kept = self.held_down().is_some();
+        let (ready, text) = match self.state() {
+            State::Unconfigured => (true, "waits for its configuration: POST /config".to_owned()),
+            State::Primary if has_app && kept => (true, "primary; the app is kept stopped".to_owned()),
+            State::Primary if has_app && app.ready => (true, "primary; the app is ready".to_owned()),
+            State::Primary if has_app => {
+                (false, format!("primary; the app is not ready: {}", app.state.name()))
+            }
+            state @ (State::Primary | State::Replica) => (true, state.name().to_owned()),
+            state => (false, state.name().to_owned()),
+        };
+        self.setup.app.report(ready, &text);
     }
 
     /// Says of an app that keeps ending how it does, with its last words.

@@ -88,6 +88,8 @@ pub trait App: Send + Sync {
     fn logs(&self, lines: usize, stream: Option<&str>) -> Vec<LogLine>;
     /// Its processes.
     fn descendants(&self) -> Vec<u32>;
+    /// Says how the node is, for whoever supervises it from outside.
+    fn report(&self, _ready: bool, _text: &str) {}
 }
 
 impl Databases for Engine {
@@ -174,5 +176,8 @@ impl App for Supervised {
     }
     fn descendants(&self) -> Vec<u32> {
         self.runner.descendants()
+    }
+    fn report(&self, ready: bool, text: &str) {
+        self.runner.report(ready, text);
     }
 }

@@ -10,6 +10,7 @@
 use super::escalation::{Due, Escalation};
 use super::limits::LEFTOVER_GRACE;
 use super::limits::NOTICES_SHARE;
+use super::manager::is_the_managers;
 use super::notify_socket::NotifySocket;
 use super::output::Output;
 use super::probe::Probe;
@@ -367,7 +368,7 @@ fn environment(spec: &Spec, cookie: &Cookie, extra: Option<(&str, OsString)>) ->
             || spec.env.iter().any(|(set, _)| name == set.as_str())
     };
     let mut all: Vec<(OsString, OsString)> =
-        std::env::vars_os().filter(|(name, _)| !left_out(name)).collect();
+        std::env::vars_os().filter(|(name, _)| !left_out(name) && !is_the_managers(name)).collect();
     // Where Stead does not listen itself, whoever configured the app may name another socket.
     let foreign = |name: &str| name == NOTIFY_VARIABLE && !spec.notify;
     let set = spec.env.iter().filter(|(name, _)| foreign(name) || !ours.contains(&name.as_str()));

@@ -26,6 +26,15 @@ pub const NOTICES_SHARE: usize = 32;
 /// How long leftovers of a former run may withstand SIGKILL before the start is given up.
 pub const LEFTOVER_KILL_LIMIT: Duration = Duration::from_secs(10);
 
+/// How much time the service manager is asked for while Stead starts or stops.
+pub const EXTEND_BY: Duration = Duration::from_secs(30);
+/// How often it is asked: two of three questions may be lost.
+pub const EXTEND_EVERY: Duration = Duration::from_secs(10);
+/// The most messages that wait for a service manager that does not read; the oldest go first.
+pub const UNTOLD_LIMIT: usize = 64;
+/// Between two tries to tell it.
+pub const UNTOLD_PAUSE: Duration = Duration::from_secs(1);
+
 /// How long to wait for the home's lock: a child that a killed supervisor had just forked holds it until its exec.
 pub const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 /// Between two tries to take it.

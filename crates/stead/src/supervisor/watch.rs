@@ -6,6 +6,7 @@
 use super::app_process::{AppProcess, Family, is_farewell};
 use super::leftovers::Claim;
 use super::limits::{FLUSH_LIMIT, SHORT_GRACE, SHORT_NODE_GRACE};
+use super::manager::Manager;
 use super::node_process::{NodeProcess, Program};
 use super::output::Output;
 use super::signals::{self, Signals};
@@ -31,6 +32,7 @@ pub struct Watch {
     signals: Signals,
     timer: OwnedFd,
     output: Output,
+    manager: Manager,
     /// Children from before: whoever called exec left them, and they are nobody's app.
     inherited: Vec<u32>,
     node: Option<NodeProcess>,
@@ -65,6 +67,7 @@ impl Watch {
             signals,
             timer,
             output: Output::new(),
+            manager: Manager::from_environment(),
             inherited,
             node: None,
             app: None,
@@ -94,6 +97,7 @@ impl Watch {
             self.take_messages(now);
             self.output.pump();
             self.keep_promises(now);
+            self.tell_manager(now);
             if let Some(code) = self.exit
                 && self.node.is_none()
                 && self.app.is_none()
@@ -272,6 +276,7 @@ impl Watch {
                     tell(&mut self.node, &answer);
                 }
             }
+            ToSupervisor::Condition { ready, text } => self.manager.hear(ready, &text),
             ToSupervisor::Logs { request, lines, stream } => {
                 let mut portions = self.output.last(lines, stream).into_iter().peekable();
                 while let Some(lines) = portions.next() {
@@ -287,6 +292,16 @@ impl Watch {
             // Dealt with where they are read.
             ToSupervisor::Hello { .. } | ToSupervisor::Beat { .. } | ToSupervisor::FinalWord { .. } => {}
         }
+    }
+
+    /// A node that is about to exit for good, or that everything ends with, makes the whole end.
+    fn tell_manager(&mut self, now: Duration) {
+        let node = self.node.as_ref();
+        if self.draining || self.exit.is_some() || node.is_some_and(|node| node.final_word.is_some()) {
+            self.manager.stopping();
+        }
+        let beats = node.is_some_and(|node| now < node.silent_at());
+        self.manager.step(now, beats);
     }
 
     fn except(&self) -> Vec<u32> {
@@ -372,7 +387,7 @@ impl Watch {
             None => Some(self.forced_at.map_or(node.silent_at(), |at| at.min(node.silent_at()))),
         });
         let launch = self.launch_at.filter(|_| self.app.is_none());
-        [app, node, launch].into_iter().flatten().min()
+        [app, node, launch, self.manager.wake_at()].into_iter().flatten().min()
     }
 
     fn wait(&self) {

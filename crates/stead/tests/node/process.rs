@@ -2,6 +2,7 @@
 
 mod before;
 mod crashes;
+mod manager;
 mod ready;
 mod user;
 
