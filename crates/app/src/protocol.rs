@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!  node                                supervisor
-//!  Beat (every 2 s)          ──▶       the app may run until then, not longer
+//!  Beat (every 1 s)          ──▶       the app may run until then, not longer
 //!  Start{run}                ──▶       Started{run} | Failed{run}
 //!                            ◀──       Exited{run}: the main process has ended, the rest is being ended
 //!  Stop{run}                 ──▶       Ended{run}: no process of the app is left | Stuck{run}: some withstand KILL
@@ -43,9 +43,9 @@ pub const PROBE_COOKIE_VARIABLE: &str = "STEAD_PROBE_COOKIE";
 /// The environment variable by which a process learns where to say that it is ready.
 pub const NOTIFY_VARIABLE: &str = "NOTIFY_SOCKET";
 /// How often the node says that it lives.
-pub const BEAT_INTERVAL: Duration = Duration::from_secs(2);
+pub const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// A node that has sent no beat for so long is frozen, and the app may not run on.
-pub const BEAT_HORIZON: Duration = Duration::from_secs(15);
+pub const BEAT_HORIZON: Duration = Duration::from_secs(10);
 /// The most lines of each stream that the supervisor keeps.
 pub const LINES_KEPT: usize = 1000;
 
