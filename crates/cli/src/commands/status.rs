@@ -128,6 +128,12 @@ fn app(process: &Value) -> String {
     if let Some(ms) = process["uptime_ms"].as_u64() {
         out.push_str(&format!(", up {}", span(ms)));
     }
+    if let Some(index) = process["before"]["index"].as_u64() {
+        out.push_str(&format!(", app.before[{index}] comes first"));
+    }
+    if let Some(asked) = process["waits_for"].as_str() {
+        out.push_str(&format!(", not ready: {asked}"));
+    }
     match process["restarts"].as_u64() {
         Some(0) | None => {}
         Some(count) => out.push_str(&format!(", {count} restarts")),
@@ -198,6 +204,14 @@ mod tests {
         released["process"]["state"] = json!("stopped");
         released["lease"]["state"] = json!("released");
         assert_eq!(verdict(&released), Exit::NoPrimary);
+    }
+
+    #[test]
+    fn an_app_that_does_not_serve_yet_says_what_it_waits_for() {
+        let starting = json!({ "state": "starting", "before": { "index": 1, "of": 2 } });
+        assert_eq!(app(&starting), "starting, app.before[1] comes first");
+        let asked = json!({ "state": "running", "pid": 4, "waits_for": "tcp a:1: connection refused" });
+        assert_eq!(app(&asked), "running, pid 4, not ready: tcp a:1: connection refused");
     }
 
     #[test]

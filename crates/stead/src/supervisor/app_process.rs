@@ -14,7 +14,7 @@ use super::manager::is_the_managers;
 use super::notify_socket::NotifySocket;
 use super::output::Output;
 use super::probe::Probe;
-use app::processes::{self, Cookie, Found};
+use app::processes::{self, Cookie, Found, Process};
 use app::protocol::{
     APP_COOKIE_VARIABLE, DESCRIPTOR_VARIABLE, Ending, NODE_COOKIE_VARIABLE, NOTIFY_VARIABLE,
     PROBE_COOKIE_VARIABLE, Spec, ToNode,
@@ -217,9 +217,14 @@ impl AppProcess {
     /// What the app has said on its socket since the last look.
     pub fn notices(&self, family: Family<'_>) -> Vec<ToNode> {
         let Some(socket) = &self.notify else { return Vec::new() };
+        // One look serves many notices; only a process that it did not see is looked for again.
+        let mut known = Vec::new();
         let mut is_app = |pid| {
-            let found = family.members().map(|found| found.living).unwrap_or_default();
-            found.iter().any(|process| process.pid == pid)
+            let has = |known: &[Process]| known.iter().any(|process| process.pid == pid);
+            if !has(&known) {
+                known = family.members().map(|found| found.living).unwrap_or_default();
+            }
+            has(&known)
         };
         let notices = std::iter::from_fn(|| socket.take(&mut is_app)).take(NOTICES_SHARE);
         let said = notices.map(|notice| ToNode::Notified {

@@ -1,5 +1,6 @@
 //! The app's life: what comes before it, when it is ready, how often it ends, and as whom it runs.
 
+mod beat;
 mod before;
 mod crashes;
 mod manager;
