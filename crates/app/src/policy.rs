@@ -93,6 +93,11 @@ pub enum Input {
         /// The main process.
         pid: u32,
     },
+    /// Another process is the main one from now on.
+    Succeeded {
+        /// Which.
+        pid: u32,
+    },
     /// The supervisor could not start it.
     Failed {
         /// 126 or 127.
@@ -228,6 +233,12 @@ impl Policy {
             Input::Started { pid } => {
                 if self.phase == Phase::Launching {
                     self.phase = Phase::Running { pid, since: now };
+                }
+                vec![]
+            }
+            Input::Succeeded { pid } => {
+                if let Phase::Running { since, .. } = self.phase {
+                    self.phase = Phase::Running { pid, since };
                 }
                 vec![]
             }

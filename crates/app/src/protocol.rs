@@ -207,6 +207,13 @@ pub enum ToNode {
         /// The main process.
         pid: u32,
     },
+    /// The main process has ended and has left its place to another process of the app, as it had said it would.
+    Succeeded {
+        /// The start.
+        run: u64,
+        /// The main process from now on.
+        pid: u32,
+    },
     /// The app could not be started.
     Failed {
         /// The start.

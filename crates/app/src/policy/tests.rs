@@ -65,6 +65,16 @@ fn a_stop_is_confirmed_only_when_nothing_is_left_and_stays() {
 }
 
 #[test]
+fn a_main_process_that_gives_its_place_to_another_has_not_ended() {
+    let mut policy = running(5);
+    assert_eq!(policy.step(s(9), &Input::Succeeded { pid: 77 }), []);
+    assert_eq!(policy.phase(), Phase::Running { pid: 77, since: s(5) });
+    policy.step(s(10), &Input::Halt);
+    policy.step(s(10), &Input::Succeeded { pid: 78 });
+    assert_eq!(policy.phase(), Phase::Stopping);
+}
+
+#[test]
 fn a_stop_during_a_start_waits_for_it() {
     let mut policy = Policy::new(RestartPolicy::default());
     policy.step(s(0), &Input::Want);

@@ -113,6 +113,9 @@ impl Thread {
                 self.step(Input::Started { pid }, self.named(&format!("runs as pid {pid}")));
                 self.look_at_readiness();
             }
+            ToNode::Succeeded { run, pid } if run == self.policy.run() => {
+                self.step(Input::Succeeded { pid }, format!("its main process is pid {pid} from now on"));
+            }
             ToNode::Failed { run, code, error } if run == self.policy.run() => self.failed(code, error),
             ToNode::Exited { run, ending } if run == self.policy.run() => {
                 self.ended(ending);

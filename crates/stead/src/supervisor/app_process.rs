@@ -39,6 +39,8 @@ pub struct AppProcess {
     outcome: Option<OwnedFd>,
     failure: Option<Failure>,
     main_gone: bool,
+    /// Who is the main process when this one has ended, by the app's word.
+    successor: Option<u32>,
     escalation: Option<Escalation>,
     lapse: Option<String>,
     asked: BTreeSet<u32>,
@@ -100,6 +102,7 @@ impl AppProcess {
             outcome: Some(launched.outcome),
             failure: None,
             main_gone: false,
+            successor: None,
             escalation: None,
             lapse: None,
             asked: BTreeSet::new(),
@@ -149,12 +152,24 @@ impl AppProcess {
     /// The main process has ended.
     pub fn main_ended(&mut self, now: Duration, ending: Ending) -> Vec<ToNode> {
         let mut news: Vec<ToNode> = self.check_outcome().into_iter().collect();
+        if let Some(pid) = self.take_successor() {
+            self.main = pid;
+            news.push(ToNode::Succeeded { run: self.run, pid });
+            return news;
+        }
         self.main_gone = true;
         if self.failure.is_none() {
             news.push(ToNode::Exited { run: self.run, ending });
         }
         self.end_by(now + self.spec.stop_timeout.min(LEFTOVER_GRACE));
         news
+    }
+
+    /// Only a process of the app that is our child by now, since nobody else's end would be told to us.
+    fn take_successor(&mut self) -> Option<u32> {
+        let pid = self.successor.take().filter(|_| self.failure.is_none() && !self.ending())?;
+        let process = Process::find(pid)?;
+        (process.alive && process.parent == std::process::id()).then_some(pid)
     }
 
     /// A child has ended: what is left may be nothing.
@@ -215,7 +230,7 @@ impl AppProcess {
     }
 
     /// What the app has said on its socket since the last look.
-    pub fn notices(&self, family: Family<'_>) -> Vec<ToNode> {
+    pub fn notices(&mut self, family: Family<'_>) -> Vec<ToNode> {
         let Some(socket) = &self.notify else { return Vec::new() };
         // One look serves many notices; only a process that it did not see is looked for again.
         let mut known = Vec::new();
@@ -226,14 +241,20 @@ impl AppProcess {
             }
             has(&known)
         };
-        let notices = std::iter::from_fn(|| socket.take(&mut is_app)).take(NOTICES_SHARE);
-        let said = notices.map(|notice| ToNode::Notified {
-            run: self.run,
-            ready: notice.ready,
-            status: notice.status.or_else(|| notice.stopping.then(|| "stopping".to_owned())),
-            extend: notice.extend,
-        });
-        said.collect()
+        let mut said = Vec::new();
+        while said.len() < NOTICES_SHARE {
+            let Some(notice) = socket.take(&mut is_app) else { break };
+            if let Some(pid) = notice.main {
+                self.successor = Some(pid).filter(|pid| *pid != self.main && is_app(*pid));
+            }
+            said.push(ToNode::Notified {
+                run: self.run,
+                ready: notice.ready,
+                status: notice.status.or_else(|| notice.stopping.then(|| "stopping".to_owned())),
+                extend: notice.extend,
+            });
+        }
+        said
     }
 
     /// Becomes readable when the app says something.

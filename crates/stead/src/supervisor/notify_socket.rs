@@ -43,6 +43,8 @@ pub struct Notice {
     pub stopping: bool,
     /// `STATUS=…`
     pub status: Option<String>,
+    /// `MAINPID=…`
+    pub main: Option<u32>,
     /// `EXTEND_TIMEOUT_USEC=…`
     pub extend: Option<Duration>,
 }
@@ -176,6 +178,7 @@ fn parse(bytes: &[u8]) -> Notice {
             Some(("READY", "1")) => notice.ready = true,
             Some(("STOPPING", "1")) => notice.stopping = true,
             Some(("STATUS", text)) => notice.status = Some(text.to_owned()),
+            Some(("MAINPID", text)) => notice.main = text.parse().ok(),
             Some(("EXTEND_TIMEOUT_USEC", text)) => {
                 notice.extend = text.parse().ok().map(Duration::from_micros);
             }
@@ -193,17 +196,18 @@ mod tests {
 
     #[test]
     fn a_notice_is_lines_of_keys_and_values() {
-        let notice = parse(b"STATUS=3 of 7\nREADY=1\nMAINPID=1\nEXTEND_TIMEOUT_USEC=1500000\nno line");
+        let notice = parse(b"STATUS=3 of 7\nREADY=1\nMAINPID=12\nEXTEND_TIMEOUT_USEC=1500000\nno line");
         assert_eq!(
             notice,
             Notice {
                 ready: true,
                 stopping: false,
                 status: Some("3 of 7".into()),
+                main: Some(12),
                 extend: Some(Duration::from_millis(1500)),
             }
         );
-        assert_eq!(parse(b"READY=0\nSTOPPING=1\xff\nEXTEND_TIMEOUT_USEC=-1"), Notice::default());
+        assert_eq!(parse(b"READY=0\nSTOPPING=1\xff\nMAINPID=-1\nEXTEND_TIMEOUT_USEC=-1"), Notice::default());
         assert_eq!(parse(b""), Notice::default());
     }
 

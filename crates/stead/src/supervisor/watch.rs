@@ -131,12 +131,15 @@ impl Watch {
     fn take_notices(&mut self) {
         let except = self.except();
         let family = Family { except: &except, cookie: &self.claim.cookie };
-        for message in self.app.iter().flat_map(|app| app.notices(family)) {
+        let said = self.app.as_mut().map(|app| app.notices(family)).unwrap_or_default();
+        for message in said {
             tell(&mut self.node, &message);
         }
     }
 
     fn child_ended(&mut self, now: Duration, pid: u32, ending: Ending) {
+        // It may have named its successor with its last breath.
+        self.take_notices();
         if let Some(app) = &mut self.app {
             app.question_ended(pid, ending);
             if app.main() == Some(pid) {

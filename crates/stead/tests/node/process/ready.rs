@@ -257,6 +257,37 @@ fn a_script_says_it_with_the_tool_that_everybody_has() {
     until("the tool has ended", || home.exists("told").then_some(()));
 }
 
+#[test]
+fn a_daemon_that_names_its_successor_has_not_ended_and_another_process_cannot_be_named() {
+    let home = Home::new();
+    let script = "sleep 1000 & echo $! > next; systemd-notify MAINPID=$(cat next) READY=1; exit 0";
+    let mut config = app(script);
+    config["app"]["ready"] = json!({ "notify": true });
+    let node = Node::configured(&home, &config);
+    let next = |restarts: u64| {
+        node.until("the successor is the main process", |status| {
+            let next = home.read("next").trim().parse::<u64>().ok();
+            status["process"]["ready"] == true
+                && status["process"]["restarts"] == restarts
+                && next.is_some_and(|next| status["process"]["pid"] == next)
+        })
+    };
+    let status = next(0);
+    assert_eq!(status["process"]["last_exit"], Value::Null);
+    crate::support::signal(crate::support::app_pid(&status), "KILL");
+    let status = next(1);
+    assert_eq!(status["process"]["last_exit"]["signal"], "SIGKILL");
+    let pid = crate::support::app_pid(&status);
+    node.post("/app", &json!({ "action": "stop" })).ok();
+    assert!(!alive(pid));
+
+    let foreign = json!(["sh", "-c", "systemd-notify MAINPID=1 READY=1; exit 7"]);
+    config["app"]["command"] = foreign;
+    node.request("PUT", "/config", &config.to_string()).ok();
+    node.post("/app", &json!({ "action": "start" })).ok();
+    node.until("it has ended", |status| status["process"]["last_exit"]["code"] == 7);
+}
+
 fn open_to_all(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
