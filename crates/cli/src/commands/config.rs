@@ -17,7 +17,7 @@ pub async fn run(client: &impl Fn() -> Result<Client, Failure>, command: Command
         Command::Check { file } => check(&file, json),
         Command::Apply { file } => {
             let config = load(&file)?;
-            apply(&client()?, &config, json).await
+            apply(&client()?, &config, &file, json).await
         }
         Command::Show => show(&client()?, json).await,
         Command::Schema => {
@@ -57,26 +57,36 @@ fn refused(file: &Path, error: LoadError) -> Failure {
             Failure::system(format!("{} cannot be read", file.display()), error, "name a readable file")
         }
         LoadError::Invalid(Problems(problems)) => {
-            let lines: Vec<String> = problems.iter().map(|one| format!("{one} ({})", one.hint)).collect();
             let what = match problems.len() {
                 1 => format!("{} is not valid", file.display()),
                 count => format!("{} has {count} problems", file.display()),
             };
-            let hint = "mend them and check again; `stead config example` shows every key";
-            Failure::new(Exit::Configuration, what, lines.join("\n"), hint)
+            Failure::invalid(what, problems, &file.display().to_string())
         }
     }
 }
 
+/// A node's refusal, with the lines of the file that the configuration came from.
+fn placed(refused: Failure, config: &Config, file: &Path) -> Failure {
+    if refused.problems.is_empty() {
+        return refused;
+    }
+    let mut problems = refused.problems.into_vec();
+    config.places().mark(&mut problems);
+    let invalid = Failure::invalid(refused.what, problems, &file.display().to_string());
+    Failure { code: refused.code, ..invalid }
+}
+
 /// Gives the node its first configuration, or changes the one it has.
-async fn apply(client: &Client, config: &Config, json: bool) -> Outcome {
+async fn apply(client: &Client, config: &Config, file: &Path, json: bool) -> Outcome {
     let status = client.get("/status").await;
     let status = status.map_err(|failure| failure.of("the configuration was not taken"))?;
     let configured = status["configured"] == true;
     let method = if configured { Method::PUT } else { Method::POST };
     let body: Value = config.to_posted_json();
     let answer = client.json(method, "/config", Some(&body)).await;
-    let answer = answer.map_err(|failure| failure.of("the configuration was not taken"))?;
+    let answer =
+        answer.map_err(|failure| placed(failure, config, file).of("the configuration was not taken"))?;
     let meaning = match configured {
         false => format!("the node is configured; it is {}", text(&answer["state"])),
         true => changed(&answer),
