@@ -299,6 +299,20 @@ pub enum Config {
     Schema,
     /// Print a complete example, every key explained.
     Example,
+    /// Read the configuration of LiteFS or Litestream as one of Stead.
+    #[command(after_help = "Examples:
+  stead config import /etc/litestream.yml -o stead.yaml
+  stead config import litefs.yml
+
+Which program's it is shows in its keys. What has no equivalent, or none in this version, is told on stderr with its
+line and stands in the result as a comment. The result is a valid configuration; variables stay variables.")]
+    Import {
+        /// The file, litefs.yml or litestream.yml.
+        file: PathBuf,
+        /// Write it there instead of printing it; nothing is overwritten.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
 }
 
 fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {

@@ -11,6 +11,11 @@ pub fn line(text: impl AsRef<str>) {
     let _ = writeln!(anstream::stdout(), "{}", text.as_ref());
 }
 
+/// Prints a line on stderr: what is said beside an answer.
+pub fn aside(text: impl AsRef<str>) {
+    let _ = writeln!(anstream::stderr(), "{}", text.as_ref());
+}
+
 /// Prints JSON for machines.
 pub fn json(value: &Value) {
     line(serde_json::to_string_pretty(value).unwrap_or_default());

@@ -1,13 +1,14 @@
 //! `stead config …`
 
-use super::{Outcome, items, raw, said};
+use super::{Outcome, image, items, raw, said};
 use crate::args::Config as Command;
 use crate::client::Client;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::import::{self, ImportError};
 use crate::render::{self, text};
-use base::LocalDisk;
-use node::config::{Config, LoadError, Overrides, Problems};
+use base::{Disk, LocalDisk};
+use node::config::{Config, LoadError, Overrides, Problems, limits};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -25,6 +26,58 @@ pub async fn run(client: &impl Fn() -> Result<Client, Failure>, command: Command
             Ok(Exit::Done)
         }
         Command::Example => Ok(raw(Config::example().as_bytes())),
+        Command::Import { file, output } => import(&file, output.as_deref(), json),
+    }
+}
+
+/// Shows or writes another program's configuration as one of Stead; what it does not hold is told on stderr.
+fn import(file: &Path, output: Option<&Path>, json: bool) -> Outcome {
+    let shown = file.display().to_string();
+    if let Some(output) = output {
+        image::refuse_existing(output)?;
+    }
+    let unreadable = |error| refused(file, LoadError::Read { path: shown.clone(), error });
+    let found = LocalDisk.metadata(file).map_err(unreadable)?;
+    if !found.is_file && !found.is_dir {
+        return Err(unreadable(std::io::Error::other("it is not a regular file")));
+    }
+    let bytes = base::disk::read(&LocalDisk, file, limits::DOCUMENT_BYTES_MAX).map_err(unreadable)?;
+    let imported = import::import(&bytes, &shown).map_err(|error| match error {
+        ImportError::Unreadable(problems) => refused(file, LoadError::Invalid(problems)),
+        ImportError::Unknown => Failure::new(
+            Exit::Configuration,
+            format!("{shown} cannot be imported"),
+            error,
+            "name a litefs.yml or a litestream.yml",
+        ),
+    })?;
+    if let Some(output) = output {
+        // It may hold secrets, as its source does.
+        base::disk::write_atomic(&LocalDisk, output, imported.config.as_bytes(), true)
+            .map_err(|error| image::unwritable(output, &error))?;
+    }
+    if json {
+        let mut answer = serde_json::to_value(&imported).unwrap_or_default();
+        if let Some(output) = output {
+            answer["file"] = output.display().to_string().into();
+        }
+        render::json(&answer);
+        return Ok(Exit::Done);
+    }
+    for note in &imported.notes {
+        let line = note.line.map_or_else(String::new, |line| format!(":{line}"));
+        render::aside(format!("{shown}{line}: {} {}", note.key, note.message));
+    }
+    match output {
+        None => Ok(raw(imported.config.as_bytes())),
+        Some(output) => {
+            let count = render::count(imported.notes.len(), "remark");
+            render::line(format!(
+                "{} holds it, with {count}; `stead config check` finds it valid",
+                output.display()
+            ));
+            Ok(Exit::Done)
+        }
     }
 }
 
