@@ -62,6 +62,9 @@ Without a configuration the node starts and waits for `stead config apply FILE` 
     /// The node's own process; `run` starts it.
     #[command(hide = true)]
     Node(RunArgs),
+    /// Runs one query that it reads from stdin; the node starts it.
+    #[command(hide = true)]
+    QueryProcess,
     /// Show everything about the node on one screen.
     #[command(after_help = "Exit codes: 0 well, 1 degraded, 2 no primary, 3 contradiction, 4 could not ask.")]
     Status {
