@@ -22,14 +22,9 @@ pub async fn run(client: &impl Fn() -> Result<Client, Failure>, watch: bool, jso
         };
         let exit = match asked {
             Ok(status) => {
-                if watch && std::io::stdout().is_terminal() {
-                    render::line("\u{1b}[2J\u{1b}[H");
-                }
-                if json {
-                    render::json(&status)
-                } else {
-                    render::line(screen(&status))
-                }
+                let shown = if json { render::pretty(&status) } else { screen(&status) };
+                let redraw = watch && !json && std::io::stdout().is_terminal();
+                render::line(if redraw { over(&shown) } else { shown });
                 verdict(&status)
             }
             Err(failure) if !watch => return Err(Failure { exit: Exit::CouldNotAsk, ..failure }),
@@ -43,6 +38,12 @@ pub async fn run(client: &impl Fn() -> Result<Client, Failure>, watch: bool, jso
         }
         tokio::time::sleep(EVERY).await;
     }
+}
+
+/// A screen drawn over the last one: each line ends what was there before, so that nothing is blank in between.
+fn over(screen: &str) -> String {
+    let lines: Vec<String> = screen.lines().map(|line| format!("{line}\u{1b}[K")).collect();
+    format!("\u{1b}[H{}\n\u{1b}[J", lines.join("\n"))
 }
 
 /// What the status means for whoever runs this in a script.
@@ -165,6 +166,13 @@ pub fn database_table(databases: &[Value]) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_watched_screen_is_never_blank_in_between() {
+        let drawn = over("one\ntwo");
+        assert_eq!(drawn, "\u{1b}[Hone\u{1b}[K\ntwo\u{1b}[K\n\u{1b}[J");
+        assert!(!drawn.contains("\u{1b}[2J"), "the whole screen is never erased");
+    }
 
     fn status() -> Value {
         json!({
