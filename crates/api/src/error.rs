@@ -8,7 +8,8 @@ use axum::http::header::{HeaderValue, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 use node::config::{Problem, Problems};
 use node::control::{
-    ActionError, BadCheckpointId, CheckpointError, ConfigureError, DatabaseError, RestoreError,
+    ActionError, AskError, BadCheckpointId, CheckpointError, ConfigureError, DatabaseError, QueryError,
+    RestoreError,
 };
 use serde::Serialize;
 
@@ -83,6 +84,8 @@ impl IntoResponse for ApiError {
 
 const CONFIGURE_HINT: &str = "configure it: `stead config apply FILE` or POST /config";
 const FAILED_HINT: &str = "mend the cause and try again; the node's log says more";
+const SQL_HINT: &str =
+    "mend the SQL; only `write` may change rows, and other files and settings are out of reach";
 const DISK_HINT: &str = "make room on the node's disk";
 
 fn unconfigured(message: String) -> ApiError {
@@ -253,6 +256,29 @@ impl From<DatabaseError> for ApiError {
     }
 }
 
+impl From<AskError> for ApiError {
+    fn from(error: AskError) -> ApiError {
+        let message = error.to_string();
+        let unavailable = |code, hint: &str| {
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, message.clone()).hint(hint)
+        };
+        match error {
+            AskError::Database(error) => error.into(),
+            AskError::NotPrimary(_) => ApiError::new(StatusCode::CONFLICT, "not_primary", message)
+                .hint("`stead promote` takes the right to write"),
+            AskError::TooMany(_) => unavailable("too_many_queries", "try again when one of them has ended"),
+            AskError::Query(QueryError::Sql(_)) => {
+                ApiError::new(StatusCode::BAD_REQUEST, "sql_error", message).hint(SQL_HINT)
+            }
+            AskError::Query(QueryError::Slow) => {
+                unavailable("query_too_slow", "ask for less, or export the database and ask the copy")
+            }
+            AskError::Query(QueryError::Busy) => unavailable("database_busy", "try again"),
+            AskError::Query(QueryError::Failed(_)) => failed(message, false),
+        }
+    }
+}
+
 /// There is no such database.
 pub fn no_database(message: String) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "no_such_database", message)
@@ -314,6 +340,13 @@ mod tests {
             (DatabaseError::NothingThere("x".into()).into(), 404, "nothing_there"),
             (DatabaseError::Damaged("x".into()).into(), 500, "history_damaged"),
             (DatabaseError::Failed("x".into()).into(), 500, "failed"),
+            (AskError::Database(DatabaseError::Unconfigured).into(), 400, "unconfigured"),
+            (AskError::NotPrimary("x".into()).into(), 409, "not_primary"),
+            (AskError::TooMany(4).into(), 503, "too_many_queries"),
+            (AskError::Query(QueryError::Sql("x".into())).into(), 400, "sql_error"),
+            (AskError::Query(QueryError::Slow).into(), 503, "query_too_slow"),
+            (AskError::Query(QueryError::Busy).into(), 503, "database_busy"),
+            (AskError::Query(QueryError::Failed("x".into())).into(), 500, "failed"),
             (Problems(vec![Problem::new("a", "b", "c")]).into(), 400, "invalid_configuration"),
         ];
         for (error, status, code) in table {

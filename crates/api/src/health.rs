@@ -35,14 +35,14 @@ pub struct Check {
     path: Option<String>,
 }
 
-/// An issue, with the exit code that a node would end with over it.
+/// An issue, with the exit code of the process that failed, or the one that a node would end with over it.
 #[derive(Debug, Serialize)]
 pub struct Finding {
     component: &'static str,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
-    exit_code: u8,
+    exit_code: i32,
     hint: String,
 }
 
@@ -71,6 +71,9 @@ pub fn readiness(status: &Status) -> Readiness {
                 .insert(format!("components.{name}"), check(component_ok(part), component_text(part), hint));
         }
     }
+    if status.components.app.is_some() {
+        checks.insert("app".to_owned(), app_check(status));
+    }
     for database in &status.databases {
         let output =
             database.issue.clone().unwrap_or_else(|| format!("{}, txid {}", database.mode, database.txid));
@@ -90,6 +93,16 @@ fn check(ok: bool, output: String, hint: Option<String>) -> Check {
     Check { status: if ok { "ok" } else { "fail" }, ms: 0, age_ms: 0, output, hint, path: None }
 }
 
+/// An app that is stopped on purpose does not make a node unready; one that cannot do its work yet does.
+fn app_check(status: &Status) -> Check {
+    let process = &status.process;
+    let stopped = matches!(process.state.as_str(), "stopped" | "none");
+    let waits = process.waits_for.as_ref().map(|asked| format!("waits for {asked}"));
+    let output = waits.unwrap_or_else(|| process.state.clone());
+    let hint = (!process.ready && !stopped).then(|| "see `stead logs` and `stead status`".to_owned());
+    check(process.ready || stopped, output, hint)
+}
+
 /// Degraded is still ready: the state can be used. An app that was stopped on purpose does not make a node unready.
 fn component_ok(part: &Component) -> bool {
     matches!(part.state, "ok" | "degraded" | "stopped")
@@ -104,13 +117,13 @@ fn hint_for(status: &Status, component: &str) -> Option<String> {
 }
 
 fn finding(issue: &Issue) -> Finding {
-    let exit_code = match issue.component {
+    let exit_code = issue.exit_code.unwrap_or(match issue.component {
         "config" => 78,
         "storage" => 69,
         "lease" => 75,
         "app" => 1,
         _ => 71,
-    };
+    });
     Finding {
         component: issue.component,
         message: issue.message.clone(),

@@ -9,10 +9,13 @@
 //! ([`protocol`]), how a process is started ([`spawn`]) and how all processes of the app are found ([`processes`]).
 //! Unsafe code is in [`spawn`] only.
 
+pub mod crashes;
 pub mod link;
 pub mod policy;
+pub mod probe;
 pub mod processes;
 pub mod protocol;
+pub mod readiness;
 pub mod runner;
 pub mod signal;
 pub mod spawn;
@@ -20,4 +23,7 @@ pub mod spawn;
 pub use link::Link;
 pub use policy::RestartPolicy;
 pub use protocol::{LogLine, Spec, Stream};
-pub use runner::{AppEvent, AppState, AppStatus, LastExit, Runner, StopError};
+pub use readiness::{Question, ReadyWhen};
+pub use runner::{
+    AppEvent, AppState, AppStatus, LastExit, Plan, Preparation, PreparationFailure, Runner, StopError,
+};

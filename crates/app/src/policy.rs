@@ -9,6 +9,9 @@
 //!  halt: Launching, Running, Sweeping ──▶ Stopping ──Ended──▶ Stopped;   Waiting ──▶ Stopped;   want ──▶ Launching
 //! ```
 //!
+//! A launch is one command: first those that prepare the app, one after another and each until it has ended well once,
+//! then the app itself. One that ends well is followed by the next at once; one that fails waits as the app would.
+//!
 //! *Sweeping*: the main process has ended by itself and what it left behind is being ended. Nothing is launched
 //! before the supervisor has confirmed that no process of the app is left, so that two never write at once.
 //! Times are on the boot clock; nothing here waits.
@@ -35,6 +38,15 @@ impl Default for RestartPolicy {
             reset_after: Duration::from_secs(600),
         }
     }
+}
+
+/// Which command a launch runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// One that prepares the app, by its place in the list.
+    Before(usize),
+    /// The app.
+    App,
 }
 
 /// Where the app is.
@@ -81,6 +93,11 @@ pub enum Input {
         /// The main process.
         pid: u32,
     },
+    /// Another process is the main one from now on.
+    Succeeded {
+        /// Which.
+        pid: u32,
+    },
     /// The supervisor could not start it.
     Failed {
         /// 126 or 127.
@@ -107,6 +124,8 @@ pub enum Effect {
     Launch {
         /// Number of this start.
         run: u64,
+        /// What to start.
+        part: Part,
     },
     /// Ask the supervisor to end it.
     End {
@@ -130,14 +149,34 @@ pub struct Policy {
     phase: Phase,
     wanted: bool,
     run: u64,
+    starts: u64,
     next_pause: Duration,
+    /// How many commands prepare the app, and how many of them have ended well.
+    before: usize,
+    prepared: usize,
+    /// What the last launch was for.
+    part: Part,
+    /// The last launch belongs to the commands in force.
+    counts: bool,
 }
 
 impl Policy {
     /// An app that nobody has asked for yet.
     pub fn new(restart: RestartPolicy) -> Policy {
         let next_pause = restart.delay;
-        Policy { restart, end_with_app: false, phase: Phase::None, wanted: false, run: 0, next_pause }
+        Policy {
+            restart,
+            end_with_app: false,
+            phase: Phase::None,
+            wanted: false,
+            run: 0,
+            starts: 0,
+            next_pause,
+            before: 0,
+            prepared: 0,
+            part: Part::App,
+            counts: false,
+        }
     }
 
     /// Where the app is.
@@ -150,9 +189,21 @@ impl Policy {
         self.run
     }
 
-    /// Starts that came after the first.
+    /// What the last launch was for.
+    pub fn part(&self) -> Part {
+        self.part
+    }
+
+    /// Starts of the app itself that came after the first.
     pub fn restarts(&self) -> u64 {
-        self.run.saturating_sub(1)
+        self.starts.saturating_sub(1)
+    }
+
+    /// From the next launch on so many commands run before the app, from the first one.
+    pub fn prepare(&mut self, before: usize) {
+        self.before = before;
+        self.prepared = 0;
+        self.counts = false;
     }
 
     /// Replaces the pauses; a pause that already runs stays as it is.
@@ -185,6 +236,12 @@ impl Policy {
                 }
                 vec![]
             }
+            Input::Succeeded { pid } => {
+                if let Phase::Running { since, .. } = self.phase {
+                    self.phase = Phase::Running { pid, since };
+                }
+                vec![]
+            }
             Input::Failed { code } => self.failed(now, code),
             Input::Exited { ending } => {
                 if let Phase::Running { since, .. } = self.phase {
@@ -203,8 +260,13 @@ impl Policy {
 
     fn launch(&mut self) -> Effect {
         self.run += 1;
+        self.counts = true;
+        self.part = if self.prepared < self.before { Part::Before(self.prepared) } else { Part::App };
+        if self.part == Part::App {
+            self.starts += 1;
+        }
         self.phase = Phase::Launching;
-        Effect::Launch { run: self.run }
+        Effect::Launch { run: self.run, part: self.part }
     }
 
     fn want(&mut self) -> Vec<Effect> {
@@ -240,7 +302,7 @@ impl Policy {
         if self.phase != Phase::Launching {
             return vec![];
         }
-        if self.end_with_app {
+        if self.end_with_app && self.part == Part::App {
             self.phase = Phase::Stopped;
             return vec![Effect::Finish { code }];
         }
@@ -250,8 +312,15 @@ impl Policy {
 
     fn ended(&mut self, now: Duration, lapsed: bool) -> Vec<Effect> {
         match self.phase {
+            Phase::Sweeping { ending, .. } if ended_well(self.part, ending) && !lapsed => {
+                if self.counts {
+                    self.prepared += 1;
+                }
+                self.next_pause = self.restart.delay;
+                vec![self.launch()]
+            }
             Phase::Sweeping { ending, due } => {
-                if self.end_with_app && !lapsed {
+                if self.end_with_app && !lapsed && self.part == Part::App {
                     self.phase = Phase::Stopped;
                     return vec![Effect::Finish { code: ending.shell_code() }];
                 }
@@ -287,6 +356,11 @@ impl Policy {
         self.next_pause = (pause * 2).min(self.restart.ceiling);
         now + pause
     }
+}
+
+/// Whether this was a command that prepares the app, and it did.
+fn ended_well(part: Part, ending: Ending) -> bool {
+    part != Part::App && ending.code == Some(0)
 }
 
 #[cfg(test)]

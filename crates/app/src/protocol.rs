@@ -6,10 +6,13 @@
 //!
 //! ```text
 //!  node                                supervisor
-//!  Beat (every 2 s)          ──▶       the app may run until then, not longer
+//!  Beat (every 1 s)          ──▶       the app may run until then, not longer
 //!  Start{run}                ──▶       Started{run} | Failed{run}
 //!                            ◀──       Exited{run}: the main process has ended, the rest is being ended
 //!  Stop{run}                 ──▶       Ended{run}: no process of the app is left | Stuck{run}: some withstand KILL
+//!  Probe{run}                ──▶       Probed{run}: nothing of the question's process is left
+//!                            ◀──       Notified{run}: what the app has said of itself
+//!  Condition                 ──▶       told to the service manager, where there is one
 //!  Logs, Pids                ──▶       Lines, Pids
 //!                            ◀──       Terminate: drain, then exit 0
 //!  FinalWord{code}           ──▶       the supervisor exits with this code once the node has
@@ -24,7 +27,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The version of these messages.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The most bytes in one message: a configuration (1 MiB at most) may hold a long command or environment.
 pub const MESSAGE_LIMIT: usize = 2 << 20;
 /// The most bytes of log text in one [`ToNode::Lines`]; more go into further messages.
@@ -35,10 +38,14 @@ pub const DESCRIPTOR_VARIABLE: &str = "STEAD_SUPERVISOR_FD";
 pub const APP_COOKIE_VARIABLE: &str = "STEAD_COOKIE";
 /// The environment variable by which a node left over from a former run is known.
 pub const NODE_COOKIE_VARIABLE: &str = "STEAD_NODE_COOKIE";
+/// The environment variable by which processes of a question to the app are known.
+pub const PROBE_COOKIE_VARIABLE: &str = "STEAD_PROBE_COOKIE";
+/// The environment variable by which a process learns where to say that it is ready.
+pub const NOTIFY_VARIABLE: &str = "NOTIFY_SOCKET";
 /// How often the node says that it lives.
-pub const BEAT_INTERVAL: Duration = Duration::from_secs(2);
+pub const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// A node that has sent no beat for so long is frozen, and the app may not run on.
-pub const BEAT_HORIZON: Duration = Duration::from_secs(15);
+pub const BEAT_HORIZON: Duration = Duration::from_secs(10);
 /// The most lines of each stream that the supervisor keeps.
 pub const LINES_KEPT: usize = 1000;
 
@@ -61,6 +68,9 @@ pub struct Spec {
     pub stop_signal: i32,
     /// How long it may take to end before it is killed.
     pub stop_timeout: Duration,
+    /// It says by itself that it is ready, on a socket that it is given.
+    #[serde(default)]
+    pub notify: bool,
 }
 
 /// One of the app's two outputs.
@@ -138,6 +148,22 @@ pub enum ToSupervisor {
         /// The start this refers to.
         run: u64,
     },
+    /// Run a command as the app is run, to ask whether it is ready.
+    Probe {
+        /// The start this refers to.
+        run: u64,
+        /// Program and arguments.
+        command: Vec<String>,
+        /// It is killed after so long.
+        limit: Duration,
+    },
+    /// How the node is, for the service manager.
+    Condition {
+        /// It does what it was started for.
+        ready: bool,
+        /// In words.
+        text: String,
+    },
     /// The last lines of output.
     Logs {
         /// Number of the question.
@@ -181,6 +207,13 @@ pub enum ToNode {
         /// The main process.
         pid: u32,
     },
+    /// The main process has ended and has left its place to another process of the app, as it had said it would.
+    Succeeded {
+        /// The start.
+        run: u64,
+        /// The main process from now on.
+        pid: u32,
+    },
     /// The app could not be started.
     Failed {
         /// The start.
@@ -212,6 +245,24 @@ pub enum ToNode {
         run: u64,
         /// Which.
         pids: Vec<u32>,
+    },
+    /// The answer to `Probe`.
+    Probed {
+        /// The start it refers to.
+        run: u64,
+        /// Why the answer is no good one.
+        complaint: Option<String>,
+    },
+    /// A process of the app has said something on its socket.
+    Notified {
+        /// The start.
+        run: u64,
+        /// It is ready.
+        ready: bool,
+        /// What it is at.
+        status: Option<String>,
+        /// It needs so much time from now on.
+        extend: Option<Duration>,
     },
     /// Lines of output, oldest first.
     Lines {

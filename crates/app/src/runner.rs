@@ -12,6 +12,7 @@
 use crate::link::Link;
 use crate::policy::RestartPolicy;
 use crate::protocol::{LogLine, Spec, Stream, ToNode, ToSupervisor};
+use crate::readiness::ReadyWhen;
 use base::{Clock, Timestamp};
 use std::collections::HashMap;
 use std::fmt;
@@ -67,6 +68,51 @@ pub struct LastExit {
     pub time: Timestamp,
 }
 
+/// How the app is to be run, and what comes before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// How.
+    pub spec: Spec,
+    /// Commands that run one after another before the app, in all but their words as the app does.
+    pub before: Vec<Vec<String>>,
+    /// They are to run from the first one; otherwise those that have ended well since do not run again.
+    pub before_due: bool,
+    /// When it counts as ready; as soon as its process runs where this says nothing.
+    pub ready: Option<ReadyWhen>,
+}
+
+impl From<Spec> for Plan {
+    fn from(spec: Spec) -> Plan {
+        Plan { spec, before: Vec::new(), before_due: true, ready: None }
+    }
+}
+
+/// A command that prepares the app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preparation {
+    /// Its place in the list, from 0.
+    pub index: usize,
+    /// How many there are.
+    pub of: usize,
+    /// Its words.
+    pub command: Vec<String>,
+    /// Its main process, while that runs.
+    pub pid: Option<u32>,
+}
+
+/// A command that should have prepared the app and did not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreparationFailure {
+    /// Its place in the list, from 0.
+    pub index: usize,
+    /// Its words.
+    pub command: Vec<String>,
+    /// What went wrong.
+    pub why: String,
+    /// The code a shell would show: its own, 128 + signal, 126 or 127.
+    pub code: i32,
+}
+
 /// The app, now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AppStatus {
@@ -80,6 +126,20 @@ pub struct AppStatus {
     pub restarts: u64,
     /// How it last ended.
     pub last_exit: Option<LastExit>,
+    /// The command before it that is being run, or waits to be tried again.
+    pub before: Option<Preparation>,
+    /// How that command failed last.
+    pub before_failure: Option<PreparationFailure>,
+    /// It runs and has been ready since its start.
+    pub ready: bool,
+    /// What is asked to find out whether it is ready, and the last answer, while it runs and is not.
+    pub waits_for: Option<String>,
+    /// How long it was given to become ready, once that has passed.
+    pub overdue: Option<Duration>,
+    /// How often it has ended by itself without having run for long, where it keeps ending.
+    pub crash_loop: Option<usize>,
+    /// What it says of itself (`STATUS=`).
+    pub says: Option<String>,
     /// Why it is not running although it should; gone with the next good start.
     pub error: Option<String>,
 }
@@ -143,10 +203,11 @@ struct Questions {
 }
 
 enum Command {
-    Start(Box<Spec>),
+    Start(Box<Plan>),
     Stop { why: String, reply: SyncSender<Result<(), StopError>> },
     Restart(RestartPolicy),
     EndWithApp(bool),
+    Answered { run: u64, answer: Result<(), String> },
     Heard(ToNode),
 }
 
@@ -171,6 +232,7 @@ impl Runner {
         });
         let runner = Runner { shared: Arc::clone(&shared), queue: queue.clone() };
         let answering = Arc::clone(&shared);
+        let back = queue.clone();
         shared.link.deliver_to(Box::new(move |message| match message {
             ToNode::Terminate => answering.terminate(),
             ToNode::Lines { request, .. } | ToNode::Pids { request, .. } => {
@@ -183,7 +245,7 @@ impl Runner {
         }));
         let spawned = std::thread::Builder::new()
             .name("app-runner".into())
-            .spawn(move || thread::Thread::new(shared, policy).serve(&commands));
+            .spawn(move || thread::Thread::new(shared, policy, back).serve(&commands));
         if let Err(error) = spawned {
             // Every later call finds the queue closed and says so.
             tracing::error!("the thread that runs the app cannot be started: {error}");
@@ -192,8 +254,8 @@ impl Runner {
     }
 
     /// From now on the app is to run like this. While it runs already, the new way holds from the next start on.
-    pub fn start(&self, spec: Spec) {
-        let _ = self.queue.send(Command::Start(Box::new(spec)));
+    pub fn start(&self, plan: impl Into<Plan>) {
+        let _ = self.queue.send(Command::Start(Box::new(plan.into())));
     }
 
     /// From now on the app is to be stopped. Returns when no process of it is left.
@@ -206,7 +268,7 @@ impl Runner {
 
     /// The app, now.
     pub fn status(&self) -> AppStatus {
-        lock(&self.shared.status).clone()
+        self.shared.status()
     }
 
     /// The app's last lines, oldest first; of `stdout` or `stderr` only where a stream is named. Empty where the
@@ -288,6 +350,11 @@ impl Runner {
         self.shared.link.final_word(code)
     }
 
+    /// Says how the node is, for the service manager above the supervisor. Nobody may be there to hear it.
+    pub fn report(&self, ready: bool, text: &str) {
+        let _ = self.shared.link.send(&ToSupervisor::Condition { ready, text: text.to_owned() });
+    }
+
     /// The link, for its authority over how long the app may run.
     pub fn link(&self) -> &Link {
         &self.shared.link
@@ -338,6 +405,14 @@ impl Shared {
         }
     }
 
+    fn status(&self) -> AppStatus {
+        lock(&self.status).clone()
+    }
+
+    fn keep(&self, status: AppStatus) {
+        *lock(&self.status) = status;
+    }
+
     fn publish(&self, status: AppStatus, reason: String) {
         lock(&self.status).clone_from(&status);
         let event = AppEvent { time: self.clock.now(), status, reason };
@@ -375,6 +450,7 @@ mod tests {
             umask: None,
             stop_signal: 15,
             stop_timeout: Duration::from_secs(1),
+            notify: false,
         }
     }
 

@@ -214,11 +214,8 @@ unsafe fn in_child(
         if let Some(umask) = what.umask {
             libc::umask(umask);
         }
-        if let Some((uid, gid)) = what.user {
-            let other_groups = libc::getuid() == 0 && libc::setgroups(1, &raw const gid) < 0;
-            if other_groups || libc::setgid(gid) < 0 || libc::setuid(uid) < 0 {
-                return Stage::User;
-            }
+        if what.user.is_some_and(|(uid, gid)| !become_user(uid, gid)) {
+            return Stage::User;
         }
         if prepared.directory.as_ref().is_some_and(|dir| libc::chdir(dir.as_ptr()) < 0) {
             return Stage::Directory;
@@ -233,6 +230,41 @@ unsafe fn in_child(
             }
         }
         exec(&prepared.candidates, arguments, shell_arguments, environment)
+    }
+}
+
+/// Becomes a user for good, and looks afterwards whether it did: a kernel, a sandbox or a missing capability that
+/// changes less than was asked must not leave the app with more rights than it was given.
+///
+/// # Safety
+/// As [`in_child`].
+unsafe fn become_user(uid: libc::uid_t, gid: libc::gid_t) -> bool {
+    // SAFETY: plain system calls; every pointer is to a variable of this frame, and the list has room for two.
+    unsafe {
+        let privileged = libc::geteuid() == 0;
+        if privileged && libc::setgroups(1, &raw const gid) < 0
+            || libc::setresgid(gid, gid, gid) < 0
+            || libc::setresuid(uid, uid, uid) < 0
+        {
+            return false;
+        }
+        let (mut users, mut groups) = ([0; 3], [0; 3]);
+        let [real, effective, saved] = &mut users;
+        if libc::getresuid(real, effective, saved) < 0 {
+            return false;
+        }
+        let [real, effective, saved] = &mut groups;
+        if libc::getresgid(real, effective, saved) < 0 {
+            return false;
+        }
+        let mut others: [libc::gid_t; 2] = [0; 2];
+        let alone = !privileged || (libc::getgroups(2, others.as_mut_ptr()) == 1 && others[0] == gid);
+        let became = users == [uid; 3] && groups == [gid; 3] && alone;
+        if !became || (uid != 0 && libc::setuid(0) == 0) {
+            *libc::__errno_location() = libc::EPERM;
+            return false;
+        }
+        true
     }
 }
 

@@ -62,15 +62,28 @@ Without a configuration the node starts and waits for `stead config apply FILE` 
     /// The node's own process; `run` starts it.
     #[command(hide = true)]
     Node(RunArgs),
+    /// Runs one query that it reads from stdin; the node starts it.
+    #[command(hide = true)]
+    QueryProcess,
     /// Show everything about the node on one screen.
-    #[command(after_help = "Exit codes: 0 well, 1 degraded, 2 no primary, 3 contradiction, 4 could not ask.")]
+    #[command(after_help = "Examples:
+  stead status
+  stead status --watch
+  stead status --json | jq .state
+
+Exit codes: 0 well, 1 degraded, 2 no primary, 3 contradiction, 4 could not ask.")]
     Status {
         /// Show it again every second, until interrupted.
         #[arg(long, short)]
         watch: bool,
     },
     /// Make, list and remove checkpoints.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  stead checkpoint create before-upgrade
+  stead checkpoint list"
+    )]
     Checkpoint(Checkpoint),
     /// Turn the whole volume back, in place, to a checkpoint or a time.
     #[command(after_help = "Examples:
@@ -81,15 +94,34 @@ Without a configuration the node starts and waits for `stead config apply FILE` 
 The app is stopped, every database turned back, and the app started again.")]
     Restore(Restore),
     /// Look at, verify and copy databases.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  stead db list
+  stead db verify
+  stead db query data/database.sqlite \"SELECT count(*) FROM users\""
+    )]
     Db(Db),
     /// Start, stop and restart the application.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:
+  stead app restart"
+    )]
     App(App),
     /// Check and apply configurations.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  stead config example > stead.yaml
+  stead config check stead.yaml
+  stead config apply stead.yaml"
+    )]
     Config(Config),
     /// Show the application's last output.
+    #[command(after_help = "Examples:
+  stead logs -n 100
+  stead logs --stderr --follow")]
     Logs {
         /// How many lines.
         #[arg(short = 'n', long, default_value_t = 20, value_name = "LINES")]
@@ -102,8 +134,12 @@ The app is stopped, every database turned back, and the app started again.")]
         follow: bool,
     },
     /// Give the right to write away and stop the app.
+    #[command(after_help = "Example:
+  stead release-lease     before the machine is taken away")]
     ReleaseLease,
     /// Take the right to write.
+    #[command(after_help = "Example:
+  stead promote     after `stead release-lease`")]
     Promote,
     /// Print a shell's completions.
     #[command(after_help = "Example:\n  stead completions bash > /etc/bash_completion.d/stead")]
@@ -170,6 +206,9 @@ impl RunArgs {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Checkpoint {
     /// Make a checkpoint of everything, now.
+    #[command(after_help = "Examples:
+  stead checkpoint create
+  stead checkpoint create before-upgrade --comment \"version 2\"")]
     Create {
         /// Its name; made from the time where none is given.
         id: Option<String>,
@@ -178,18 +217,26 @@ pub enum Checkpoint {
         comment: Option<String>,
     },
     /// List them, newest first.
+    #[command(after_help = "Example:
+  stead checkpoint list --json | jq -r '.checkpoints[].id'")]
     List,
     /// Show one, with the position of every database.
+    #[command(after_help = "Example:
+  stead checkpoint show before-upgrade")]
     Show {
         /// Which.
         id: String,
     },
     /// Remove one from the catalogue; history that only it held may be thinned then.
+    #[command(after_help = "Example:
+  stead checkpoint remove before-upgrade")]
     Remove {
         /// Which.
         id: String,
     },
     /// Write the databases as they were into a directory, as DIR/data/….
+    #[command(after_help = "Example:
+  stead checkpoint export before-upgrade ./copy     writes ./copy/data/…")]
     Export {
         /// Which.
         id: String,
@@ -231,18 +278,30 @@ pub struct MomentArgs {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Db {
     /// List the databases with their positions.
+    #[command(after_help = "Example:
+  stead db list --json | jq -r '.databases[].path'")]
     List,
     /// Hold databases and their whole history against their checksums.
+    #[command(after_help = "Examples:
+  stead db verify
+  stead db verify data/database.sqlite
+
+Exit codes: 0 all of it adds up, 1 something is damaged.")]
     Verify {
         /// Which; all where none is given.
         path: Option<String>,
     },
     /// List the files of a database's history.
+    #[command(after_help = "Example:
+  stead db log data/database.sqlite")]
     Log {
         /// Which, as `db list` names it.
         path: String,
     },
     /// Write a database of the node into a file, now or as it was.
+    #[command(after_help = "Examples:
+  stead db export data/database.sqlite copy.sqlite
+  stead db export data/database.sqlite copy.sqlite --time 10m")]
     Export {
         /// Which, as `db list` names it.
         path: String,
@@ -251,6 +310,26 @@ pub enum Db {
         /// When.
         #[command(flatten)]
         moment: MomentArgs,
+    },
+    /// Ask a database of the node with SQL, now or as it was.
+    #[command(after_help = "Examples:
+  stead db query data/database.sqlite \"SELECT count(*) FROM users\"
+  stead db query data/database.sqlite \"SELECT * FROM users\" --time 10m
+  stead db query data/database.sqlite \"DELETE FROM sessions\" --write
+
+Without --write nothing can be changed; with it all statements are one transaction. Other files are out of reach. At
+most 10 s, 10000 rows and 4 MiB; what is cut short says so on stderr.")]
+    Query {
+        /// Which, as `db list` names it.
+        path: String,
+        /// The statements.
+        sql: String,
+        /// When.
+        #[command(flatten)]
+        moment: MomentArgs,
+        /// Let the statements change the database.
+        #[arg(long, conflicts_with_all = ["time", "txid"])]
+        write: bool,
     },
     /// Write a database from its history into a file, without a node.
     #[command(after_help = "Examples:
@@ -272,10 +351,16 @@ pub enum Db {
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum App {
     /// Start it, also after a stop.
+    #[command(after_help = "Example:
+  stead app start")]
     Start,
     /// Stop it; it stays stopped until `start`.
+    #[command(after_help = "Example:
+  stead app stop     for maintenance; `stead app start` ends it")]
     Stop,
     /// Stop it and start it.
+    #[command(after_help = "Example:
+  stead app restart")]
     Restart,
 }
 
@@ -283,22 +368,49 @@ pub enum App {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Config {
     /// Find everything that is wrong with a configuration file.
+    #[command(after_help = "Example:
+  stead config check stead.yaml     stead.yaml:12: app.comand: unknown key…
+
+Exit codes: 0 valid, 78 not valid, 71 not readable.")]
     Check {
         /// The file.
         file: PathBuf,
     },
     /// Give a configuration file to the node: its first, or a change.
-    #[command(after_help = "Variables such as ${TOKEN} are replaced here, from this environment.")]
+    #[command(after_help = "Example:
+  stead config apply stead.yaml
+
+Variables such as ${TOKEN} are replaced here, from this environment.")]
     Apply {
         /// The file.
         file: PathBuf,
     },
     /// Show the node's configuration: every key with its value, secrets hidden.
+    #[command(after_help = "Example:
+  stead config show")]
     Show,
     /// Print the JSON Schema of configurations.
+    #[command(after_help = "Example:
+  stead config schema > stead.schema.json")]
     Schema,
     /// Print a complete example, every key explained.
+    #[command(after_help = "Example:
+  stead config example > stead.yaml")]
     Example,
+    /// Read the configuration of LiteFS or Litestream as one of Stead.
+    #[command(after_help = "Examples:
+  stead config import /etc/litestream.yml -o stead.yaml
+  stead config import litefs.yml
+
+Which program's it is shows in its keys. What has no equivalent, or none in this version, is told on stderr with its
+line and stands in the result as a comment. The result is a valid configuration; variables stay variables.")]
+    Import {
+        /// The file, litefs.yml or litestream.yml.
+        file: PathBuf,
+        /// Write it there instead of printing it; nothing is overwritten.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
 }
 
 fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {

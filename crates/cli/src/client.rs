@@ -3,7 +3,7 @@
 use crate::args::Global;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use node::config::Secret;
+use node::config::{Problem, Secret};
 use reqwest::{Method, Response, StatusCode};
 use rustix::fs::{CWD, Mode, OFlags};
 use serde_json::Value;
@@ -116,21 +116,15 @@ fn refusal(status: StatusCode, body: &[u8], place: &str) -> Failure {
         let what = format!("{place} answered {status}");
         return Failure::new(Exit::of_answer(status.as_u16(), ""), what, "", "is it a node of Stead?");
     }
-    let problems = error["problems"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let lines: Vec<String> = problems
-        .iter()
-        .map(|problem| {
-            let part = |key: &str| problem[key].as_str().unwrap_or("");
-            let place = if part("path").is_empty() { String::new() } else { format!("{}: ", part("path")) };
-            format!("{place}{} ({})", part("message"), part("hint"))
-        })
-        .collect();
-    let cause = if lines.is_empty() { message } else { lines.join("\n") };
-    let (code, mut hint) = (text("code"), text("hint"));
-    if hint.is_empty() && !lines.is_empty() {
-        hint = "mend what is listed; `stead config example` shows every key".to_owned();
+    let (code, hint) = (text("code"), text("hint"));
+    let exit = Exit::of_answer(status.as_u16(), &code);
+    let problems: Vec<Problem> = serde_json::from_value(error["problems"].clone()).unwrap_or_default();
+    if problems.is_empty() {
+        return Failure::refusal(code, exit, message, hint);
     }
-    Failure::refusal(code.clone(), Exit::of_answer(status.as_u16(), &code), cause, hint)
+    // Their lines are those of a body that nobody wrote by hand.
+    let placeless = problems.into_iter().map(|one| Problem { line: None, column: None, ..one }).collect();
+    Failure { code, exit, ..Failure::invalid("the node refused", placeless, "") }
 }
 
 /// The socket of a home, where a node listens on it.

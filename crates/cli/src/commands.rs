@@ -28,7 +28,7 @@ pub async fn run(cli: Cli) -> Outcome {
     let client = || Client::find(&global);
     match command {
         // The binary runs these itself; reaching this is a mistake in its wiring.
-        Command::Run(_) | Command::Node(_) => {
+        Command::Run(_) | Command::Node(_) | Command::QueryProcess => {
             Err(Failure::new(Exit::Bug, "this command does not run here", "", "please report it"))
         }
         Command::Status { watch } => status::run(&client, watch, json).await,

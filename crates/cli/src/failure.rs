@@ -1,6 +1,7 @@
 //! An error as a person sees it: what, why, and what mends it.
 
 use crate::exit::Exit;
+use node::config::Problem;
 use std::fmt;
 
 /// A command that did not do what it was asked.
@@ -16,6 +17,8 @@ pub struct Failure {
     pub exit: Exit,
     /// The node's word for it, where a node refused; else empty.
     pub code: String,
+    /// What is wrong with a configuration, one by one; the cause tells them all.
+    pub problems: Box<[Problem]>,
 }
 
 impl Failure {
@@ -26,7 +29,28 @@ impl Failure {
         cause: impl ToString,
         hint: impl Into<String>,
     ) -> Failure {
-        Failure { what: what.into(), cause: cause.to_string(), hint: hint.into(), exit, code: String::new() }
+        Failure {
+            what: what.into(),
+            cause: cause.to_string(),
+            hint: hint.into(),
+            exit,
+            code: String::new(),
+            problems: Box::default(),
+        }
+    }
+
+    /// A configuration that is not valid; `file` is where its problems have their lines.
+    pub fn invalid(what: impl Into<String>, problems: Vec<Problem>, file: &str) -> Failure {
+        let failure = match problems.as_slice() {
+            [one] => Failure::new(Exit::Configuration, what, one.in_file(file), one.hint.clone()),
+            several => {
+                let causes: Vec<String> =
+                    several.iter().map(|one| format!("{} ({})", one.in_file(file), one.hint)).collect();
+                let hint = "mend what is listed; `stead config example` shows every key";
+                Failure::new(Exit::Configuration, what, causes.join("\n"), hint)
+            }
+        };
+        Failure { problems: problems.into(), ..failure }
     }
 
     /// A node's refusal, which says why; [`Failure::of`] says what was asked for.
@@ -52,6 +76,9 @@ impl Failure {
         });
         if !self.code.is_empty() {
             error["code"] = self.code.clone().into();
+        }
+        if !self.problems.is_empty() {
+            error["problems"] = serde_json::to_value(&self.problems).unwrap_or_default();
         }
         serde_json::json!({ "error": error })
     }

@@ -8,6 +8,7 @@ mod client;
 mod commands;
 pub mod exit;
 mod failure;
+pub mod import;
 mod moment;
 mod progress;
 mod render;

@@ -1,4 +1,4 @@
-//! A bar on stderr for work that takes longer than a second, where a person watches.
+//! A bar or a spinner on stderr for work that takes longer than a second, where a person watches.
 
 use base::{Clock, SystemClock};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -7,6 +7,9 @@ use std::time::Duration;
 
 /// Shorter work shows nothing.
 const SILENT: Duration = Duration::from_secs(1);
+
+/// How often a spinner turns.
+const TICK: Duration = Duration::from_millis(200);
 
 /// The progress of one piece of work.
 #[derive(Debug)]
@@ -37,10 +40,40 @@ impl Progress {
     }
 }
 
+/// Waits for an answer; a person who waits longer than a second sees that it is being worked on.
+pub async fn during<T>(what: impl Into<String>, answer: impl Future<Output = T>) -> T {
+    let mut answer = std::pin::pin!(answer);
+    if let Ok(done) = tokio::time::timeout(SILENT, answer.as_mut()).await {
+        return done;
+    }
+    // Hidden by itself where stderr is no terminal.
+    let spinner = ProgressBar::new_spinner().with_message(what.into());
+    spinner.enable_steady_tick(TICK);
+    let done = answer.await;
+    spinner.finish_and_clear();
+    done
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_is_waited_for_however_long_it_takes() {
+        for wait in [Duration::ZERO, SILENT + TICK] {
+            let answer = async {
+                tokio::time::sleep(wait).await;
+                7
+            };
+            assert_eq!(during("work", answer).await, 7);
         }
     }
 }

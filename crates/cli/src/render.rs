@@ -11,15 +11,37 @@ pub fn line(text: impl AsRef<str>) {
     let _ = writeln!(anstream::stdout(), "{}", text.as_ref());
 }
 
+/// Prints a line on stderr: what is said beside an answer.
+pub fn aside(text: impl AsRef<str>) {
+    let _ = writeln!(anstream::stderr(), "{}", text.as_ref());
+}
+
 /// Prints JSON for machines.
 pub fn json(value: &Value) {
-    line(serde_json::to_string_pretty(value).unwrap_or_default());
+    line(pretty(value));
+}
+
+/// JSON as it is printed.
+pub fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
 /// A table without lines, as wide as the terminal at most.
 pub fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    grid(head.map(str::to_owned).to_vec(), rows.into_iter().map(Vec::from))
+}
+
+/// The same, with columns that are known only now.
+pub fn grid(head: Vec<String>, rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    grid_within(width(), head, rows)
+}
+
+fn grid_within(width: Option<u16>, head: Vec<String>, rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if let Some(width) = width {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
     table.set_header(head);
     for row in rows {
         table.add_row(row);
@@ -29,6 +51,13 @@ pub fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [St
     }
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n")
+}
+
+/// How wide a line may be: what `COLUMNS` says, else the terminal; a pipe takes any.
+fn width() -> Option<u16> {
+    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let terminal = || rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col);
+    said.or_else(terminal).filter(|columns| *columns > 0)
 }
 
 /// So many of something: `1 database`, `2 databases`.
@@ -136,6 +165,17 @@ mod tests {
             assert_eq!(bytes(count), shown);
         }
         assert_eq!(age_between(Timestamp(1000), Timestamp(500)), "0ms");
+    }
+
+    #[test]
+    fn a_table_keeps_within_a_narrow_terminal_and_loses_nothing() {
+        let head = || ["DATABASE", "MODE", "TXID", "STORED"].map(str::to_owned).to_vec();
+        let row = || ["data/shop/orders.sqlite", "wal", "123456", "123455"].map(str::to_owned).to_vec();
+        let shown = grid_within(Some(40), head(), [row()]);
+        assert!(shown.lines().all(|line| line.chars().count() <= 40), "{shown}");
+        let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).count();
+        assert_eq!(letters(&shown), letters(&(head().concat() + &row().concat())), "{shown}");
+        assert_eq!(grid_within(None, head(), [row()]).lines().count(), 2);
     }
 
     #[test]

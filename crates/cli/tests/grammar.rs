@@ -36,6 +36,153 @@ fn every_help_is_the_one_that_was_published() {
     insta::assert_snapshot!("help", plain.join("\n"));
 }
 
+/// Where the made part of the reference begins.
+const MADE: &str =
+    "<!-- What follows is made from the grammar: STEAD_DOCS=write cargo test -p cli --test grammar -->\n";
+
+/// Every command that does something, with its whole name.
+fn commands<'a>(command: &'a clap::Command, name: String, into: &mut Vec<(String, &'a clap::Command)>) {
+    if !command.has_subcommands() {
+        into.push((name, command));
+        return;
+    }
+    for below in command.get_subcommands() {
+        if !below.is_hide_set() && below.get_name() != "help" {
+            commands(below, format!("{name} {}", below.get_name()), into);
+        }
+    }
+}
+
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
+}
+
+/// A row for an argument: how it is written, what it means, its default and its variable.
+fn row(arg: &clap::Arg) -> String {
+    let mut written = arg.to_string();
+    if let Some(short) = arg.get_short() {
+        written = format!("-{short}, {written}");
+    }
+    let mut means = cell(&arg.get_help().map(ToString::to_string).unwrap_or_default());
+    let default = arg.get_default_values().first().map(|value| value.to_string_lossy().into_owned());
+    if let (Some(default), true) = (default, arg.get_action().takes_values()) {
+        means.push_str(&format!(" [default: `{default}`]"));
+    }
+    if let Some(variable) = arg.get_env() {
+        means.push_str(&format!(" [`{}`]", variable.to_string_lossy()));
+    }
+    format!("| `{}` | {means} |\n", cell(&written))
+}
+
+fn rows<'a>(arguments: impl Iterator<Item = &'a clap::Arg>) -> String {
+    arguments.map(row).collect()
+}
+
+fn reference() -> String {
+    let mut root = Cli::command();
+    root.build();
+    let mut all = Vec::new();
+    commands(&root, "stead".to_owned(), &mut all);
+    let shared = |arg: &&clap::Arg| arg.is_global_set() && !arg.is_hide_set();
+    let own = |arg: &&clap::Arg| {
+        !arg.is_global_set() && !arg.is_hide_set() && !matches!(arg.get_id().as_str(), "help" | "version")
+    };
+    let mut out = format!("{MADE}\n## Flags of every command\n\n| flag | means |\n|---|---|\n");
+    out.push_str(&rows(root.get_arguments().filter(shared)));
+    out.push_str("\n## Every command\n\n| command | does |\n|---|---|\n");
+    for (name, command) in &all {
+        let about = cell(&command.get_about().map(ToString::to_string).unwrap_or_default());
+        out.push_str(&format!("| [`{name}`](#{}) | {about} |\n", name.replace(' ', "-")));
+    }
+    for (name, command) in &all {
+        let mut command = (*command).clone();
+        let usage = command.render_usage().to_string();
+        let usage = usage.trim_start_matches("Usage: ").trim();
+        out.push_str(&format!("\n### {name}\n\n```text\n{usage}\n```\n"));
+        let arguments = rows(command.get_arguments().filter(own));
+        if !arguments.is_empty() {
+            out.push_str(&format!("\n| argument | means |\n|---|---|\n{arguments}"));
+        }
+        if let Some(more) = command.get_after_help() {
+            out.push_str(&format!("\n```text\n{}\n```\n", more.to_string().trim_end()));
+        }
+    }
+    out
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "the reference is a file of the source")]
+fn the_reference_is_made_from_the_grammar() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/cli.md");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let head = text.split(MADE).next().unwrap();
+    let expected = format!("{head}{}", reference());
+    if std::env::var_os("STEAD_DOCS").is_some_and(|word| word == "write") {
+        std::fs::write(&file, expected).unwrap();
+        return;
+    }
+    assert!(
+        text == expected,
+        "docs/reference/cli.md is not what the grammar says; the line above its commands tells how it is made"
+    );
+}
+
+#[test]
+fn every_command_has_examples() {
+    let mut root = Cli::command();
+    root.build();
+    let mut all = Vec::new();
+    commands(&root, "stead".to_owned(), &mut all);
+    assert!(all.len() >= 25);
+    for (name, command) in all {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        assert!(help.contains("Example") && help.contains(&name), "{name}: {help}");
+    }
+}
+
+#[test]
+fn a_slip_is_answered_with_what_was_probably_meant() {
+    for (line, meant) in [
+        ("stead statsu", "status"),
+        ("stead checkpoint creat", "create"),
+        ("stead db veryfy", "verify"),
+        ("stead status --wach", "--watch"),
+        ("stead run --lisen 127.0.0.1:1", "--listen"),
+        ("stead completions bsh", "bash"),
+    ] {
+        let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{line}");
+        assert!(
+            error.to_string().contains("similar") && error.to_string().contains(meant),
+            "{line}: {error}"
+        );
+    }
+}
+
+#[test]
+fn every_shell_has_completions_and_every_command_a_page() {
+    use clap::ValueEnum;
+    for shell in clap_complete::Shell::value_variants() {
+        let mut script = Vec::new();
+        clap_complete::generate(*shell, &mut Cli::command(), "stead", &mut script);
+        let script = String::from_utf8(script).unwrap();
+        for word in ["checkpoint", "release-lease", "import", "query", "--dry-run"] {
+            let word = word.trim_start_matches("--");
+            assert!(script.contains(word), "{shell} lacks {word}");
+        }
+    }
+    let mut root = Cli::command();
+    root.build();
+    let mut all = Vec::new();
+    commands(&root, "stead".to_owned(), &mut all);
+    for (name, command) in all {
+        let mut page = Vec::new();
+        clap_mangen::Man::new(command.clone()).render(&mut page).unwrap();
+        let page = String::from_utf8(page).unwrap();
+        assert!(page.contains(".SH SYNOPSIS") && page.contains("Example"), "{name}: {page}");
+    }
+}
+
 #[test]
 fn everything_after_the_dashes_is_the_app() {
     let cli = Cli::try_parse_from(["stead", "run", "--listen", "127.0.0.1:1", "--", "./app", "--json", "-x"])

@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod live;
 pub mod machine;
 pub mod probe;
+pub mod query;
 pub mod sqlite;
 pub mod sums;
 pub mod tail;

@@ -25,16 +25,21 @@ mod expand;
 mod later;
 pub mod limits;
 mod names;
+mod places;
 mod problem;
 mod process;
+mod ready;
 mod secret;
 pub mod sections;
 mod text;
 
+pub use document::Document;
 pub use expand::Variables;
 pub use names::{DatabaseFile, FilePath, HomeDirectory, ListenAddress, Pattern, StoreUrl, VolumeName};
+pub use places::{Place, Places};
 pub use problem::{Problem, Problems};
 pub use process::{Command, Signal, UserIds};
+pub use ready::{HostPort, HttpUrl, Ready};
 pub use secret::{HIDDEN, Secret};
 pub use sections::{
     App, Checkpoints, DatabaseByPath, DatabaseEntry, DatabasesByPattern, Lease, LeaseType, Log, LogFormat,
@@ -83,8 +88,18 @@ pub struct Config {
 }
 
 /// A document as it was written. It may hold secrets, so that it does not show in logs.
-#[derive(Clone, Default, PartialEq)]
-struct Source(Value);
+#[derive(Clone, Default)]
+struct Source {
+    written: Value,
+    places: Places,
+}
+
+/// The same text in other places is the same.
+impl PartialEq for Source {
+    fn eq(&self, other: &Source) -> bool {
+        self.written == other.written
+    }
+}
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,6 +133,18 @@ impl Overrides {
     /// Whether these are a configuration by themselves.
     pub fn configure(&self) -> bool {
         self.store.is_some() || !self.command.is_empty()
+    }
+
+    /// What flags say stands in no document.
+    fn take_from(&self, places: &mut Places) {
+        let named = [
+            ("listen", self.listen.is_some()),
+            ("storage.url", self.store.is_some()),
+            ("app.command", !self.command.is_empty()),
+        ];
+        for (path, _) in named.iter().filter(|(_, given)| *given) {
+            places.outside(path);
+        }
     }
 
     /// Lays what is saved with a file over it; `--listen` counts for one run only.
@@ -201,8 +228,13 @@ impl Config {
         variables: Variables<'_>,
         overrides: &Overrides,
     ) -> Result<Config, LoadError> {
-        let bytes = base::disk::read(disk, path, limits::DOCUMENT_BYTES_MAX)
-            .map_err(|error| LoadError::Read { path: path.display().to_string(), error })?;
+        let unreadable = |error| LoadError::Read { path: path.display().to_string(), error };
+        let found = disk.metadata(path).map_err(unreadable)?;
+        if !found.is_file && !found.is_dir {
+            // A pipe would be waited for, and a device may never end.
+            return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
+        }
+        let bytes = base::disk::read(disk, path, limits::DOCUMENT_BYTES_MAX).map_err(unreadable)?;
         let is_json = path.extension().is_some_and(|extension| extension == "json");
         let document = document::from_file(&bytes, is_json)?;
         Ok(Config::assemble(document, variables, overrides)?)
@@ -211,7 +243,8 @@ impl Config {
     /// Takes a request's body. Variables are not replaced: who may post must not read the node's environment.
     pub fn from_json(bytes: &[u8]) -> Result<Config, Problems> {
         let document = document::from_json(bytes)?;
-        Config::assemble(expand::escape(&document), &|_| None, &Overrides::default())
+        let document = Document { value: expand::escape(&document.value), ..document };
+        Config::assemble(document, &|_| None, &Overrides::default())
     }
 
     /// Makes a configuration of flags alone, named after the home's directory.
@@ -220,11 +253,16 @@ impl Config {
         if let Some(listen) = &overrides.listen {
             written["listen"] = json!(listen);
         }
-        Config::assemble(written, &|_| None, overrides)
+        Config::assemble(Document { value: written, ..Document::default() }, &|_| None, overrides)
     }
 
-    fn assemble(written: Value, variables: Variables<'_>, overrides: &Overrides) -> Result<Config, Problems> {
-        let mut source = written;
+    fn assemble(
+        document: Document,
+        variables: Variables<'_>,
+        overrides: &Overrides,
+    ) -> Result<Config, Problems> {
+        let Document { value: mut source, mut places, mut problems } = document;
+        overrides.take_from(&mut places);
         let mut escaped = Map::new();
         overrides.apply(&mut escaped);
         if let (Value::Object(source), Value::Object(escaped)) =
@@ -232,19 +270,24 @@ impl Config {
         {
             lay_over(source, escaped);
         }
-        let mut problems = Vec::new();
         let mut in_force = source.clone();
         if let (Some(listen), Value::Object(fields)) = (&overrides.listen, &mut in_force) {
             fields.insert("listen".to_owned(), json!(listen));
         }
-        let expanded = expand::expand(&in_force, variables, &mut problems);
-        let checked = check::check(schema_plain(), expanded, problems);
-        let mut problems = checked.problems;
+        let mut unexpanded = Vec::new();
+        let expanded = expand::expand(&in_force, variables, &mut unexpanded);
+        let checked = check::check(schema_plain(), expanded, unexpanded);
+        problems.extend(checked.problems);
         match serde_json::from_value::<Config>(checked.sound) {
             Ok(config) => {
-                problems.extend(config.contradictions());
+                // What is wrong with a part says more than what that leaves of the whole.
+                let explained =
+                    |path: &str| problems.iter().any(|known| known.path.starts_with(&format!("{path}.")));
+                let contradictions = config.contradictions().into_iter();
+                let rest: Vec<_> = contradictions.filter(|problem| !explained(&problem.path)).collect();
+                problems.extend(rest);
                 if problems.is_empty() {
-                    return Ok(Config { source: Source(source), ..config });
+                    return Ok(Config { source: Source { written: source, places }, ..config });
                 }
             }
             // The schema lets nothing pass that serde refuses; should it ever, this is what to say.
@@ -253,7 +296,14 @@ impl Config {
             }
             Err(_) => {}
         }
+        places.mark(&mut problems);
+        problems.truncate(limits::PROBLEMS_MAX);
         Err(Problems(problems))
+    }
+
+    /// Where the keys stand in the document that this was made from.
+    pub fn places(&self) -> &Places {
+        &self.source.places
     }
 
     /// What single keys cannot show.
@@ -275,6 +325,7 @@ impl Config {
                 ));
             }
         }
+        problems.extend(self.app.iter().flat_map(|app| &app.ready).filter_map(Ready::contradiction));
         for (name, value) in self.app.iter().flat_map(|app| &app.env) {
             if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
                 problems.push(Problem::new(
@@ -290,19 +341,22 @@ impl Config {
     /// Refuses a `lease.primary` that names another node: following one is not in this version.
     pub fn check_primary(&self, node: &str) -> Result<(), Problems> {
         match &self.lease.primary {
-            Some(primary) if primary != node => Err(Problem::new(
-                "lease.primary",
-                format!("`{primary}` is another node; following one is not in this version"),
-                format!("leave it out, or name this node: {node}"),
-            )
-            .into()),
+            Some(primary) if primary != node => {
+                let mut problem = Problem::new(
+                    "lease.primary",
+                    format!("`{primary}` is another node; following one is not in this version"),
+                    format!("leave it out, or name this node: {node}"),
+                );
+                problem.place(self.places().of("lease.primary"));
+                Err(problem.into())
+            }
             _ => Ok(()),
         }
     }
 
     /// The text for `tmp/config.json` (mode 0600): as it was written, variables unexpanded, secrets included.
     pub fn to_saved_json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(&self.source.0).unwrap_or_default();
+        let mut text = serde_json::to_string_pretty(&self.source.written).unwrap_or_default();
         text.push('\n');
         text
     }
@@ -320,7 +374,7 @@ impl Config {
     /// environment as they were written.
     pub fn redacted_json(&self) -> Value {
         let mut shown = serde_json::to_value(self).unwrap_or_default();
-        let written = self.source.0["app"]["env"].as_object();
+        let written = self.source.written["app"]["env"].as_object();
         for (name, text) in written.into_iter().flatten() {
             let from_environment = text.as_str().is_some_and(|text| text.replace("$${", "").contains("${"));
             if from_environment && let Some(slot) = shown["app"]["env"].get_mut(name) {

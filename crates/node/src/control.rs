@@ -11,7 +11,9 @@ use std::fmt;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+mod ask;
 mod status;
+pub use ask::*;
 pub use status::*;
 
 /// The name of a checkpoint: `^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`.
@@ -439,6 +441,8 @@ pub trait Control: Send + Sync {
     fn verify(&self, path: &DatabasePath) -> Result<Verified, DatabaseError>;
     /// Writes the database as it was into a new file in `tmp/` of the home, which the caller removes.
     fn export(&self, path: &DatabasePath, moment: Moment) -> Result<std::path::PathBuf, DatabaseError>;
+    /// Runs SQL on a database, within the limits of `database::query`.
+    fn ask(&self, path: &DatabasePath, question: Question) -> Result<Asked, AskError>;
     /// The moments of the node's life, oldest first.
     fn transitions(&self) -> Vec<Transition>;
     /// The app's last lines, oldest first; `stream` is `stdout`, `stderr` or both.

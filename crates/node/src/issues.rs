@@ -79,6 +79,7 @@ mod tests {
             component: "database",
             message: message.into(),
             path: path.map(str::to_owned),
+            exit_code: None,
             hint: "mend it".into(),
         }
     }

@@ -11,9 +11,9 @@
 
 use crate::config::{Config, Overrides};
 use crate::control::{
-    ActionError, AppAction, Checkpoint, CheckpointError, CheckpointId, CheckpointMade, Checkpoints,
-    ConfigureError, Control, DatabaseError, Event, HistoryFile, Issue, LogLine, Moment, Reconfigured,
-    RestoreError, RestoreRequest, Restored, State, Status, Transition, Verified,
+    ActionError, AppAction, AskError, Asked, Checkpoint, CheckpointError, CheckpointId, CheckpointMade,
+    Checkpoints, ConfigureError, Control, DatabaseError, Event, HistoryFile, Issue, LogLine, Moment,
+    Question, Reconfigured, RestoreError, RestoreRequest, Restored, State, Status, Transition, Verified,
 };
 use crate::home::{Home, Identity};
 use crate::issues::Issues;
@@ -27,7 +27,7 @@ use lifetime::Save;
 use parts::{App, Databases, Lent, StartDatabases};
 use serde_json::json;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::thread::JoinHandle;
@@ -87,6 +87,8 @@ pub(crate) struct Core {
     pub(crate) setup: Setup,
     pub(crate) turn: Mutex<()>,
     pub(crate) restoring: AtomicBool,
+    /// How many queries run.
+    pub(crate) queries: AtomicUsize,
     pub(crate) issues: Issues,
     pub(crate) events: Events,
     life: Mutex<Life>,
@@ -119,6 +121,7 @@ impl Node {
             setup,
             turn: Mutex::default(),
             restoring: AtomicBool::new(false),
+            queries: AtomicUsize::new(0),
             issues: Issues::default(),
             events: Events::default(),
             life: Mutex::new(Life::new(now)),
@@ -150,6 +153,7 @@ impl Node {
             let _turn = lock(&self.core.turn);
             self.core.bring_up();
         }
+        self.core.report_condition();
         self.core.alarm.ring();
     }
 
@@ -220,6 +224,7 @@ impl Core {
                     self.tell("role", json!({ "role": status::role(made.to), "reason": reason }));
                 }
                 self.tell("state", json!({ "from": made.from, "to": made.to, "reason": reason }));
+                self.report_condition();
                 true
             }
             Err(refused) => {
@@ -316,6 +321,9 @@ impl Control for Node {
     }
     fn export(&self, path: &DatabasePath, moment: Moment) -> Result<PathBuf, DatabaseError> {
         self.core.export(path, moment)
+    }
+    fn ask(&self, path: &DatabasePath, question: Question) -> Result<Asked, AskError> {
+        self.core.ask(path, question)
     }
     fn transitions(&self) -> Vec<Transition> {
         lock(&self.core.life).transitions()

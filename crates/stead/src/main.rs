@@ -3,6 +3,7 @@
 use cli::Command;
 use std::process::ExitCode;
 
+mod query_process;
 mod serve;
 mod supervisor;
 
@@ -11,6 +12,7 @@ fn main() -> ExitCode {
     let code = match cli.command {
         Command::Run(args) => supervisor::run(&args.home, args.to_arguments()),
         Command::Node(args) => serve::run(&args),
+        Command::QueryProcess => query_process::run(),
         _ => cli::run(cli),
     };
     ExitCode::from(code)

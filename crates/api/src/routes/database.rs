@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use base::{DatabasePath, Disk, DiskFile, LocalDisk, Open, Txid};
-use node::control::{CheckpointId, DatabaseError, Moment, Verified};
+use node::control::{CheckpointId, DatabaseError, Moment, Question};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io;
@@ -114,20 +114,40 @@ fn send_chunks(file: &dyn DiskFile, len: u64, sender: &tokio::sync::mpsc::Sender
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Act {
-    action: Action,
+#[serde(tag = "action", rename_all = "lowercase", deny_unknown_fields)]
+enum Act {
+    Verify {},
+    Query {
+        sql: String,
+        time: Option<String>,
+        txid: Option<u64>,
+        #[serde(default)]
+        write: bool,
+    },
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Action {
-    Verify,
-}
-
-pub async fn act(State(shared): State<Shared>, name: Name, body: Body) -> Result<Json<Verified>, ApiError> {
+pub async fn act(State(shared): State<Shared>, name: Name, body: Body) -> Result<Response, ApiError> {
     let path = parse_path(name)?;
-    let Act { action: Action::Verify } = body::json(body).await?;
-    let verified = blocking(move || shared.control.verify(&path)).await??;
-    Ok(Json(verified))
+    match body::json(body).await? {
+        Act::Verify {} => {
+            let verified = blocking(move || shared.control.verify(&path)).await??;
+            Ok(Json(verified).into_response())
+        }
+        Act::Query { sql, time, txid, write } => {
+            let moment = match (txid, time) {
+                (None, None) => Moment::Now,
+                (Some(txid), None) => Moment::Txid(Txid(txid)),
+                (None, Some(time)) => Moment::Time(parse_time(&time)?),
+                _ => return Err(ApiError::malformed("say one of `txid` and `time`")),
+            };
+            if write && !matches!(moment, Moment::Now) {
+                return Err(ApiError::malformed(
+                    "what was cannot be changed: leave `write` or the moment out",
+                ));
+            }
+            let asked =
+                blocking(move || shared.control.ask(&path, Question { sql, moment, write })).await??;
+            Ok(Json(asked).into_response())
+        }
+    }
 }

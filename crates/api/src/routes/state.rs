@@ -115,7 +115,9 @@ pub async fn ready(
 pub async fn primary(State(shared): State<Shared>) -> Result<Response, ApiError> {
     let status = read(shared).await?;
     let holds = status.lease.as_ref().is_some_and(|lease| lease.state == "held");
-    Ok(role(status.state == control::State::Primary && holds, &status))
+    // No traffic for an app that cannot do its work yet.
+    let serves = status.components.app.is_none() || status.process.ready;
+    Ok(role(status.state == control::State::Primary && holds && serves, &status))
 }
 
 pub async fn replica(State(shared): State<Shared>) -> Result<Response, ApiError> {

@@ -204,6 +204,24 @@ impl Control for Fake {
         })
     }
 
+    fn ask(&self, path: &DatabasePath, question: Question) -> Result<Asked, AskError> {
+        if *path != database() {
+            return Err(DatabaseError::NotFound(path.to_string()).into());
+        }
+        match question.sql.as_str() {
+            "SELEC" => Err(QueryError::Sql("syntax error".to_owned()).into()),
+            sql => {
+                let rows = Rows {
+                    columns: vec!["sql".to_owned(), "write".to_owned()],
+                    rows: vec![vec![sql.into(), question.write.into()]],
+                    truncated: None,
+                    changes: 0,
+                };
+                Ok(Asked { path: path.clone(), rows, position: None, ms: 1.5 })
+            }
+        }
+    }
+
     fn export(&self, path: &DatabasePath, moment: Moment) -> Result<PathBuf, DatabaseError> {
         if *path != database() {
             return Err(DatabaseError::NotFound(path.to_string()));

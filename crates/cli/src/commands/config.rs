@@ -1,13 +1,14 @@
 //! `stead config …`
 
-use super::{Outcome, items, raw, said};
+use super::{Outcome, image, items, raw, said};
 use crate::args::Config as Command;
 use crate::client::Client;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::import::{self, ImportError};
 use crate::render::{self, text};
-use base::LocalDisk;
-use node::config::{Config, LoadError, Overrides, Problems};
+use base::{Disk, LocalDisk};
+use node::config::{Config, LoadError, Overrides, Problems, limits};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -17,7 +18,7 @@ pub async fn run(client: &impl Fn() -> Result<Client, Failure>, command: Command
         Command::Check { file } => check(&file, json),
         Command::Apply { file } => {
             let config = load(&file)?;
-            apply(&client()?, &config, json).await
+            apply(&client()?, &config, &file, json).await
         }
         Command::Show => show(&client()?, json).await,
         Command::Schema => {
@@ -25,6 +26,58 @@ pub async fn run(client: &impl Fn() -> Result<Client, Failure>, command: Command
             Ok(Exit::Done)
         }
         Command::Example => Ok(raw(Config::example().as_bytes())),
+        Command::Import { file, output } => import(&file, output.as_deref(), json),
+    }
+}
+
+/// Shows or writes another program's configuration as one of Stead; what it does not hold is told on stderr.
+fn import(file: &Path, output: Option<&Path>, json: bool) -> Outcome {
+    let shown = file.display().to_string();
+    if let Some(output) = output {
+        image::refuse_existing(output)?;
+    }
+    let unreadable = |error| refused(file, LoadError::Read { path: shown.clone(), error });
+    let found = LocalDisk.metadata(file).map_err(unreadable)?;
+    if !found.is_file && !found.is_dir {
+        return Err(unreadable(std::io::Error::other("it is not a regular file")));
+    }
+    let bytes = base::disk::read(&LocalDisk, file, limits::DOCUMENT_BYTES_MAX).map_err(unreadable)?;
+    let imported = import::import(&bytes, &shown).map_err(|error| match error {
+        ImportError::Unreadable(problems) => refused(file, LoadError::Invalid(problems)),
+        ImportError::Unknown => Failure::new(
+            Exit::Configuration,
+            format!("{shown} cannot be imported"),
+            error,
+            "name a litefs.yml or a litestream.yml",
+        ),
+    })?;
+    if let Some(output) = output {
+        // It may hold secrets, as its source does.
+        base::disk::write_atomic(&LocalDisk, output, imported.config.as_bytes(), true)
+            .map_err(|error| image::unwritable(output, &error))?;
+    }
+    if json {
+        let mut answer = serde_json::to_value(&imported).unwrap_or_default();
+        if let Some(output) = output {
+            answer["file"] = output.display().to_string().into();
+        }
+        render::json(&answer);
+        return Ok(Exit::Done);
+    }
+    for note in &imported.notes {
+        let line = note.line.map_or_else(String::new, |line| format!(":{line}"));
+        render::aside(format!("{shown}{line}: {} {}", note.key, note.message));
+    }
+    match output {
+        None => Ok(raw(imported.config.as_bytes())),
+        Some(output) => {
+            let count = render::count(imported.notes.len(), "remark");
+            render::line(format!(
+                "{} holds it, with {count}; `stead config check` finds it valid",
+                output.display()
+            ));
+            Ok(Exit::Done)
+        }
     }
 }
 
@@ -57,26 +110,36 @@ fn refused(file: &Path, error: LoadError) -> Failure {
             Failure::system(format!("{} cannot be read", file.display()), error, "name a readable file")
         }
         LoadError::Invalid(Problems(problems)) => {
-            let lines: Vec<String> = problems.iter().map(|one| format!("{one} ({})", one.hint)).collect();
             let what = match problems.len() {
                 1 => format!("{} is not valid", file.display()),
                 count => format!("{} has {count} problems", file.display()),
             };
-            let hint = "mend them and check again; `stead config example` shows every key";
-            Failure::new(Exit::Configuration, what, lines.join("\n"), hint)
+            Failure::invalid(what, problems, &file.display().to_string())
         }
     }
 }
 
+/// A node's refusal, with the lines of the file that the configuration came from.
+fn placed(refused: Failure, config: &Config, file: &Path) -> Failure {
+    if refused.problems.is_empty() {
+        return refused;
+    }
+    let mut problems = refused.problems.into_vec();
+    config.places().mark(&mut problems);
+    let invalid = Failure::invalid(refused.what, problems, &file.display().to_string());
+    Failure { code: refused.code, ..invalid }
+}
+
 /// Gives the node its first configuration, or changes the one it has.
-async fn apply(client: &Client, config: &Config, json: bool) -> Outcome {
+async fn apply(client: &Client, config: &Config, file: &Path, json: bool) -> Outcome {
     let status = client.get("/status").await;
     let status = status.map_err(|failure| failure.of("the configuration was not taken"))?;
     let configured = status["configured"] == true;
     let method = if configured { Method::PUT } else { Method::POST };
     let body: Value = config.to_posted_json();
     let answer = client.json(method, "/config", Some(&body)).await;
-    let answer = answer.map_err(|failure| failure.of("the configuration was not taken"))?;
+    let answer =
+        answer.map_err(|failure| placed(failure, config, file).of("the configuration was not taken"))?;
     let meaning = match configured {
         false => format!("the node is configured; it is {}", text(&answer["state"])),
         true => changed(&answer),

@@ -6,6 +6,7 @@ use crate::client::Client;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::moment;
+use crate::progress;
 use crate::render::{self, Tone, age, text, tone};
 use base::{Clock, SystemClock};
 use jiff::tz::TimeZone;
@@ -33,6 +34,7 @@ pub async fn run(
             let answer = answer.map_err(|failure| failure.of(what))?;
             Ok(said(&answer, json, &log(items(&answer, "files"))))
         }
+        Db::Query { path, sql, moment, write } => query(&client()?, &path, &sql, &moment, write, json).await,
         Db::Export { path, file, moment } => export(&client()?, &path, &file, &moment, json).await,
         Db::Restore { source, output, moment } => offline::restore(home, &source, &output, &moment, json),
     }
@@ -62,7 +64,9 @@ async fn verify(client: &Client, path: Option<String>, json: bool) -> Outcome {
     for path in paths {
         let what = format!("`{path}` was not verified");
         let route = database_route(&path, &what)?;
-        let answer = client.json(Method::POST, &route, Some(&json!({ "action": "verify" }))).await;
+        let body = json!({ "action": "verify" });
+        let asked = client.json(Method::POST, &route, Some(&body));
+        let answer = progress::during(format!("verifying {path}"), asked).await;
         let answer = answer.map_err(|failure| failure.of(what))?;
         if !json {
             render::line(verdict(&answer));
@@ -109,6 +113,72 @@ fn log(files: &[Value]) -> String {
     render::table(["LEVEL", "TXID", "AGE", "BYTES", "PAGES", "CHECKSUM"], rows)
 }
 
+async fn query(
+    client: &Client,
+    path: &str,
+    sql: &str,
+    moment: &MomentArgs,
+    write: bool,
+    json: bool,
+) -> Outcome {
+    let what = format!("`{path}` was not asked");
+    let route = database_route(path, &what)?;
+    let mut body = json!({ "action": "query", "sql": sql });
+    if write {
+        body["write"] = true.into();
+    }
+    if let Some(txid) = moment.txid {
+        body["txid"] = txid.into();
+    }
+    if let Some(time) = &moment.time {
+        body["time"] = moment::parse(time, SystemClock.now(), &TimeZone::system())?.rfc3339().into();
+    }
+    let asked = client.json(Method::POST, &route, Some(&body));
+    let answer = progress::during(format!("asking {path}"), asked).await;
+    let answer = answer.map_err(|failure| failure.of(what))?;
+    if json {
+        render::json(&answer);
+        return Ok(Exit::Done);
+    }
+    let shown = result(&answer, write);
+    if !shown.is_empty() {
+        render::line(shown);
+    }
+    if let Some(limit) = answer["truncated"].as_str() {
+        let rows = render::count(items(&answer, "rows").len(), "row");
+        render::aside(format!("cut short after {rows} by the limit of {limit}: ask for less"));
+    }
+    Ok(Exit::Done)
+}
+
+/// The rows as a table, and what was changed.
+fn result(answer: &Value, write: bool) -> String {
+    let mut parts = Vec::new();
+    let columns: Vec<String> = items(answer, "columns").iter().map(text).collect();
+    if !columns.is_empty() {
+        let cells = |row: &Value| row.as_array().into_iter().flatten().map(cell).collect();
+        parts.push(render::grid(columns, items(answer, "rows").iter().map(cells)));
+    }
+    if write {
+        let rows =
+            render::count(usize::try_from(answer["changes"].as_u64().unwrap_or(0)).unwrap_or(0), "row");
+        let txid = text(&answer["position"]["txid"]);
+        parts.push(format!("{rows} changed, sealed as txid {txid}"));
+    }
+    parts.join("\n")
+}
+
+/// A value of a row; a blob as SQL writes it, and nothing that a terminal would act upon.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "NULL".to_owned(),
+        Value::Object(_) => format!("x'{}'", value["hex"].as_str().unwrap_or("")),
+        other => {
+            text(other).chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+        }
+    }
+}
+
 async fn export(client: &Client, path: &str, file: &Path, moment: &MomentArgs, json: bool) -> Outcome {
     image::refuse_existing(file)?;
     let what = format!("`{path}` was not exported");
@@ -123,4 +193,20 @@ async fn export(client: &Client, path: &str, file: &Path, moment: &MomentArgs, j
     image::download(client, &route, file).await.map_err(|failure| failure.of(what))?;
     let answer = json!({ "path": path, "file": file.display().to_string() });
     Ok(said(&answer, json, &format!("{path} is in {}", file.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_is_a_table_with_blobs_as_sql_writes_them() {
+        let answer = json!({"columns": ["id", "x"], "rows": [[1, null], [2, {"hex": "00ff"}], [3, "a\u{1b}[2Jb"]],
+            "changes": 1, "position": {"txid": 7}});
+        assert_eq!(result(&answer, false), "id  x\n1   NULL\n2   x'00ff'\n3   a\u{fffd}[2Jb");
+        assert_eq!(
+            result(&json!({"columns": [], "rows": [], "changes": 1, "position": {"txid": 7}}), true),
+            "1 row changed, sealed as txid 7"
+        );
+    }
 }

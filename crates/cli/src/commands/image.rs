@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::progress::Progress;
+use crate::progress::{self, Progress};
 use base::{Disk, LocalDisk, Open, Random, SystemRandom};
 use futures_util::StreamExt;
 use reqwest::Method;
@@ -28,7 +28,8 @@ pub fn refuse_existing(target: &Path) -> Result<(), Failure> {
 
 /// Downloads a route's bytes into a new file.
 pub async fn download(client: &Client, route: &str, target: &Path) -> Result<(), Failure> {
-    let response = client.send(Method::GET, route, None).await?;
+    let preparing = format!("preparing {}", target.display());
+    let response = progress::during(preparing, client.send(Method::GET, route, None)).await?;
     let total = response.content_length().unwrap_or(0);
     let failed = |error: io::Error| unwritable(target, &error);
     let part = beside(target);

@@ -5,6 +5,7 @@ use crate::args::Restore;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::moment;
+use crate::progress;
 use crate::render::{self, text};
 use base::{Clock, SystemClock};
 use jiff::tz::TimeZone;
@@ -13,7 +14,9 @@ use serde_json::{Value, json};
 
 pub async fn run(client: &Client, args: Restore, json: bool) -> Outcome {
     let what = if args.dry_run { "a restore would not succeed now" } else { "nothing was restored" };
-    let answer = client.json(Method::POST, "/restore", Some(&body(&args)?)).await;
+    let body = body(&args)?;
+    let asked = client.json(Method::POST, "/restore", Some(&body));
+    let answer = progress::during("restoring", asked).await;
     let answer = answer.map_err(|failure| failure.of(what))?;
     Ok(said(&answer, json, &report(&answer)))
 }

@@ -22,14 +22,9 @@ pub async fn run(client: &impl Fn() -> Result<Client, Failure>, watch: bool, jso
         };
         let exit = match asked {
             Ok(status) => {
-                if watch && std::io::stdout().is_terminal() {
-                    render::line("\u{1b}[2J\u{1b}[H");
-                }
-                if json {
-                    render::json(&status)
-                } else {
-                    render::line(screen(&status))
-                }
+                let shown = if json { render::pretty(&status) } else { screen(&status) };
+                let redraw = watch && !json && std::io::stdout().is_terminal();
+                render::line(if redraw { over(&shown) } else { shown });
                 verdict(&status)
             }
             Err(failure) if !watch => return Err(Failure { exit: Exit::CouldNotAsk, ..failure }),
@@ -43,6 +38,12 @@ pub async fn run(client: &impl Fn() -> Result<Client, Failure>, watch: bool, jso
         }
         tokio::time::sleep(EVERY).await;
     }
+}
+
+/// A screen drawn over the last one: each line ends what was there before, so that nothing is blank in between.
+fn over(screen: &str) -> String {
+    let lines: Vec<String> = screen.lines().map(|line| format!("{line}\u{1b}[K")).collect();
+    format!("\u{1b}[H{}\n\u{1b}[J", lines.join("\n"))
 }
 
 /// What the status means for whoever runs this in a script.
@@ -128,6 +129,12 @@ fn app(process: &Value) -> String {
     if let Some(ms) = process["uptime_ms"].as_u64() {
         out.push_str(&format!(", up {}", span(ms)));
     }
+    if let Some(index) = process["before"]["index"].as_u64() {
+        out.push_str(&format!(", app.before[{index}] comes first"));
+    }
+    if let Some(asked) = process["waits_for"].as_str() {
+        out.push_str(&format!(", not ready: {asked}"));
+    }
     match process["restarts"].as_u64() {
         Some(0) | None => {}
         Some(count) => out.push_str(&format!(", {count} restarts")),
@@ -166,6 +173,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    #[test]
+    fn a_watched_screen_is_never_blank_in_between() {
+        let drawn = over("one\ntwo");
+        assert_eq!(drawn, "\u{1b}[Hone\u{1b}[K\ntwo\u{1b}[K\n\u{1b}[J");
+        assert!(!drawn.contains("\u{1b}[2J"), "the whole screen is never erased");
+    }
+
     fn status() -> Value {
         json!({
             "name": "notes", "version": "0.1.0", "node": "box", "state": "primary", "role": "primary", "since": 0,
@@ -198,6 +212,14 @@ mod tests {
         released["process"]["state"] = json!("stopped");
         released["lease"]["state"] = json!("released");
         assert_eq!(verdict(&released), Exit::NoPrimary);
+    }
+
+    #[test]
+    fn an_app_that_does_not_serve_yet_says_what_it_waits_for() {
+        let starting = json!({ "state": "starting", "before": { "index": 1, "of": 2 } });
+        assert_eq!(app(&starting), "starting, app.before[1] comes first");
+        let asked = json!({ "state": "running", "pid": 4, "waits_for": "tcp a:1: connection refused" });
+        assert_eq!(app(&asked), "running, pid 4, not ready: tcp a:1: connection refused");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::limits::PROBLEMS_MAX;
 use super::names::{DatabaseFile, FilePath, HomeDirectory, ListenAddress, Pattern, StoreUrl, VolumeName};
 use super::problem::{Problem, nearest};
 use super::process::{Command, Signal, UserIds};
+use super::ready::{HostPort, HttpUrl};
 use super::secret::Secret;
 use super::text::{Fault, Period, Size, Text};
 use serde_json::{Map, Value};
@@ -41,7 +42,7 @@ fn probe<T: Text>() -> (&'static str, Probe) {
 }
 
 /// Every text format that the schema names.
-pub(super) fn formats() -> [(&'static str, Probe); 13] {
+pub(super) fn formats() -> [(&'static str, Probe); 15] {
     [
         probe::<VolumeName>(),
         probe::<ListenAddress>(),
@@ -53,6 +54,8 @@ pub(super) fn formats() -> [(&'static str, Probe); 13] {
         probe::<Command>(),
         probe::<UserIds>(),
         probe::<Signal>(),
+        probe::<HostPort>(),
+        probe::<HttpUrl>(),
         probe::<Secret>(),
         probe::<Period>(),
         probe::<Size>(),

@@ -3,7 +3,7 @@
 use super::problem::Problem;
 
 /// Keys without a meaning yet.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 11] = [
     "mount",
     "cluster",
     "proxy",
@@ -13,8 +13,6 @@ const KEYS: [&str; 13] = [
     "storage.region",
     "storage.access_key_id",
     "storage.secret_access_key",
-    "app.before",
-    "app.ready",
     "lease.ttl",
     "lease.candidate",
 ];

@@ -16,6 +16,8 @@ pub const DATABASE: &str = "data/database.sqlite";
 pub const ENTRIES_MAX: usize = 1000;
 /// No more words in a command than this.
 pub const WORDS_MAX: usize = 1000;
+/// No more commands before the app than this; a script holds more steps.
+pub const BEFORE_MAX: usize = 100;
 
 /// The most that may be unsealed and unsent by default.
 pub const SYNC_INTERVAL: Duration = Duration::from_secs(1);
@@ -50,6 +52,16 @@ pub const RESTART_DELAY_MAX: Duration = Duration::from_secs(60);
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(90);
 /// An app that needs longer than an hour would block restores for as long.
 pub const STOP_TIMEOUT_MAX: Duration = Duration::from_secs(HOUR_S);
+/// How long an app may take to become ready before that is an issue.
+pub const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// An app that may take longer than a day is never found late.
+pub const READY_TIMEOUT_MAX: Duration = Duration::from_secs(DAY_S);
+/// The wait between an answer and the next question whether the app is ready.
+pub const READY_INTERVAL: Duration = Duration::from_secs(1);
+/// An app that is asked less often than once in an hour is as good as not asked.
+pub const READY_INTERVAL_MAX: Duration = Duration::from_secs(HOUR_S);
+/// More questions a second than ten would be work of its own.
+pub const READY_MIN: Duration = Duration::from_millis(100);
 
 const HOUR_S: u64 = 3600;
 const DAY_S: u64 = 24 * HOUR_S;

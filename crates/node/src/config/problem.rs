@@ -1,5 +1,6 @@
 //! What is wrong with a configuration: all of it at once, each with its place and its cure.
 
+use super::places::Place;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -12,12 +13,31 @@ pub struct Problem {
     pub message: String,
     /// What mends it.
     pub hint: String,
+    /// The line it stands at, from 1; none where it stands in no document, a flag for instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// The column there, from 1, in characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u64>,
 }
 
 impl Problem {
     /// Puts the three parts together.
     pub fn new(path: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) -> Problem {
-        Problem { path: path.into(), message: message.into(), hint: hint.into() }
+        Problem { path: path.into(), message: message.into(), hint: hint.into(), line: None, column: None }
+    }
+
+    /// Says where it stands.
+    pub fn place(&mut self, place: Option<Place>) {
+        (self.line, self.column) = place.map(|place| (place.line, place.column)).unzip();
+    }
+
+    /// The problem as editors find its line: `stead.yaml:12: app.comand: …`.
+    pub fn in_file(&self, file: &str) -> String {
+        match self.line {
+            Some(line) => format!("{file}:{line}: {self}"),
+            None => self.to_string(),
+        }
     }
 }
 
@@ -42,7 +62,11 @@ impl From<Problem> for Problems {
 }
 
 fn list(problems: &[Problem]) -> String {
-    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ")
+    let one = |problem: &Problem| match problem.line {
+        Some(line) => format!("line {line}: {problem}"),
+        None => problem.to_string(),
+    };
+    problems.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 /// The known word that was probably meant: few edits away in proportion to its length.

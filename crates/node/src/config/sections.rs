@@ -3,6 +3,7 @@
 use super::limits;
 use super::names::{DatabaseFile, FilePath, HomeDirectory, Pattern, StoreUrl};
 use super::process::{Command, Signal, UserIds};
+use super::ready::Ready;
 use super::text::{Period, Size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -101,6 +102,10 @@ impl Default for Checkpoints {
 pub struct App {
     /// The program and its arguments; a text is split as a shell would, without a shell.
     pub command: Command,
+    /// Commands that run one after another before it, once this node has become primary.
+    #[serde(default)]
+    #[schemars(length(max = limits::BEFORE_MAX))]
+    pub before: Vec<Command>,
     /// On which nodes it runs.
     #[serde(default)]
     pub run_on: RunOn,
@@ -124,6 +129,9 @@ pub struct App {
     #[serde(default = "stop_timeout")]
     #[schemars(extend("x-max-ms" = limits::ms(limits::STOP_TIMEOUT_MAX)))]
     pub stop_timeout: Period,
+    /// When it counts as ready; as soon as its process runs where this is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Ready>,
     /// Whether the node ends when the app does, with the app's exit code.
     #[serde(default)]
     pub exit: bool,

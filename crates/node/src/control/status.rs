@@ -90,12 +90,33 @@ pub struct Process {
     pub state: String,
     /// Its pid while it runs.
     pub pid: Option<u32>,
+    /// Whether it runs and has been ready since its start.
+    pub ready: bool,
+    /// What is asked to find out whether it is ready, and the last answer; null where nothing is waited for.
+    pub waits_for: Option<String>,
+    /// What it says of itself, on `NOTIFY_SOCKET`.
+    pub says: Option<String>,
     /// How long it has run, milliseconds.
     pub uptime_ms: Option<u64>,
     /// Starts after the first.
     pub restarts: u64,
     /// How it last ended.
     pub last_exit: Option<Exit>,
+    /// The command before it that is being run or waits to be tried again.
+    pub before: Option<Before>,
+}
+
+/// A command that runs before the app.
+#[derive(Clone, Debug, Serialize)]
+pub struct Before {
+    /// Its place in `app.before`, from 0.
+    pub index: usize,
+    /// How many there are.
+    pub of: usize,
+    /// Its words.
+    pub command: Vec<String>,
+    /// Its pid while it runs.
+    pub pid: Option<u32>,
 }
 
 /// How a process ended.
@@ -198,6 +219,9 @@ pub struct Issue {
     /// Which file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// The code that the failed process would have shown in a shell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
     /// What mends it: a command or a line to add.
     pub hint: String,
 }

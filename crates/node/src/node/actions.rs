@@ -5,9 +5,10 @@
 
 use super::lifetime::HeldDown;
 use super::{Core, lock, settings};
+use crate::config::Period;
 use crate::control::{ActionError, AppAction, Issue, LogLine, State};
 use crate::life::LifeEvent;
-use app::{AppEvent, AppState};
+use app::{AppEvent, AppState, AppStatus, PreparationFailure};
 use database::engine::Unfinished;
 use serde_json::json;
 use std::sync::PoisonError;
@@ -18,6 +19,15 @@ use std::time::Duration;
 pub const RESTORE_UNFINISHED: &str = "restore_unfinished";
 /// The issue of a restore that failed and was rolled back.
 pub const RESTORE_FAILED: &str = "restore_failed";
+/// The issue of a command before the app that fails.
+pub const BEFORE_FAILED: &str = "before_failed";
+/// The issue of an app that is not ready in time.
+pub const APP_NOT_READY: &str = "app_not_ready";
+/// The issue of an app that keeps ending.
+pub const APP_CRASH_LOOP: &str = "app_crash_loop";
+/// The lines of stderr in that issue, and the characters of each.
+const LAST_WORDS: usize = 3;
+const LAST_WORDS_CHARS: usize = 200;
 /// How long an answer waits for the app to run or to fail; what becomes of it later is in the status.
 pub const APP_START_LIMIT: Duration = Duration::from_secs(2);
 
@@ -41,8 +51,9 @@ impl Core {
             return;
         }
         let Some(config) = self.config() else { return };
-        let Some(spec) = settings::app(&config, &self.setup) else { return };
-        self.setup.app.start(spec, settings::restart(&config), settings::ends_with_app(&config));
+        let before_due = std::mem::take(&mut lock(&self.parts).before_due);
+        let Some(plan) = settings::app(&config, &self.setup, before_due) else { return };
+        self.setup.app.start(plan, settings::restart(&config), settings::ends_with_app(&config));
         self.await_app();
     }
 
@@ -171,7 +182,7 @@ impl Core {
             State::Replica => {}
             _ => return Err(ActionError::NotNow("the node is not up: see `stead status`".to_owned())),
         }
-        lock(&self.parts).lease = Some(self.component("ok", None));
+        self.became_primary();
         self.step(LifeEvent::Promote, "promoted");
         self.start_app_if_wanted();
         self.alarm.ring();
@@ -183,6 +194,19 @@ impl Core {
         lock(&self.parts).app_since = Some(event.time);
         self.app_moved.notify_all();
         let status = &event.status;
+        match &status.before_failure {
+            Some(failure) => self.raise(before_issue(failure)),
+            None => self.clear("app", BEFORE_FAILED),
+        }
+        match status.crash_loop {
+            // What it said last is asked for where that may wait.
+            Some(_) => self.alarm.ring(),
+            None => self.clear("app", APP_CRASH_LOOP),
+        }
+        match not_ready_issue(status) {
+            Some(issue) => self.raise(issue),
+            None => self.clear("app", APP_NOT_READY),
+        }
         tracing::info!(
             state = status.state.name(),
             pid = status.pid,
@@ -190,17 +214,55 @@ impl Core {
             status.state.name(),
             event.reason
         );
+        self.report_condition();
         let exit = status.last_exit.as_ref().map(super::status::exit);
+        let before = status.before.as_ref().map(super::status::before);
         self.tell(
             "app",
             json!({
                 "state": status.state.name(),
                 "pid": status.pid,
+                "ready": status.ready,
                 "restarts": status.restarts,
                 "last_exit": exit,
+                "before": before,
                 "reason": event.reason,
             }),
         );
+    }
+
+    /// Says how the node is, for a service manager: ready is one that waits for its configuration, and one whose app
+    /// does its work or is kept from it on purpose.
+    pub(crate) fn report_condition(&self) {
+        let app = self.setup.app.status();
+        let has_app = self.config().is_some_and(|config| config.app.is_some());
+        let kept = self.held_down().is_some();
+        let (ready, text) = match self.state() {
+            State::Unconfigured => (true, "waits for its configuration: POST /config".to_owned()),
+            State::Primary if has_app && kept => (true, "primary; the app is kept stopped".to_owned()),
+            State::Primary if has_app && app.ready => (true, "primary; the app is ready".to_owned()),
+            State::Primary if has_app => {
+                (false, format!("primary; the app is not ready: {}", app.state.name()))
+            }
+            state @ (State::Primary | State::Replica) => (true, state.name().to_owned()),
+            state => (false, state.name().to_owned()),
+        };
+        self.setup.app.report(ready, &text);
+    }
+
+    /// Says of an app that keeps ending how it does, with its last words.
+    pub(crate) fn explain_crash_loop(&self) {
+        if self.setup.app.status().crash_loop.is_none() {
+            return;
+        }
+        let words = self.setup.app.logs(LAST_WORDS, Some("stderr"));
+        // Asking has taken its time.
+        if let Some(issue) = crash_loop_issue(&self.setup.app.status(), &words) {
+            self.raise(issue);
+        }
+        if self.setup.app.status().crash_loop.is_none() {
+            self.clear("app", APP_CRASH_LOOP);
+        }
     }
 
     /// The app's last lines.
@@ -219,7 +281,50 @@ fn app_issue(code: &str, message: &str, hint: &str) -> Issue {
         component: "app",
         message: message.to_owned(),
         path: None,
+        exit_code: None,
         hint: hint.to_owned(),
+    }
+}
+
+/// The issue while an app keeps ending.
+fn crash_loop_issue(status: &AppStatus, words: &[app::LogLine]) -> Option<Issue> {
+    let (count, exit) = (status.crash_loop?, status.last_exit?);
+    let how = match (exit.code, exit.signal) {
+        (_, Some(signal)) => format!("by {}", app::signal::name(signal)),
+        (code, None) => format!("with code {}", code.unwrap_or_default()),
+    };
+    let minutes = app::crashes::WINDOW.as_secs() / 60;
+    let mut message =
+        format!("the app has ended {count} times without a run of {minutes} minutes, the last time {how}");
+    let said: Vec<String> =
+        words.iter().map(|line| line.text.chars().take(LAST_WORDS_CHARS).collect()).collect();
+    if !said.is_empty() {
+        message.push_str(&format!("; its last words: {}", said.join(" | ")));
+    }
+    let hint =
+        "see `stead logs --stderr`, mend the cause, then `stead app restart`; it is tried again anyway";
+    let exit_code = exit.code.or(exit.signal.map(|signal| 128 + signal));
+    Some(Issue { exit_code, ..app_issue(APP_CRASH_LOOP, &message, hint) })
+}
+
+/// The issue while an app runs that is not ready in time.
+pub(crate) fn not_ready_issue(status: &AppStatus) -> Option<Issue> {
+    let limit = Period(status.overdue?);
+    let asked = status.waits_for.as_deref().unwrap_or_default();
+    let message = format!("the app runs and was not ready within {limit}: {asked}");
+    let hint = "see `stead logs`; if it only needs longer, raise app.ready.timeout. It is left running";
+    Some(app_issue(APP_NOT_READY, &message, hint))
+}
+
+/// The issue while a command before the app fails.
+fn before_issue(failure: &PreparationFailure) -> Issue {
+    let PreparationFailure { index, command, why, code } = failure;
+    let words = shell_words::join(command);
+    let message = format!("app.before[{index}] `{words}` failed, so the app is not started: {why}");
+    Issue {
+        path: Some(format!("app.before[{index}]")),
+        exit_code: Some(*code),
+        ..app_issue(BEFORE_FAILED, &message, "see `stead logs --stderr`; it is tried again by itself")
     }
 }
 

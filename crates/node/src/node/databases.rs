@@ -1,12 +1,18 @@
 //! One database at a time: its history listed, verified, and written out as a file.
 
-use super::Core;
-use crate::control::{CheckpointId, DatabaseError, HistoryFile, Moment, Verified};
+use super::{Core, lock};
+use crate::control::{
+    AskError, Asked, CheckpointId, DatabaseError, HistoryFile, Moment, Question, Rows, State, Verified,
+    milliseconds,
+};
 use crate::home::Home;
-use base::{DatabasePath, Open, Timestamp, Txid};
+use crate::query::{self, QUERIES_MAX};
+use base::{DatabasePath, Open, Position, Timestamp, Txid};
 use database::history::{FileInfo, History, ImageError};
+use database::query::Query;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How the files that an export makes in `tmp/` are called; leftovers of such names are removed at start.
 pub(crate) const EXPORT_PREFIX: &str = "export-";
@@ -95,6 +101,54 @@ impl Core {
         Ok(out)
     }
 
+    /// Runs SQL on a database as it is or was.
+    pub(crate) fn ask(&self, path: &DatabasePath, question: Question) -> Result<Asked, AskError> {
+        let began = self.setup.machine.clock.boottime();
+        self.history_of(path)?;
+        let Ok(_place) = Place::take(&self.queries) else { return Err(AskError::TooMany(QUERIES_MAX)) };
+        let (rows, position) = match (question.write, question.moment) {
+            (true, _) => {
+                let (rows, position) = self.ask_writing(path, question.sql)?;
+                (rows, position)
+            }
+            (false, Moment::Now) => {
+                let file = self.setup.home.root().join(path.as_str());
+                (query::ask(&Query { file, sql: question.sql, write: false })?, None)
+            }
+            (false, moment) => {
+                let file = self.export(path, moment)?;
+                let rows = query::ask(&Query { file: file.clone(), sql: question.sql, write: false });
+                for suffix in ["", "-wal", "-shm"] {
+                    let beside = base::disk::sibling(&file, suffix);
+                    if self.setup.home.disk().metadata(&beside).is_ok() {
+                        remove(&self.setup.home, &beside);
+                    }
+                }
+                (rows?, None)
+            }
+        };
+        let ms = milliseconds(self.setup.machine.clock.boottime().saturating_sub(began));
+        Ok(Asked { path: path.clone(), rows, position, ms })
+    }
+
+    /// Restores and changes of role wait until the statements are done, which have a limit.
+    fn ask_writing(&self, path: &DatabasePath, sql: String) -> Result<(Rows, Option<Position>), AskError> {
+        let _turn = lock(&self.turn);
+        if self.state() != State::Primary {
+            return Err(AskError::NotPrimary("see `stead status`".to_owned()));
+        }
+        let databases = self.databases().ok_or_else(not_up)?;
+        if let Err(unfinished) = databases.settle() {
+            return Err(AskError::NotPrimary(unfinished.reason));
+        }
+        let file = self.setup.home.root().join(path.as_str());
+        let rows = query::ask(&Query { file, sql, write: true })?;
+        databases.sync();
+        let position =
+            databases.list().into_iter().find(|info| info.path == *path).and_then(|info| info.position);
+        Ok((rows, position))
+    }
+
     /// The history that a checkpoint's position counts in, and that position.
     fn history_in(
         &self,
@@ -126,6 +180,22 @@ impl Core {
     fn write_image(&self, history: &History, target: Txid, out: &Path) -> Result<(), ImageError> {
         let file = self.setup.home.disk().open(out, Open::CreateNew).map_err(ImageError::Output)?;
         history.image(target, &*file, &mut |_, _| {}).map(drop)
+    }
+}
+
+/// One of the queries that may run at once, given back when it is done.
+struct Place<'a>(&'a AtomicUsize);
+
+impl Place<'_> {
+    fn take(running: &AtomicUsize) -> Result<Place<'_>, usize> {
+        let more = |count| (count < QUERIES_MAX).then_some(count + 1);
+        running.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).map(|_| Place(running))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -86,6 +86,7 @@ fn run(core: &Core) {
     while !core.alarm.wait(sleep) {
         core.retry();
         core.start_waiting_app();
+        core.explain_crash_loop();
         let mut next = LONGEST_SLEEP;
         if core.awaits_restore() {
             next = RETRY;

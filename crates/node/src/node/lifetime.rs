@@ -30,6 +30,8 @@ pub(crate) struct PartStates {
     pub(crate) app_waits: bool,
     /// A restore that was neither done nor rolled back when last looked at: how it ends is still to be noted.
     pub(crate) restore_open: Option<Unfinished>,
+    /// This node has become primary, and what runs before the app has not been begun since.
+    pub(crate) before_due: bool,
     /// When the databases are tried again, on the boot clock, and how long the wait was.
     pub(crate) retry: Option<(Duration, Duration)>,
 }
@@ -59,6 +61,7 @@ fn not_saved(error: &ConfigureError) -> Issue {
         component: "config",
         message: error.to_string(),
         path: Some("tmp/config.json".to_owned()),
+        exit_code: None,
         hint: "make room or mend the permissions of tmp/, then restart the node".to_owned(),
     }
 }
@@ -114,6 +117,10 @@ impl Core {
         let (config, kept_by_flags) = config.under(&self.setup.flags);
         let after_restart = settings::needs_restart(&before, &config);
         let app_changed = before.app != config.app;
+        let commands = |config: &Config| config.app.as_ref().map(|app| app.before.clone());
+        if commands(&before) != commands(&config) {
+            lock(&self.parts).before_due = true;
+        }
         (self.setup.logging)(&config.log);
         *lock(&self.config) = Some(config);
         self.tell("state", json!({ "configuration": "changed", "after_restart": after_restart }));
@@ -179,6 +186,7 @@ impl Core {
                 config.listen.0
             ),
             path: Some("listen".to_owned()),
+            exit_code: None,
             hint: "restart the node".to_owned(),
         });
     }
@@ -210,9 +218,16 @@ impl Core {
         }
         if self.state() == State::Starting {
             self.step(LifeEvent::Ready, "the databases are up and this node holds the static lease");
-            lock(&self.parts).lease = Some(self.component("ok", None));
+            self.became_primary();
         }
         self.start_app_if_wanted();
+    }
+
+    /// This node may write from now on.
+    pub(crate) fn became_primary(&self) {
+        let mut parts = lock(&self.parts);
+        parts.lease = Some(self.component("ok", None));
+        parts.before_due = true;
     }
 
     fn bring_up_databases(&self, config: &Config) -> bool {
@@ -252,6 +267,7 @@ impl Core {
             component: "database",
             message: format!("the databases did not start: {reason}"),
             path: None,
+            exit_code: None,
             hint: format!("mend the cause; it is tried again every {} s", wait.as_secs()),
         });
         self.alarm.ring();

@@ -3,7 +3,7 @@
 //! They are traits so that the order of things (stop the app, turn back, start it again) can be tested without
 //! either; the real ones are `database::Engine` and `app::Runner`.
 
-use app::{AppStatus, LogLine, RestartPolicy, Runner, Spec};
+use app::{AppStatus, LogLine, Plan, RestartPolicy, Runner};
 use base::{DatabasePath, Incarnation};
 use database::engine::{
     Change, Check, CheckError, Cut, CutError, DatabaseInfo, Engine, HistoryProblem, Notify, Settings,
@@ -83,7 +83,7 @@ impl Deref for Lent<'_> {
 /// The app.
 pub trait App: Send + Sync {
     /// Starts it and keeps it running, or ends the node with it.
-    fn start(&self, spec: Spec, restart: RestartPolicy, ends_with_app: bool);
+    fn start(&self, plan: Plan, restart: RestartPolicy, ends_with_app: bool);
     /// Stops it for good, confirmed.
     fn stop(&self, why: &str) -> Result<(), String>;
     /// How it is.
@@ -92,6 +92,8 @@ pub trait App: Send + Sync {
     fn logs(&self, lines: usize, stream: Option<&str>) -> Vec<LogLine>;
     /// Its processes.
     fn descendants(&self) -> Vec<u32>;
+    /// Says how the node is, for whoever supervises it from outside.
+    fn report(&self, _ready: bool, _text: &str) {}
 }
 
 impl Databases for Engine {
@@ -160,7 +162,7 @@ impl Supervised {
 }
 
 impl App for Supervised {
-    fn start(&self, spec: Spec, restart: RestartPolicy, ends_with_app: bool) {
+    fn start(&self, plan: Plan, restart: RestartPolicy, ends_with_app: bool) {
         self.runner.set_restart_policy(restart);
         if ends_with_app {
             let on_end = self.on_end.clone();
@@ -168,7 +170,7 @@ impl App for Supervised {
         } else {
             self.runner.stay_when_app_ends();
         }
-        self.runner.start(spec);
+        self.runner.start(plan);
     }
     fn stop(&self, why: &str) -> Result<(), String> {
         self.runner.stop(why).map_err(|error| error.to_string())
@@ -181,5 +183,8 @@ impl App for Supervised {
     }
     fn descendants(&self) -> Vec<u32> {
         self.runner.descendants()
+    }
+    fn report(&self, ready: bool, text: &str) {
+        self.runner.report(ready, text);
     }
 }

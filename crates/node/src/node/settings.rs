@@ -1,8 +1,8 @@
 //! What a configuration means for the parts: the engine's settings, the app's command, the schedule.
 
 use super::Setup;
-use crate::config::{Config, DatabaseEntry};
-use app::{RestartPolicy, Spec};
+use crate::config::{App, Config, DatabaseEntry, Ready};
+use app::{Plan, Question, ReadyWhen, RestartPolicy, Spec};
 use base::DatabasePath;
 use database::engine::{CHECKPOINT_FRAMES, Entry, Retention, Settings};
 use std::path::PathBuf;
@@ -51,9 +51,30 @@ fn first_database(config: &Config) -> Option<&DatabasePath> {
     })
 }
 
-/// How the app is run; nothing where none is configured.
-pub(super) fn app(config: &Config, setup: &Setup) -> Option<Spec> {
+/// How the app is run, and what comes before it; nothing where none is configured. `before_due`: this node has become
+/// primary since those commands ran.
+pub(super) fn app(config: &Config, setup: &Setup, before_due: bool) -> Option<Plan> {
     let app = config.app.as_ref()?;
+    let before = app.before.iter().map(|command| command.words().to_vec()).collect();
+    let ready = app.ready.as_ref().map(ready_when);
+    Some(Plan { spec: spec(app, config, setup), before, before_due, ready })
+}
+
+fn ready_when(ready: &Ready) -> ReadyWhen {
+    let Ready { http, tcp, command, notify: _, timeout, interval } = ready;
+    let question = if let Some(url) = http {
+        Question::Http { address: url.address().to_owned(), path: url.path().to_owned() }
+    } else if let Some(address) = tcp {
+        Question::Tcp { address: address.as_str().to_owned() }
+    } else if let Some(command) = command {
+        Question::Command { words: command.words().to_vec() }
+    } else {
+        Question::Notify
+    };
+    ReadyWhen { question, timeout: timeout.0, interval: interval.0 }
+}
+
+fn spec(app: &App, config: &Config, setup: &Setup) -> Spec {
     let root = setup.home.root();
     let mut env = vec![
         ("STEAD_NODE".to_owned(), setup.api_url.clone()),
@@ -63,7 +84,7 @@ pub(super) fn app(config: &Config, setup: &Setup) -> Option<Spec> {
         env.push(("STEAD_DATABASE".to_owned(), root.join(path.as_str()).display().to_string()));
     }
     env.extend(app.env.iter().map(|(name, value)| (name.clone(), value.clone())));
-    Some(Spec {
+    Spec {
         command: app.command.words().to_vec(),
         env,
         clear_env_of: NOT_FOR_THE_APP.map(str::to_owned).to_vec(),
@@ -72,7 +93,8 @@ pub(super) fn app(config: &Config, setup: &Setup) -> Option<Spec> {
         umask: setup.app_umask,
         stop_signal: app.stop_signal.0,
         stop_timeout: app.stop_timeout.0,
-    })
+        notify: app.ready.as_ref().is_some_and(|ready| ready.notify),
+    }
 }
 
 /// As whom the app runs: as configured, else as `PUID` and `PGID` say.

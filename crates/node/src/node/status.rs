@@ -1,12 +1,12 @@
 //! Everything on one screen, put together from the parts at the moment of asking.
 
-use super::actions::{RESTORE_FAILED, unfinished_issue};
+use super::actions::{APP_NOT_READY, RESTORE_FAILED, not_ready_issue, unfinished_issue};
 use super::keeper::SCAN_AT_MOST_EVERY;
 use super::{Core, lock};
 use crate::control::{
-    Checkpoints, Component, Components, DatabaseStatus, Exit, Issue, Lease, Process, State, Status,
+    Before, Checkpoints, Component, Components, DatabaseStatus, Exit, Issue, Lease, Process, State, Status,
 };
-use app::{AppState, AppStatus, LastExit};
+use app::{AppState, AppStatus, LastExit, Preparation};
 use base::{Checksum, Txid};
 use database::engine::DatabaseInfo;
 use std::time::Duration;
@@ -46,6 +46,12 @@ impl Core {
             issues.retain(|issue| issue.code != RESTORE_FAILED);
             issues.push(unfinished_issue(&open));
         }
+        // The last answer may have changed since the issue was raised.
+        if let Some(newest) = not_ready_issue(&app)
+            && let Some(known) = issues.iter_mut().find(|issue| issue.code == APP_NOT_READY)
+        {
+            *known = newest;
+        }
         let has_app = config.as_ref().is_some_and(|config| config.app.is_some());
         let has_store = config.as_ref().is_some_and(|config| config.storage.url.is_some());
         Status {
@@ -78,9 +84,13 @@ impl Core {
         Process {
             state: app.state.name().to_owned(),
             pid: app.pid,
+            ready: app.ready,
+            waits_for: app.waits_for.clone(),
+            says: app.says.clone(),
             uptime_ms: app.pid.and(app.started).map(|since| u64::try_from(now.0 - since.0).unwrap_or(0)),
             restarts: app.restarts,
             last_exit: app.last_exit.as_ref().map(exit),
+            before: app.before.as_ref().map(before),
         }
     }
 
@@ -111,8 +121,9 @@ impl Core {
         let since = lock(&self.parts).app_since;
         let since = since.unwrap_or_else(|| lock(&self.life).since());
         let (state, error) = match app.state {
-            AppState::Running => ("ok", None),
-            AppState::Starting => ("starting", None),
+            AppState::Running if app.ready => ("ok", None),
+            AppState::Running => ("starting", app.waits_for.clone()),
+            AppState::Starting => ("starting", app.before.as_ref().map(preparing)),
             AppState::Stopping => ("stopped", None),
             AppState::Backoff => ("degraded", Some(ended(app))),
             AppState::None | AppState::Stopped => ("stopped", self.why_stopped()),
@@ -160,7 +171,21 @@ pub(super) fn exit(exit: &LastExit) -> Exit {
     Exit { code: exit.code, signal: exit.signal.map(app::signal::name), time: exit.time }
 }
 
+/// The command before the app, as it is shown.
+pub(super) fn before(before: &Preparation) -> Before {
+    let Preparation { index, of, command, pid } = before.clone();
+    Before { index, of, command, pid }
+}
+
+fn preparing(before: &Preparation) -> String {
+    format!("app.before[{}] `{}` runs before it", before.index, shell_words::join(&before.command))
+}
+
 fn ended(app: &AppStatus) -> String {
+    if let Some(failure) = &app.before_failure {
+        let words = shell_words::join(&failure.command);
+        return format!("app.before[{}] `{words}`: {}; it is tried again", failure.index, failure.why);
+    }
     if let Some(error) = &app.error {
         return format!("{error}; it is started again");
     }
@@ -178,6 +203,7 @@ fn database_issue(info: &DatabaseInfo) -> Option<Issue> {
         component: "database",
         message: issue.message.clone(),
         path: Some(info.path.to_string()),
+        exit_code: None,
         hint: issue.hint.clone(),
     })
 }

@@ -4,6 +4,7 @@ mod fake;
 
 use crate::config::Overrides;
 use crate::control::*;
+use app::{AppEvent, AppState, AppStatus, PreparationFailure};
 use base::{Clock, Disk, LocalDisk, Timestamp};
 use database::engine::{TurnError, Unfinished};
 use fake::{config, node, node_with, path, with_app, world};
@@ -490,5 +491,81 @@ fn flags_lie_over_every_configuration_and_are_not_saved_with_a_posted_one() {
     assert_eq!(changed.kept_by_flags, ["listen", "app.command"]);
     assert!(world.done().is_empty(), "the app runs on as the flags say");
     assert_eq!(node.config().unwrap().listen.0.to_string(), "127.0.0.9:81");
+    node.drain("the test is over");
+}
+
+const MIGRATED: &str = r#"{"name":"notes","app":{"command":["./app"],"before":["./migrate up"]}}"#;
+
+// semantics: before
+#[test]
+fn what_runs_before_the_app_runs_once_for_each_time_the_node_becomes_primary() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    node.configure(config(MIGRATED)).unwrap();
+    assert_eq!(world.done(), ["start databases", "start ./migrate, ./app"]);
+
+    node.app(AppAction::Restart).unwrap();
+    assert_eq!(world.done(), ["stop app", "start ./app"]);
+    node.checkpoint(Some(id("a")), None).unwrap();
+    node.restore(to(Target::Checkpoint(id("a")))).unwrap();
+    assert_eq!(world.done().last().unwrap(), "start ./app");
+
+    node.release_lease().unwrap();
+    node.promote().unwrap();
+    assert_eq!(world.done().last().unwrap(), "start ./migrate, ./app");
+    node.reconfigure(config(&MIGRATED.replace("./app", "./other"))).unwrap();
+    assert_eq!(world.done().last().unwrap(), "start ./other");
+    node.reconfigure(config(&MIGRATED.replace("up", "further"))).unwrap();
+    assert_eq!(world.done().last().unwrap(), "start ./migrate, ./app");
+    node.drain("the test is over");
+}
+
+#[test]
+fn what_runs_before_an_app_that_is_held_down_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    node.configure(config(MIGRATED)).unwrap();
+    node.app(AppAction::Stop).unwrap();
+    node.release_lease().unwrap();
+    world.done();
+    node.promote().unwrap();
+    assert!(world.done().is_empty());
+    node.app(AppAction::Start).unwrap();
+    assert_eq!(world.done(), ["start ./migrate, ./app"]);
+    node.drain("the test is over");
+}
+
+#[test]
+fn a_failure_before_the_app_is_an_issue_until_a_good_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    node.configure(config(MIGRATED)).unwrap();
+    let change = |status: &AppStatus| {
+        *world.status.lock().unwrap() = status.clone();
+        node.app_changed(&AppEvent { time: Timestamp(1), status: status.clone(), reason: "a test".into() });
+        node.status()
+    };
+    let command = vec!["./migrate".to_owned(), "to here".to_owned()];
+    let failure = PreparationFailure { index: 0, command, why: "exited with code 3".into(), code: 3 };
+    let failed = change(&AppStatus {
+        state: AppState::Backoff,
+        before_failure: Some(failure),
+        ..AppStatus::default()
+    });
+    let issue = failed.issues.iter().find(|issue| issue.code == "before_failed").unwrap();
+    let said = "app.before[0] `./migrate 'to here'` failed, so the app is not started: exited with code 3";
+    assert_eq!((issue.message.as_str(), issue.exit_code), (said, Some(3)));
+    assert_eq!(issue.path.as_deref(), Some("app.before[0]"));
+    let component = failed.components.app.unwrap();
+    assert_eq!(
+        (component.state, component.error.as_deref()),
+        ("degraded", Some("app.before[0] `./migrate 'to here'`: exited with code 3; it is tried again"))
+    );
+
+    let mended = change(&AppStatus { state: AppState::Running, ..AppStatus::default() });
+    assert!(codes(&mended).is_empty());
     node.drain("the test is over");
 }

@@ -75,6 +75,7 @@ pub fn issue(home: &Path, path: &Path, pid: u32) -> Issue {
                           it is in no checkpoint"
         ),
         path: Some(name),
+        exit_code: None,
         hint,
     }
 }

@@ -8,7 +8,7 @@
 //! Flags lie over whichever it is.
 
 use base::Timestamp;
-use cli::{Exit, Failure};
+use cli::Failure;
 use node::config::{Config, ListenAddress, LoadError, Overrides, Problem, Problems, StoreUrl};
 use node::control::Issue;
 use node::home::Home;
@@ -86,12 +86,7 @@ fn refused(error: &LoadError, from: &str) -> Failure {
 
 fn invalid(problems: &Problems, from: &str) -> Failure {
     let what = format!("{from} holds no valid configuration");
-    if let [one] = problems.0.as_slice() {
-        return Failure::new(Exit::Configuration, what, one, &one.hint);
-    }
-    let causes: Vec<String> = problems.0.iter().map(|one| format!("{one} ({})", one.hint)).collect();
-    let hint = "mend what is listed; `stead config example` shows every key";
-    Failure::new(Exit::Configuration, what, causes.join("\n"), hint)
+    Failure::invalid(what, problems.0.clone(), from)
 }
 
 /// Keeps an unusable `tmp/config.json` under another name, for whoever mends it.
@@ -109,6 +104,7 @@ fn set_aside(home: &Home, error: &LoadError, now: Timestamp) -> Issue {
         component: "config",
         message: format!("tmp/config.json was not taken: {error}"),
         path: Some("tmp/config.json".to_owned()),
+        exit_code: None,
         hint,
     }
 }
@@ -117,6 +113,7 @@ fn set_aside(home: &Home, error: &LoadError, now: Timestamp) -> Issue {
 mod tests {
     use super::*;
     use base::{Disk, LocalDisk};
+    use cli::Exit;
     use std::sync::Arc;
 
     fn home() -> (tempfile::TempDir, Home) {

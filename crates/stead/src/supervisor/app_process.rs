@@ -9,11 +9,19 @@
 
 use super::escalation::{Due, Escalation};
 use super::limits::LEFTOVER_GRACE;
+use super::limits::NOTICES_SHARE;
+use super::manager::is_the_managers;
+use super::notify_socket::NotifySocket;
 use super::output::Output;
-use app::processes::{self, Cookie, Found};
-use app::protocol::{APP_COOKIE_VARIABLE, DESCRIPTOR_VARIABLE, Ending, NODE_COOKIE_VARIABLE, Spec, ToNode};
+use super::probe::Probe;
+use app::processes::{self, Cookie, Found, Process};
+use app::protocol::{
+    APP_COOKIE_VARIABLE, DESCRIPTOR_VARIABLE, Ending, NODE_COOKIE_VARIABLE, NOTIFY_VARIABLE,
+    PROBE_COOKIE_VARIABLE, Spec, ToNode,
+};
 use app::signal;
 use app::spawn::{self, Failure, Launch, Outcome, Stage};
+use base::SystemRandom;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
@@ -31,10 +39,14 @@ pub struct AppProcess {
     outcome: Option<OwnedFd>,
     failure: Option<Failure>,
     main_gone: bool,
+    /// Who is the main process when this one has ended, by the app's word.
+    successor: Option<u32>,
     escalation: Option<Escalation>,
     lapse: Option<String>,
     asked: BTreeSet<u32>,
     killed: BTreeSet<u32>,
+    notify: Option<NotifySocket>,
+    probe: Option<Probe>,
 }
 
 /// Who belongs to the app: those below the supervisor but not below these, and those with the cookie. An orphan whose
@@ -64,13 +76,16 @@ impl AppProcess {
         if signal::from_number(spec.stop_signal).is_none() {
             return Err(refused(format!("{} is no stop signal", spec.stop_signal)));
         }
+        let notify = spec.notify.then(|| NotifySocket::open(cookie, spec.user)).transpose();
+        let notify = notify.map_err(|error| refused(format!("no socket for NOTIFY_SOCKET: {error}")))?;
+        let socket = notify.as_ref().map(NotifySocket::path);
         let launched = (|| {
             let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
             let [stdout, stderr] = output.open()?;
             spawn::launch(&Launch {
                 program: OsStr::new(program),
                 arguments: spec.command.iter().map(OsString::from).collect(),
-                environment: environment(&spec, cookie),
+                environment: environment(&spec, cookie, socket.map(|path| (NOTIFY_VARIABLE, path.into()))),
                 directory: Some(&spec.directory),
                 user: spec.user,
                 umask: spec.umask,
@@ -87,10 +102,13 @@ impl AppProcess {
             outcome: Some(launched.outcome),
             failure: None,
             main_gone: false,
+            successor: None,
             escalation: None,
             lapse: None,
             asked: BTreeSet::new(),
             killed: BTreeSet::new(),
+            notify,
+            probe: None,
         })
     }
 
@@ -134,6 +152,11 @@ impl AppProcess {
     /// The main process has ended.
     pub fn main_ended(&mut self, now: Duration, ending: Ending) -> Vec<ToNode> {
         let mut news: Vec<ToNode> = self.check_outcome().into_iter().collect();
+        if let Some(pid) = self.take_successor() {
+            self.main = pid;
+            news.push(ToNode::Succeeded { run: self.run, pid });
+            return news;
+        }
         self.main_gone = true;
         if self.failure.is_none() {
             news.push(ToNode::Exited { run: self.run, ending });
@@ -142,11 +165,101 @@ impl AppProcess {
         news
     }
 
+    /// Only a process of the app that is our child by now, since nobody else's end would be told to us.
+    fn take_successor(&mut self) -> Option<u32> {
+        let pid = self.successor.take().filter(|_| self.failure.is_none() && !self.ending())?;
+        let process = Process::find(pid)?;
+        (process.alive && process.parent == std::process::id()).then_some(pid)
+    }
+
     /// A child has ended: what is left may be nothing.
     pub fn someone_ended(&mut self) {
         if let Some(escalation) = &mut self.escalation {
             escalation.look_now();
         }
+    }
+
+    /// Runs a command as the app is run, to ask whether it is ready; the refusal where that cannot be.
+    pub fn ask(
+        &mut self,
+        now: Duration,
+        run: u64,
+        command: &[String],
+        limit: Duration,
+        cookie: &Cookie,
+    ) -> Option<ToNode> {
+        let refused = |why: &str| Some(ToNode::Probed { run, complaint: Some(why.to_owned()) });
+        let Some(program) = command.first() else { return refused("it has no words") };
+        if run != self.run || self.ending() || self.main_gone {
+            return refused("the app does not run");
+        }
+        if self.probe.is_some() {
+            return refused("it is being asked already");
+        }
+        let mark = Cookie::random(&SystemRandom);
+        let launched = (|| {
+            let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+            spawn::launch(&Launch {
+                program: OsStr::new(program),
+                arguments: command.iter().map(OsString::from).collect(),
+                environment: environment(
+                    &self.spec,
+                    cookie,
+                    Some((PROBE_COOKIE_VARIABLE, mark.as_str().into())),
+                ),
+                directory: Some(&self.spec.directory),
+                user: self.spec.user,
+                umask: self.spec.umask,
+                stdio: [Some(null.as_fd()), Some(null.as_fd()), Some(null.as_fd())],
+                keep: None,
+                die_with_parent: true,
+            })
+        })();
+        match launched {
+            Ok(launched) => self.probe = Some(Probe::new(run, launched, mark, now, limit)),
+            Err(error) => return refused(&format!("cannot be run: {error}")),
+        }
+        None
+    }
+
+    /// A child has ended, which may be the question's process.
+    pub fn question_ended(&mut self, pid: u32, ending: Ending) {
+        if let Some(probe) = &mut self.probe {
+            probe.ended(pid, ending);
+        }
+    }
+
+    /// What the app has said on its socket since the last look.
+    pub fn notices(&mut self, family: Family<'_>) -> Vec<ToNode> {
+        let Some(socket) = &self.notify else { return Vec::new() };
+        // One look serves many notices; only a process that it did not see is looked for again.
+        let mut known = Vec::new();
+        let mut is_app = |pid| {
+            let has = |known: &[Process]| known.iter().any(|process| process.pid == pid);
+            if !has(&known) {
+                known = family.members().map(|found| found.living).unwrap_or_default();
+            }
+            has(&known)
+        };
+        let mut said = Vec::new();
+        while said.len() < NOTICES_SHARE {
+            let Some(notice) = socket.take(&mut is_app) else { break };
+            if let Some(pid) = notice.main {
+                self.successor = Some(pid).filter(|pid| *pid != self.main && is_app(*pid));
+            }
+            said.push(ToNode::Notified {
+                run: self.run,
+                ready: notice.ready,
+                status: notice.status.or_else(|| notice.stopping.then(|| "stopping".to_owned())),
+                extend: notice.extend,
+            });
+        }
+        said
+    }
+
+    /// Becomes readable when the app says something.
+    pub fn notify_descriptor(&self) -> Option<&OwnedFd> {
+        self.notify.as_ref().map(NotifySocket::descriptor)
     }
 
     /// Asks the app to end, and kills what is left then. `lapse`: nobody has asked for it.
@@ -201,6 +314,13 @@ impl AppProcess {
         }
     }
 
+    /// What has become of the question, once nothing is left of its process.
+    pub fn answer(&mut self, now: Duration) -> Option<ToNode> {
+        let answer = self.probe.as_mut()?.step(now)?;
+        self.probe = None;
+        Some(answer)
+    }
+
     /// Does what is due; the last message of an app is `Ended` or `Failed`, and then it is gone.
     pub fn step(&mut self, now: Duration, family: Family<'_>) -> Option<ToNode> {
         let due = self.escalation.as_mut()?.step(now, self.main_gone);
@@ -248,7 +368,9 @@ impl AppProcess {
 
     /// When to step again.
     pub fn wake_at(&self) -> Option<Duration> {
-        self.escalation.map(|escalation| escalation.wake_at(self.main_gone))
+        let escalation = self.escalation.map(|escalation| escalation.wake_at(self.main_gone));
+        let probe = self.probe.as_ref().and_then(Probe::wake_at);
+        [escalation, probe].into_iter().flatten().min()
     }
 }
 
@@ -257,18 +379,28 @@ pub fn is_farewell(message: &ToNode) -> bool {
     matches!(message, ToNode::Ended { .. } | ToNode::Failed { .. })
 }
 
-fn environment(spec: &Spec, cookie: &Cookie) -> Vec<(OsString, OsString)> {
-    let ours = [DESCRIPTOR_VARIABLE, NODE_COOKIE_VARIABLE, APP_COOKIE_VARIABLE];
+/// What the app or a question to it inherits; `extra` is a variable of the supervisor's own.
+fn environment(spec: &Spec, cookie: &Cookie, extra: Option<(&str, OsString)>) -> Vec<(OsString, OsString)> {
+    let ours = [
+        DESCRIPTOR_VARIABLE,
+        NODE_COOKIE_VARIABLE,
+        APP_COOKIE_VARIABLE,
+        PROBE_COOKIE_VARIABLE,
+        NOTIFY_VARIABLE,
+    ];
     let left_out = |name: &OsStr| {
         ours.iter().any(|own| name == *own)
             || spec.clear_env_of.iter().any(|cleared| name == cleared.as_str())
             || spec.env.iter().any(|(set, _)| name == set.as_str())
     };
     let mut all: Vec<(OsString, OsString)> =
-        std::env::vars_os().filter(|(name, _)| !left_out(name)).collect();
-    let set = spec.env.iter().filter(|(name, _)| !ours.contains(&name.as_str()));
+        std::env::vars_os().filter(|(name, _)| !left_out(name) && !is_the_managers(name)).collect();
+    // Where Stead does not listen itself, whoever configured the app may name another socket.
+    let foreign = |name: &str| name == NOTIFY_VARIABLE && !spec.notify;
+    let set = spec.env.iter().filter(|(name, _)| foreign(name) || !ours.contains(&name.as_str()));
     all.extend(set.map(|(name, value)| (name.into(), value.into())));
     all.push((APP_COOKIE_VARIABLE.into(), cookie.as_str().into()));
+    all.extend(extra.map(|(name, value)| (name.into(), value)));
     all
 }
 

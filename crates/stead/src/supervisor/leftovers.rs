@@ -6,6 +6,7 @@
 //! before the first process is started with it. It is not synced: a power loss leaves no process to be found.
 
 use super::limits::{LEFTOVER_KILL_LIMIT, LOCK_PATIENCE, LOCK_PAUSE};
+use super::notify_socket::NotifySocket;
 use app::link::kill_all;
 use app::processes::{self, Cookie};
 use app::protocol::{APP_COOKIE_VARIABLE, NODE_COOKIE_VARIABLE};
@@ -75,6 +76,7 @@ pub fn claim(home: &Path) -> Result<Claim, ClaimError> {
         if !left.is_empty() {
             return Err(ClaimError::Left(left));
         }
+        NotifySocket::remove_leftover(&former);
     }
     let cookie = Cookie::random(&SystemRandom);
     write(&disk, &note, cookie.as_str()).map_err(failed(&note))?;

@@ -18,8 +18,22 @@ pub const KILL_CONFIRM: Duration = Duration::from_secs(10);
 pub const KILL_PAUSE: Duration = Duration::from_millis(10);
 /// Between two looks for what is left after the main process has ended; exits wake the supervisor anyway.
 pub const SWEEP_PAUSE: Duration = Duration::from_millis(100);
+/// So many looks in a row must find nothing of a process that asked whether the app is ready: one that forks at the
+/// wrong moment hides its child from a single look.
+pub const PROBE_LOOKS: u32 = 2;
+/// The most notices of the app taken before the others have their turn.
+pub const NOTICES_SHARE: usize = 32;
 /// How long leftovers of a former run may withstand SIGKILL before the start is given up.
 pub const LEFTOVER_KILL_LIMIT: Duration = Duration::from_secs(10);
+
+/// How much time the service manager is asked for while Stead starts or stops.
+pub const EXTEND_BY: Duration = Duration::from_secs(30);
+/// How often it is asked: two of three questions may be lost.
+pub const EXTEND_EVERY: Duration = Duration::from_secs(10);
+/// The most messages that wait for a service manager that does not read; the oldest go first.
+pub const UNTOLD_LIMIT: usize = 64;
+/// Between two tries to tell it.
+pub const UNTOLD_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long to wait for the home's lock: a child that a killed supervisor had just forked holds it until its exec.
 pub const LOCK_PATIENCE: Duration = Duration::from_millis(500);

@@ -4,6 +4,7 @@
 //! nothing for longer than its horizon is taken for frozen.
 
 use super::limits::{LAPSE_GRACE, LAPSE_GRACE_SHARE, OUTBOX_LIMIT, READ_SHARE};
+use super::manager::is_the_managers;
 use app::processes::{self, Cookie};
 use app::protocol::{
     BEAT_HORIZON, DESCRIPTOR_VARIABLE, Inbox, NODE_COOKIE_VARIABLE, ToNode, ToSupervisor, VERSION, encode,
@@ -54,8 +55,9 @@ impl NodeProcess {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         let own = [DESCRIPTOR_VARIABLE, NODE_COOKIE_VARIABLE];
-        let mut environment: Vec<(OsString, OsString)> =
-            std::env::vars_os().filter(|(name, _)| !own.iter().any(|own| name == *own)).collect();
+        let mut environment: Vec<(OsString, OsString)> = std::env::vars_os()
+            .filter(|(name, _)| !own.iter().any(|own| name == *own) && !is_the_managers(name))
+            .collect();
         environment.push((DESCRIPTOR_VARIABLE.into(), theirs.as_raw_fd().to_string().into()));
         environment.push((NODE_COOKIE_VARIABLE.into(), cookie.as_str().into()));
         let launched = spawn::launch(&Launch {

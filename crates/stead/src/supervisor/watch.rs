@@ -6,6 +6,7 @@
 use super::app_process::{AppProcess, Family, is_farewell};
 use super::leftovers::Claim;
 use super::limits::{FLUSH_LIMIT, SHORT_GRACE, SHORT_NODE_GRACE};
+use super::manager::Manager;
 use super::node_process::{NodeProcess, Program};
 use super::output::Output;
 use super::signals::{self, Signals};
@@ -31,6 +32,7 @@ pub struct Watch {
     signals: Signals,
     timer: OwnedFd,
     output: Output,
+    manager: Manager,
     /// Children from before: whoever called exec left them, and they are nobody's app.
     inherited: Vec<u32>,
     node: Option<NodeProcess>,
@@ -65,6 +67,7 @@ impl Watch {
             signals,
             timer,
             output: Output::new(),
+            manager: Manager::from_environment(),
             inherited,
             node: None,
             app: None,
@@ -87,11 +90,14 @@ impl Watch {
         }
         loop {
             let now = SystemClock.boottime();
+            // Before the dead are buried: the sender of a notice may be among them.
+            self.take_notices();
             self.take_signals(now);
             self.take_outcomes();
             self.take_messages(now);
             self.output.pump();
             self.keep_promises(now);
+            self.tell_manager(now);
             if let Some(code) = self.exit
                 && self.node.is_none()
                 && self.app.is_none()
@@ -122,8 +128,20 @@ impl Watch {
         }
     }
 
+    fn take_notices(&mut self) {
+        let except = self.except();
+        let family = Family { except: &except, cookie: &self.claim.cookie };
+        let said = self.app.as_mut().map(|app| app.notices(family)).unwrap_or_default();
+        for message in said {
+            tell(&mut self.node, &message);
+        }
+    }
+
     fn child_ended(&mut self, now: Duration, pid: u32, ending: Ending) {
+        // It may have named its successor with its last breath.
+        self.take_notices();
         if let Some(app) = &mut self.app {
+            app.question_ended(pid, ending);
             if app.main() == Some(pid) {
                 for message in app.main_ended(now, ending) {
                     tell(&mut self.node, &message);
@@ -251,6 +269,17 @@ impl Watch {
                 Some(app) => app.end(now + app.stop_timeout(), None),
                 None => tell(&mut self.node, &ToNode::Ended { run, killed: 0, lapse: None }),
             },
+            ToSupervisor::Probe { run, command, limit } => {
+                let refused = || ToNode::Probed { run, complaint: Some("the app does not run".into()) };
+                let answer = match &mut self.app {
+                    Some(app) => app.ask(now, run, &command, limit, &self.claim.cookie),
+                    None => Some(refused()),
+                };
+                if let Some(answer) = answer {
+                    tell(&mut self.node, &answer);
+                }
+            }
+            ToSupervisor::Condition { ready, text } => self.manager.hear(ready, &text),
             ToSupervisor::Logs { request, lines, stream } => {
                 let mut portions = self.output.last(lines, stream).into_iter().peekable();
                 while let Some(lines) = portions.next() {
@@ -266,6 +295,16 @@ impl Watch {
             // Dealt with where they are read.
             ToSupervisor::Hello { .. } | ToSupervisor::Beat { .. } | ToSupervisor::FinalWord { .. } => {}
         }
+    }
+
+    /// A node that is about to exit for good, or that everything ends with, makes the whole end.
+    fn tell_manager(&mut self, now: Duration) {
+        let node = self.node.as_ref();
+        if self.draining || self.exit.is_some() || node.is_some_and(|node| node.final_word.is_some()) {
+            self.manager.stopping();
+        }
+        let beats = node.is_some_and(|node| now < node.silent_at());
+        self.manager.step(now, beats);
     }
 
     fn except(&self) -> Vec<u32> {
@@ -290,6 +329,9 @@ impl Watch {
         let except = self.except();
         if let Some(app) = &mut self.app {
             let family = Family { except: &except, cookie: &self.claim.cookie };
+            if let Some(answer) = app.answer(now) {
+                tell(&mut self.node, &answer);
+            }
             if let Some(message) = app.step(now, family) {
                 if is_farewell(&message) {
                     self.app = None;
@@ -348,7 +390,7 @@ impl Watch {
             None => Some(self.forced_at.map_or(node.silent_at(), |at| at.min(node.silent_at()))),
         });
         let launch = self.launch_at.filter(|_| self.app.is_none());
-        [app, node, launch].into_iter().flatten().min()
+        [app, node, launch, self.manager.wake_at()].into_iter().flatten().min()
     }
 
     fn wait(&self) {
@@ -372,6 +414,8 @@ impl Watch {
         }
         let outcome = self.app.as_ref().and_then(AppProcess::outcome);
         polled.extend(outcome.map(|outcome| PollFd::new(outcome, PollFlags::IN)));
+        let notify = self.app.as_ref().and_then(AppProcess::notify_descriptor);
+        polled.extend(notify.map(|notify| PollFd::new(notify, PollFlags::IN)));
         polled.extend(self.output.sources().map(|source| PollFd::new(source, PollFlags::IN)));
         let sinks = self.output.sinks().filter_map(|sink| sink.wants());
         polled.extend(sinks.map(|sink| PollFd::new(sink, PollFlags::OUT)));

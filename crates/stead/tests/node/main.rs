@@ -5,6 +5,7 @@
 //! | [`seed`] | every line of the specification that needs no mount and no S3, a test each |
 //! | [`seed_script`] | the specification's own commands, run by bash and curl |
 //! | [`bad_input`] | damaged files, full disks, processes in the way |
+//! | [`process`] | the life of the app: what comes before it, readiness, crash loops, its user |
 //! | [`operation`] | commands and their exit codes, events, moments in time, the log |
 //!
 //! Each node has a home of its own and an address of its own in 127.0.0.0/8, so that all listen on port 8080 and run
@@ -17,6 +18,7 @@
 
 mod bad_input;
 mod operation;
+mod process;
 mod seed;
 mod seed_script;
 mod support;

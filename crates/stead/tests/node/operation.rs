@@ -4,6 +4,8 @@ mod commands;
 mod events;
 mod log;
 mod moments;
+mod output;
+mod query;
 
 use serde_json::{Value, json};
 

@@ -148,7 +148,7 @@ fn clean(command: &mut Command) -> &mut Command {
             command.env_remove(name);
         }
     }
-    for name in ["RUST_LOG", "PUID", "PGID", "UMASK"] {
+    for name in ["RUST_LOG", "PUID", "PGID", "UMASK", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
         command.env_remove(name);
     }
     command
@@ -187,12 +187,18 @@ impl<'a> Node<'a> {
 
     /// `stead run ARG…`, which may not answer yet or ever.
     pub fn spawn(home: &'a Home, args: &[&str]) -> Node<'a> {
+        Node::spawn_with(home, args, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub fn spawn_with(home: &'a Home, args: &[&str], variables: &[(&str, &str)]) -> Node<'a> {
         let file = |name: &str| File::options().create(true).append(true).open(home.beside(name)).unwrap();
         let mut command = Command::new(STEAD);
         clean(&mut command)
             .args(["run", "--listen", &home.address(), "--home"])
             .arg(&home.root)
             .args(args)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(file("stdout"))
             .stderr(file("stderr"));

@@ -4,7 +4,7 @@ use crate::config::{Config, Log, Overrides};
 use crate::home::Home;
 use crate::node::parts::{App, Databases};
 use crate::node::{Node, Setup};
-use app::{AppState, AppStatus, LogLine, RestartPolicy, Spec};
+use app::{AppState, AppStatus, LogLine, Plan, RestartPolicy};
 use base::{Checksum, Clock, DatabasePath, Incarnation, LocalDisk, Position, Timestamp, Txid};
 use database::Machine;
 use database::engine::{
@@ -58,7 +58,7 @@ pub struct World {
     pub over_limit: Mutex<Option<Duration>>,
     /// Why the databases do not start.
     pub broken: Mutex<Option<String>>,
-    status: Mutex<AppStatus>,
+    pub status: Mutex<AppStatus>,
 }
 
 impl World {
@@ -173,8 +173,11 @@ impl Databases for FakeDatabases {
 struct FakeApp(Arc<World>);
 
 impl App for FakeApp {
-    fn start(&self, spec: Spec, _: RestartPolicy, _: bool) {
-        self.0.note(format!("start {}", spec.command[0]));
+    fn start(&self, plan: Plan, _: RestartPolicy, _: bool) {
+        let before: Vec<&str> =
+            plan.before.iter().filter(|_| plan.before_due).map(|words| words[0].as_str()).collect();
+        let start: Vec<&str> = before.into_iter().chain([plan.spec.command[0].as_str()]).collect();
+        self.0.note(format!("start {}", start.join(", ")));
         self.0.status.lock().unwrap().state = AppState::Running;
     }
     fn stop(&self, _: &str) -> Result<(), String> {

@@ -89,6 +89,48 @@ fn without_a_node_a_command_says_where_it_looked() {
 }
 
 #[test]
+fn every_problem_of_a_configuration_is_told_with_its_line() {
+    let home = Home::new();
+    let file = home.write("bad.yaml", "nmae: notes\nstorage:\n  url: s3://x\ndatabases:\n  - path: /etc/x\n");
+    let file = file.to_str().unwrap();
+    let ([what, ..], code) = failure(&home.stead(&[
+        "config",
+        "check",
+        &home.write("one.json", "{\n \"name\": 1}").display().to_string(),
+    ]));
+    assert_eq!((what.ends_with("one.json is not valid"), code), (true, 78));
+    let checked = home.stead(&["config", "check", file]);
+    let told = String::from_utf8_lossy(&checked.stderr).into_owned();
+    for line in [
+        format!("error: {file} has 4 problems"),
+        format!("cause: {file}:1: nmae: unknown key `nmae` (did you mean `name`?)"),
+        format!("       {file}:1: name: `name` is required"),
+        format!("       {file}:3: storage.url: stores of the kind s3:// are not in this version"),
+        format!("       {file}:5: databases[0].path: `/etc/x` is not a path inside the home"),
+    ] {
+        assert!(told.contains(&line), "{line} is not in {told}");
+    }
+    let answer: Value =
+        serde_json::from_slice(&home.stead(&["config", "check", file, "--json"]).stdout).unwrap();
+    assert_eq!(answer["problems"][3]["line"], 5, "{answer:#}");
+    let run = home.stead(&["run", "--config", file]);
+    assert_eq!(run.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&run.stderr).contains(&format!("{file}:3: storage.url")), "{run:?}");
+
+    let node = Node::start(&home);
+    let refused = node.request("POST", "/config", "{\n  \"name\": \"n\",\n  \"app\": {}\n}");
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["problems"][0]["line"]),
+        (400, &json!(3)),
+        "{refused:?}"
+    );
+    let elsewhere = home.write("other.yaml", "name: notes\nlease:\n  type: static\n  primary: elsewhere\n");
+    let ([what, why, _], code) = failure(&home.stead(&["config", "apply", elsewhere.to_str().unwrap()]));
+    assert_eq!((what.as_str(), code), ("the configuration was not taken", 78));
+    assert!(why.starts_with(&format!("{}:4: lease.primary: ", elsewhere.display())), "{why}");
+}
+
+#[test]
 fn a_changed_configuration_is_told_in_one_sentence() {
     let home = Home::new();
     let node = Node::configured(&home, &with_app());

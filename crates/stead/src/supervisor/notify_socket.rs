@@ -1,0 +1,237 @@
+//! The socket on which an app says that it is ready, as sd_notify(3) has it.
+//!
+//! It lies in a directory of its own that everybody may pass and nobody may list, where the app's user reaches it even if
+//! the home is private; it belongs to that user, and nobody else but root can send. What is said counts only from a
+//! process of the app: the kernel says who sent it. A sender that has ended before it was looked at counts by its user.
+
+use app::processes::{Cookie, Process};
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::{Errno, IoSliceMut};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags,
+    SocketType, sockopt,
+};
+use rustix::process::{Gid, Uid};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The most bytes of one notice.
+const NOTICE_BYTES_MAX: usize = 4096;
+/// The most descriptors that one notice may carry; they are closed, which is what a barrier waits for.
+const DESCRIPTORS_MAX: usize = 16;
+/// The characters of the cookie in the directory's name.
+const NAME_CHARS: usize = 12;
+const SOCKET: &str = "notify";
+
+/// An open socket; its name is gone when it is dropped.
+#[derive(Debug)]
+pub struct NotifySocket {
+    descriptor: OwnedFd,
+    directory: PathBuf,
+    owner: u32,
+}
+
+/// What a process has said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notice {
+    /// `READY=1`
+    pub ready: bool,
+    /// `STOPPING=1`
+    pub stopping: bool,
+    /// `STATUS=…`
+    pub status: Option<String>,
+    /// `MAINPID=…`
+    pub main: Option<u32>,
+    /// `EXTEND_TIMEOUT_USEC=…`
+    pub extend: Option<Duration>,
+}
+
+impl NotifySocket {
+    /// Opens one that a user can send to.
+    pub fn open(cookie: &Cookie, user: Option<(u32, u32)>) -> io::Result<NotifySocket> {
+        let own = rustix::process::geteuid();
+        let mut refused = io::Error::from(io::ErrorKind::NotFound);
+        for place in places() {
+            let directory = directory(&place, cookie);
+            // Ours, of a start before; one that is not is left alone, and refused below.
+            remove(&directory);
+            let made = rustix::fs::mkdir(&directory, Mode::RWXU);
+            match made.and_then(|()| bind(&directory, user).inspect_err(|_| remove(&directory))) {
+                Ok(descriptor) => {
+                    let owner = user.map_or(own.as_raw(), |(uid, _)| uid);
+                    return Ok(NotifySocket { descriptor, directory, owner });
+                }
+                Err(error) => refused = io::Error::other(format!("{}: {error}", directory.display())),
+            }
+        }
+        Err(refused)
+    }
+
+    /// Removes what a supervisor that was killed has left.
+    pub fn remove_leftover(former: &Cookie) {
+        for place in places() {
+            remove(&directory(&place, former));
+        }
+    }
+
+    /// Its name, for the app.
+    pub fn path(&self) -> PathBuf {
+        self.directory.join(SOCKET)
+    }
+
+    /// Becomes readable with a notice.
+    pub fn descriptor(&self) -> &OwnedFd {
+        &self.descriptor
+    }
+
+    /// The next notice that counts; `is_app` knows the app's living processes. Nothing where none waits.
+    pub fn take(&self, is_app: &mut dyn FnMut(u32) -> bool) -> Option<Notice> {
+        loop {
+            let (bytes, sender) = receive(&self.descriptor)?;
+            let Some((pid, uid)) = sender else { continue };
+            let gone = || Process::find(pid).is_none_or(|process| !process.alive);
+            if is_app(pid) || (uid == self.owner && gone()) {
+                return Some(parse(&bytes));
+            }
+        }
+    }
+}
+
+impl Drop for NotifySocket {
+    fn drop(&mut self) {
+        remove(&self.directory);
+    }
+}
+
+/// Where there may be a directory that the app's user can pass, best first.
+fn places() -> Vec<PathBuf> {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let root = rustix::process::geteuid().is_root();
+    let own = if root { Some(PathBuf::from("/run")) } else { runtime.filter(|path| path.is_absolute()) };
+    own.into_iter().chain([PathBuf::from("/tmp")]).collect()
+}
+
+fn directory(place: &Path, cookie: &Cookie) -> PathBuf {
+    let name = cookie.as_str().get(..NAME_CHARS).unwrap_or_default();
+    place.join(format!("stead-{name}"))
+}
+
+/// Nobody may pass the directory before the socket is its user's.
+fn bind(directory: &Path, user: Option<(u32, u32)>) -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    sockopt::set_socket_passcred(&socket, true)?;
+    let path = directory.join(SOCKET);
+    rustix::net::bind(&socket, &SocketAddrUnix::new(&path)?)?;
+    rustix::fs::chmod(&path, Mode::RUSR | Mode::WUSR)?;
+    if let Some((uid, gid)) = user {
+        rustix::fs::chown(&path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    }
+    rustix::fs::chmod(directory, Mode::RWXU | Mode::XGRP | Mode::XOTH)?;
+    Ok(socket)
+}
+
+/// Only through a directory that is ours: its name is known, and somebody may have put a link in its place.
+fn remove(directory: &Path) {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+    let Ok(opened) = rustix::fs::open(directory, flags, Mode::empty()) else { return };
+    let own = rustix::process::geteuid().as_raw();
+    if rustix::fs::fstat(&opened).is_ok_and(|found| found.st_uid == own) {
+        let _ = rustix::fs::unlinkat(&opened, SOCKET, AtFlags::empty());
+        let _ = rustix::fs::rmdir(directory);
+    }
+}
+
+/// The bytes of a datagram and who sent it; descriptors that came along are closed.
+#[allow(clippy::type_complexity, reason = "read where it is made")]
+fn receive(socket: &OwnedFd) -> Option<(Vec<u8>, Option<(u32, u32)>)> {
+    let mut bytes = vec![0; NOTICE_BYTES_MAX];
+    let mut space =
+        [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX), ScmCredentials(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let got = loop {
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        match rustix::net::recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Ok(got) => break got,
+            Err(Errno::INTR) => {}
+            Err(_) => return None,
+        }
+    };
+    let mut sender = None;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmCredentials(who) = message {
+            sender = Some((who.pid.as_raw_nonzero().get().cast_unsigned(), who.uid.as_raw()));
+        }
+    }
+    bytes.truncate(got.bytes);
+    Some((bytes, sender))
+}
+
+/// Lines of `KEY=VALUE`; what is not known is left out.
+fn parse(bytes: &[u8]) -> Notice {
+    let mut notice = Notice::default();
+    for line in String::from_utf8_lossy(bytes).lines() {
+        match line.split_once('=') {
+            Some(("READY", "1")) => notice.ready = true,
+            Some(("STOPPING", "1")) => notice.stopping = true,
+            Some(("STATUS", text)) => notice.status = Some(text.to_owned()),
+            Some(("MAINPID", text)) => notice.main = text.parse().ok(),
+            Some(("EXTEND_TIMEOUT_USEC", text)) => {
+                notice.extend = text.parse().ok().map(Duration::from_micros);
+            }
+            _ => {}
+        }
+    }
+    notice
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::SystemRandom;
+    use std::os::unix::net::UnixDatagram;
+
+    #[test]
+    fn a_notice_is_lines_of_keys_and_values() {
+        let notice = parse(b"STATUS=3 of 7\nREADY=1\nMAINPID=12\nEXTEND_TIMEOUT_USEC=1500000\nno line");
+        assert_eq!(
+            notice,
+            Notice {
+                ready: true,
+                stopping: false,
+                status: Some("3 of 7".into()),
+                main: Some(12),
+                extend: Some(Duration::from_millis(1500)),
+            }
+        );
+        assert_eq!(parse(b"READY=0\nSTOPPING=1\xff\nMAINPID=-1\nEXTEND_TIMEOUT_USEC=-1"), Notice::default());
+        assert_eq!(parse(b""), Notice::default());
+    }
+
+    fn opened() -> (Cookie, NotifySocket, UnixDatagram) {
+        let cookie = Cookie::random(&SystemRandom);
+        let socket = NotifySocket::open(&cookie, None).unwrap();
+        (cookie, socket, UnixDatagram::unbound().unwrap())
+    }
+
+    #[test]
+    fn what_a_stranger_says_does_not_count_and_the_name_goes_with_the_socket() {
+        let (cookie, socket, sender) = opened();
+        let path = socket.path();
+        sender.send_to(b"READY=1", &path).unwrap();
+        assert_eq!(socket.take(&mut |_| false), None);
+        sender.send_to(b"READY=1", &path).unwrap();
+        let own = std::process::id();
+        assert!(socket.take(&mut |pid| pid == own).unwrap().ready);
+        drop(socket);
+        assert!(!path.parent().unwrap().exists());
+
+        let left = NotifySocket::open(&cookie, None).unwrap();
+        std::mem::forget(left);
+        NotifySocket::remove_leftover(&cookie);
+        assert!(!path.parent().unwrap().exists());
+    }
+}
