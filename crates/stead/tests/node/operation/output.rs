@@ -65,7 +65,12 @@ fn every_reading_command_prints_json_of_its_shape() {
         (vec!["config", "check", &good], "config problems valid", "", ""),
         (vec!["config", "import", &source], "config home notes source", "", ""),
         (vec!["config", "show"], "app checkpoints databases lease listen log name retention storage", "", ""),
-        (vec!["app", "restart"], "action process", "/process", "last_exit pid restarts state uptime_ms"),
+        (
+            vec!["app", "restart"],
+            "action process",
+            "/process",
+            "before last_exit pid ready restarts says state uptime_ms waits_for",
+        ),
     ] {
         let told = home.stead(&[&words[..], &["--json"]].concat());
         let answer: Value = serde_json::from_slice(&told.stdout)
