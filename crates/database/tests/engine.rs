@@ -27,6 +27,8 @@ mod restored;
 type Told = Arc<Mutex<Vec<String>>>;
 
 const LIMIT: Duration = Duration::from_millis(500);
+/// The default database.
+const NAME: &str = "data/database.sqlite";
 
 struct World {
     _dir: tempfile::TempDir,
@@ -101,6 +103,28 @@ impl World {
 
 fn path(text: &str) -> DatabasePath {
     DatabasePath::parse(text).unwrap()
+}
+
+/// Nobody has the file open any more, and it goes with what lies beside it.
+fn remove(file: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = file.as_os_str().to_owned();
+        name.push(suffix);
+        let _ = std::fs::remove_file(name);
+    }
+}
+
+/// A world whose database is in a cut with one row.
+fn cut_of_one() -> (World, Engine, PathBuf, database::engine::Cut) {
+    let world = World::new();
+    let engine = world.start();
+    let app = world.app("database.sqlite");
+    app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+    until("joined", || followed(&engine, NAME));
+    let cut = engine.cut(LIMIT).unwrap();
+    drop(app);
+    let file = world.home.join(NAME);
+    (world, engine, file, cut)
 }
 
 fn count(conn: &Connection) -> i64 {

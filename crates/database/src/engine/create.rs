@@ -95,22 +95,31 @@ impl Shared {
         if history.last().is_none() && history.damaged().is_empty() {
             return Ok(None);
         }
-        let written = self.write_beside(path, incarnation, None)?;
+        let written = self.write_from(&history, path, incarnation, None)?;
         self.put_in_place(&written, There::Nothing).map(Some)
     }
 
-    /// Writes a database from history beside its place, durably, as it was at a seal or the last one.
+    /// Writes a database from history beside its place, durably, as it was at a seal.
     pub(super) fn write_beside(
         &self,
+        path: &DatabasePath,
+        incarnation: Incarnation,
+        at: Txid,
+    ) -> Result<Written, BringBackError> {
+        let history = self.open_history_to(path, incarnation, at);
+        let history = history.map_err(|error| self.not_opened(&error))?;
+        self.write_from(&history, path, incarnation, Some(at))
+    }
+
+    fn write_from(
+        &self,
+        history: &History,
         path: &DatabasePath,
         incarnation: Incarnation,
         at: Option<Txid>,
     ) -> Result<Written, BringBackError> {
         let disk = &*self.settings.machine.disk;
         let file = self.file_of(path);
-        let sealed = self.sealed_upto(path, incarnation).map_err(|error| BringBackError::ledger(&error))?;
-        let history = self.open_history_to(path, incarnation, at.unwrap_or(sealed));
-        let history = history.map_err(|error| self.not_opened(&error))?;
         let Some(last) = history.last() else {
             let bad =
                 history.damaged().into_iter().next().map(|bad| {
@@ -125,7 +134,7 @@ impl Shared {
             remove_if_there(disk, &beside)?;
             let out = disk.open(&beside, Open::Create { private: true })?;
             let image = history.image(at.unwrap_or(last.header.max_txid), &*out, &mut |_, _| {})?;
-            let highest = self.highest_cookie(path, incarnation, &history, cookie_in(&*out, &image)?)?;
+            let highest = self.highest_cookie(path, incarnation, history, cookie_in(&*out, &image)?)?;
             let checksum = raise_cookie(&*out, &image, highest)?;
             out.sync()?;
             let back = BroughtBack { txid: image.txid, checksum };

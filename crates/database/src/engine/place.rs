@@ -59,19 +59,14 @@ impl Shared {
         path: &DatabasePath,
         incarnation: Incarnation,
     ) -> Result<Arc<History>, HistoryError> {
-        self.give_up_history(path, incarnation);
-        let local = crate::history::local_base(&self.file_of(path), incarnation);
-        let store =
-            self.settings.store.as_ref().map(|root| crate::history::store_base(root, path, incarnation));
-        History::open(Arc::clone(&self.settings.machine.disk), local, store).map(Arc::new)
-    }
-
-    fn give_up_history(&self, path: &DatabasePath, incarnation: Incarnation) {
         let local = crate::history::local_base(&self.file_of(path), incarnation);
         let open = self.slot(path).and_then(|slot| slot.history());
         if let Some(open) = open.filter(|open| open.base() == local) {
             open.give_up();
         }
+        let store =
+            self.settings.store.as_ref().map(|root| crate::history::store_base(root, path, incarnation));
+        History::open(Arc::clone(&self.settings.machine.disk), local, store).map(Arc::new)
     }
 
     /// The history of one incarnation, where it leads to a position: without the store where that is away and the local

@@ -3,8 +3,6 @@
 use super::*;
 use std::os::unix::fs::MetadataExt;
 
-const NAME: &str = "data/database.sqlite";
-
 /// SQL run by another process, which closes the database as the last but Stead.
 fn outside(file: &Path, sql: &str) {
     let script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], timeout=10); c.executescript(sys.argv[2]); c.close()";

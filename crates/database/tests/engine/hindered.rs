@@ -6,7 +6,6 @@ use database::machine::{Kernel, Locks};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-const NAME: &str = "data/database.sqlite";
 const LATE: &str = "data/late.db";
 
 /// A kernel that shows a stranger with the file open from the given look on.
@@ -82,12 +81,8 @@ fn cut_in_half(file: &Path) {
 
 #[test]
 fn damage_after_the_target_does_not_refuse_it() {
-    let world = World::new();
-    let engine = world.start();
+    let (world, engine, _, first) = cut_of_one();
     let app = world.app("database.sqlite");
-    app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
-    until("joined", || followed(&engine, NAME));
-    let first = engine.cut(LIMIT).unwrap();
     app.execute_batch("CREATE TABLE z(x); INSERT INTO t VALUES(2)").unwrap();
     engine.cut(LIMIT).unwrap();
     cut_in_half(&newest_ltx(&world, 0));
@@ -102,19 +97,13 @@ fn damage_after_the_target_does_not_refuse_it() {
 
 #[test]
 fn damage_after_the_target_does_not_keep_a_deleted_database_from_coming_back() {
-    let world = World::new();
-    let engine = world.start();
+    let (world, engine, file, first) = cut_of_one();
     let app = world.app("database.sqlite");
-    app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
-    until("joined", || followed(&engine, NAME));
-    let first = engine.cut(LIMIT).unwrap();
     app.execute_batch("CREATE TABLE z(x)").unwrap();
     engine.cut(LIMIT).unwrap();
     let had: i64 = app.query_row("PRAGMA schema_version", [], |row| row.get(0)).unwrap();
     drop(app);
-    for suffix in ["", "-wal", "-shm"] {
-        let _ = std::fs::remove_file(world.home.join(format!("{NAME}{suffix}")));
-    }
+    remove(&file);
     until("lost", || !followed(&engine, NAME));
     cut_in_half(&newest_ltx(&world, 0));
 
@@ -236,6 +225,7 @@ fn a_restore_that_is_rolled_back_at_start_leaves_a_deleted_database_deleted() {
 #[test]
 fn a_missing_database_comes_back_from_here_while_the_store_is_away() {
     let world = World::with_store();
+    let file = world.home.join(NAME);
     let engine = world.start();
     let app = world.app("database.sqlite");
     app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
@@ -243,9 +233,7 @@ fn a_missing_database_comes_back_from_here_while_the_store_is_away() {
     let cut = engine.cut(LIMIT).unwrap();
     drop(app);
     engine.stop();
-    for suffix in ["", "-wal", "-shm"] {
-        let _ = std::fs::remove_file(world.home.join(format!("{NAME}{suffix}")));
-    }
+    remove(&file);
     let store = world.store.clone().unwrap();
     std::fs::rename(&store, store.with_extension("away")).unwrap();
     std::fs::write(&store, "no directory").unwrap();
@@ -254,9 +242,7 @@ fn a_missing_database_comes_back_from_here_while_the_store_is_away() {
     until("joined", || followed(&engine, NAME));
     assert_eq!(count(&world.app("database.sqlite")), 1);
     // Deleted, and brought back by a restore.
-    for suffix in ["", "-wal", "-shm"] {
-        let _ = std::fs::remove_file(world.home.join(format!("{NAME}{suffix}")));
-    }
+    remove(&file);
     until("lost", || !followed(&engine, NAME));
     engine.turn_back("there", &cut.vector, LIMIT, &mut |_| {}).unwrap();
     assert_eq!(count(&world.app("database.sqlite")), 1);

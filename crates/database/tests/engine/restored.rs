@@ -3,36 +3,12 @@
 use super::*;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-const NAME: &str = "data/database.sqlite";
-
-/// Nobody has the file open any more, and it goes with what lies beside it.
-fn remove(file: &Path) {
-    for suffix in ["", "-wal", "-shm"] {
-        let mut name = file.as_os_str().to_owned();
-        name.push(suffix);
-        let _ = std::fs::remove_file(name);
-    }
-}
-
 fn turn(engine: &Engine, to: &database::engine::Cut) -> Vec<database::engine::Change> {
     engine.turn_back("there", &to.vector, LIMIT, &mut |_| {}).unwrap()
 }
 
 fn cookie(conn: &Connection) -> i64 {
     conn.query_row("PRAGMA schema_version", [], |row| row.get(0)).unwrap()
-}
-
-/// A world whose database is in a cut with one row.
-fn cut_of_one() -> (World, Engine, PathBuf, database::engine::Cut) {
-    let world = World::new();
-    let engine = world.start();
-    let app = world.app("database.sqlite");
-    app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
-    until("joined", || followed(&engine, NAME));
-    let cut = engine.cut(LIMIT).unwrap();
-    drop(app);
-    let file = world.home.join(NAME);
-    (world, engine, file, cut)
 }
 
 // semantics: nothing-overwritten

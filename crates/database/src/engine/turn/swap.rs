@@ -28,7 +28,7 @@ impl Shared {
         self.touch(&slot.path);
         let disk = &*self.settings.machine.disk;
         // What takes long is done while the file is locked.
-        let written = change.to.map(|to| self.write_beside(&slot.path, to.incarnation, Some(to.txid)));
+        let written = change.to.map(|to| self.write_beside(&slot.path, to.incarnation, to.txid));
         let written = written.transpose().map_err(|error| not_brought_back(&slot.path, error))?;
         let followed = match &*state {
             State::Live(live) => Some((live.device(), live.inode())),
