@@ -77,6 +77,7 @@ fn a_damaged_file_is_no_harm_where_the_store_has_a_copy() {
     let node = Node::start_with(&home, &["--store", &store, "--", "sleep", "1000"]);
     let db = home.db(DATABASE);
     db.insert_rows(3);
+    node.until_sealed(DATABASE);
     node.checkpoint("first");
     db.insert_rows(3);
     node.checkpoint("second");
