@@ -7,13 +7,15 @@
 //! | loopback, token | everyone | the token |
 //! | elsewhere | the token; health is free | the token |
 //!
-//! Whatever the door, a request that a web page from elsewhere could have caused changes nothing.
+//! Whatever the door, a request that a web page from elsewhere could have caused changes nothing. What everyone may read
+//! on a loopback address is not for such pages either: a name that an attacker points here (DNS rebinding) is no name
+//! of this machine. Nothing that a proxy says about a client (`X-Forwarded-For`, `Forwarded`) is believed.
 
 use crate::error::ApiError;
 use crate::peer::{Peer, may_act_as_node, uid_of};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
-use node::config::Secret;
+use axum::http::{HeaderMap, Method, StatusCode, Uri, Version};
+use node::config::{HostName, Secret};
 use std::net::{IpAddr, SocketAddr};
 
 /// What the server knows about its doors.
@@ -23,6 +25,24 @@ pub struct Doors {
     pub listen: SocketAddr,
     /// The machine's name.
     pub hostname: String,
+}
+
+/// What the configuration in force says about who may come in.
+#[derive(Debug, Default)]
+pub struct Keys {
+    /// What requests must carry, where there is one.
+    pub token: Option<Secret>,
+    /// Further names of this machine.
+    pub hosts: Vec<HostName>,
+}
+
+/// A request says once which host it means; two answers would let each reader take another one.
+pub fn check_hosts(version: Version, headers: &HeaderMap) -> Result<(), ApiError> {
+    let hosts = headers.get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && version >= Version::HTTP_11) {
+        return Err(ApiError::malformed(format!("a request has one `Host`, this one has {hosts}")));
+    }
+    Ok(())
 }
 
 impl Doors {
@@ -37,23 +57,33 @@ impl Doors {
         &self,
         (method, uri, headers): (&Method, &Uri, &HeaderMap),
         peer: Peer,
-        token: Option<&Secret>,
+        keys: &Keys,
     ) -> Result<(), ApiError> {
         let guarded = !method.is_safe() || reads_contents(uri);
         if guarded {
-            self.refuse_foreign(headers, peer)?;
+            self.refuse_foreign((uri, headers), peer, &keys.hosts)?;
         }
         match peer {
             Peer::Unix { uid } if may_act_as_node(uid) => Ok(()),
             Peer::Unix { .. } => Err(forbidden("only the node's own user and root may use this socket")),
-            Peer::Tcp { peer, local } => {
+            Peer::Tcp { peer: far, local } => {
                 let near = self.listen.ip().to_canonical().is_loopback();
-                if !guarded && (near || is_health(uri.path())) {
+                if !guarded && is_health(uri.path()) {
                     return Ok(());
                 }
-                match token {
+                if !guarded && near {
+                    let knows = bearer(headers).zip(keys.token.as_ref());
+                    return match knows.is_some_and(|(given, token)| token.matches(given)) {
+                        true => Ok(()),
+                        false if follows_link(headers) => {
+                            self.refuse_host((uri, headers), local, &keys.hosts)
+                        }
+                        false => self.refuse_foreign((uri, headers), peer, &keys.hosts),
+                    };
+                }
+                match &keys.token {
                     Some(token) => check_token(headers, token),
-                    None if near && may_act_as_node(uid_of(peer, local)) => Ok(()),
+                    None if near && may_act_as_node(uid_of(far, local)) => Ok(()),
                     None if near => Err(forbidden("only the node's own user and root may do this")
                         .hint("configure a `token` and send it, or act as the node's user")),
                     None => Err(no_token(headers)),
@@ -62,41 +92,73 @@ impl Doors {
         }
     }
 
-    fn refuse_foreign(&self, headers: &HeaderMap, peer: Peer) -> Result<(), ApiError> {
-        let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("\u{fffd}"));
-        let host = text(HOST.as_str());
-        if let Some(site @ "cross-site") = text("sec-fetch-site") {
-            return Err(forbidden(format!("a {site} request of a browser may not do this")));
+    /// Refuses what a web page from elsewhere could have sent.
+    fn refuse_foreign(
+        &self,
+        (uri, headers): (&Uri, &HeaderMap),
+        peer: Peer,
+        hosts: &[HostName],
+    ) -> Result<(), ApiError> {
+        let text =
+            |name: &str| headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("\u{fffd}"));
+        if text("sec-fetch-site").any(|site| site.eq_ignore_ascii_case("cross-site")) {
+            return Err(forbidden("a cross-site request of a browser may not do this"));
         }
-        if let Some(origin) = text(ORIGIN.as_str()) {
+        let host = text(HOST.as_str()).next();
+        for origin in text(ORIGIN.as_str()) {
             let named = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
             if named.is_none() || named != host {
                 return Err(forbidden(format!("a page from {origin} may not do this")));
             }
         }
-        match (host, peer) {
-            (Some(host), Peer::Tcp { local, .. }) if !self.is_mine(host, local) => {
-                Err(forbidden(format!("`{host}` is not a name of this machine"))
-                    .hint("use the machine's own name or address in the URL"))
-            }
-            _ => Ok(()),
+        match peer {
+            Peer::Tcp { local, .. } => self.refuse_host((uri, headers), local, hosts),
+            Peer::Unix { .. } => Ok(()),
+        }
+    }
+
+    /// Refuses a request that means another machine, by `Host` or by the whole address in its first line.
+    fn refuse_host(
+        &self,
+        (uri, headers): (&Uri, &HeaderMap),
+        local: SocketAddr,
+        hosts: &[HostName],
+    ) -> Result<(), ApiError> {
+        let named = headers.get_all(HOST).iter().map(|value| value.to_str().unwrap_or("\u{fffd}"));
+        let mut named = named.chain(uri.authority().map(|authority| authority.as_str()));
+        match named.find(|host| !self.is_mine(host, local, hosts)) {
+            Some(host) => Err(forbidden(format!("`{host}` is not a name of this machine"))
+                .hint("use the machine's own name or address in the URL, or add the name to `hosts`")),
+            None => Ok(()),
         }
     }
 
     /// Whether a `Host` names this machine.
-    fn is_mine(&self, host: &str, local: SocketAddr) -> bool {
+    fn is_mine(&self, host: &str, local: SocketAddr, hosts: &[HostName]) -> bool {
         let name = without_port(host);
-        if let Ok(address) = name.trim_matches(['[', ']']).parse::<IpAddr>() {
+        let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+        // The root of all names may be written or not.
+        let bare = bare.strip_suffix('.').unwrap_or(bare);
+        if hosts.iter().any(|own| own.is(bare)) {
+            return true;
+        }
+        if let Ok(address) = bare.parse::<IpAddr>() {
             let address = address.to_canonical();
             return address.is_loopback()
                 || address == local.ip().to_canonical()
                 || (address == self.listen.ip().to_canonical() && !address.is_unspecified());
         }
         let short = self.hostname.split('.').next().unwrap_or("");
-        name.eq_ignore_ascii_case("localhost")
-            || (!short.is_empty() && name.eq_ignore_ascii_case(short))
-            || (!short.is_empty() && name.eq_ignore_ascii_case(&self.hostname))
+        bare.eq_ignore_ascii_case("localhost")
+            || (!short.is_empty() && bare.eq_ignore_ascii_case(short))
+            || (!short.is_empty() && bare.eq_ignore_ascii_case(&self.hostname))
     }
+}
+
+/// Somebody who follows a link to a page of the node sees it himself; the page that has the link sees nothing.
+fn follows_link(headers: &HeaderMap) -> bool {
+    let is = |name: &str, wanted: &str| headers.get(name).is_some_and(|value| value == wanted);
+    is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document") && !headers.contains_key(ORIGIN)
 }
 
 /// A host without its port; brackets of IPv6 stay.
@@ -170,14 +232,15 @@ mod tests {
         headers: &[(&'static str, &str)],
     ) -> u16 {
         let doors = Doors { listen: listen.parse().unwrap(), hostname: "box.lan".to_owned() };
+        let hosts = vec![serde_json::from_str("\"notes.example\"").unwrap()];
+        let keys = Keys { token: token.map(Secret::new), hosts };
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.insert(*name, HeaderValue::from_str(value).unwrap());
+            map.append(*name, HeaderValue::from_str(value).unwrap());
         }
         let peer = Peer::Tcp { peer: "127.0.0.1:1".parse().unwrap(), local: listen.parse().unwrap() };
         let (method, uri) = (method.parse().unwrap(), uri.parse().unwrap());
-        let token = token.map(Secret::new);
-        match doors.check((&method, &uri, &map), peer, token.as_ref()) {
+        match doors.check((&method, &uri, &map), peer, &keys) {
             Ok(()) => 200,
             Err(error) => error.into_response().status().as_u16(),
         }
@@ -235,12 +298,64 @@ mod tests {
             (vec![("host", "[::1]:8080")], 200),
             (vec![("host", "BOX:8080")], 200),
             (vec![("host", "box.lan")], 200),
+            (vec![("host", "box.lan.:8080")], 200),
+            (vec![("host", "Notes.Example:8080")], 200),
+            (vec![("host", "localhost"), ("host", "evil.example")], 403),
+            (vec![("host", "evil.example.")], 403),
+            (vec![("host", "localhost.evil.example")], 403),
+            (vec![("host", "user@localhost")], 403),
+            (vec![("host", "0.0.0.0:8080")], 403),
+            (vec![("host", "0x7f.1")], 403),
+            (vec![("host", "[fe80::1%25eth0]:8080")], 403),
+            (vec![("host", "[::ffff:127.0.0.1]:8080")], 200),
+            (vec![("host", "")], 403),
+            (vec![("sec-fetch-site", "Cross-Site")], 403),
+            (
+                vec![("host", NEAR), ("x-forwarded-host", "evil.example"), ("x-forwarded-for", "10.9.9.9")],
+                200,
+            ),
+            (
+                vec![("host", "evil.example"), ("x-forwarded-host", NEAR), ("forwarded", "host=localhost")],
+                403,
+            ),
         ] {
             let mut all = headers.clone();
             all.push(right);
             assert_eq!(ask(NEAR, Some("s"), "POST", "/restore", &all), status, "{headers:?}");
             assert_eq!(ask(NEAR, Some("s"), "GET", "/", &all), 200, "{headers:?}");
+            for path in ["/", "/config", "/events", "/logs"] {
+                assert_eq!(
+                    ask(NEAR, Some("s"), "GET", path, &headers),
+                    status,
+                    "reading {path}: {headers:?}"
+                );
+            }
+            assert_eq!(ask(NEAR, None, "GET", "/api/health/live", &headers), 200, "{headers:?}");
         }
+        let link = [
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-dest", "document"),
+        ];
+        assert_eq!(ask(NEAR, None, "GET", "/", &link), 200, "a link is followed");
+        assert_eq!(ask(NEAR, None, "POST", "/restore", &link), 403, "a form is not");
+        let rebound = [link[0], link[1], link[2], ("host", "evil.example")];
+        assert_eq!(ask(NEAR, None, "GET", "/", &rebound), 403);
+        for (uri, status) in [("http://evil.example/", 403), ("http://127.0.0.1:8080/", 200)] {
+            assert_eq!(ask(NEAR, None, "GET", uri, &[("host", NEAR)]), status, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_request_has_one_host() {
+        let mut headers = HeaderMap::new();
+        assert!(check_hosts(Version::HTTP_10, &headers).is_ok());
+        assert!(check_hosts(Version::HTTP_11, &headers).is_err());
+        headers.append(HOST, HeaderValue::from_static("a"));
+        assert!(check_hosts(Version::HTTP_11, &headers).is_ok());
+        headers.append(HOST, HeaderValue::from_static("a"));
+        assert!(check_hosts(Version::HTTP_11, &headers).is_err());
+        assert!(check_hosts(Version::HTTP_10, &headers).is_err());
     }
 
     #[test]
@@ -248,7 +363,9 @@ mod tests {
         let doors = Doors::new(NEAR.parse().unwrap());
         let check = |uid| {
             let uri = "/restore".parse().unwrap();
-            doors.check((&Method::POST, &uri, &HeaderMap::new()), Peer::Unix { uid }, None).is_ok()
+            doors
+                .check((&Method::POST, &uri, &HeaderMap::new()), Peer::Unix { uid }, &Keys::default())
+                .is_ok()
         };
         assert!(check(Some(0)));
         assert!(check(Some(rustix::process::geteuid().as_raw())));

@@ -14,8 +14,10 @@ mod error;
 mod health;
 mod limits;
 mod page;
+mod patient;
 mod peer;
 mod routes;
+mod seats;
 mod server;
 
 pub use server::{BindError, Bound, bind, serve};

@@ -8,8 +8,17 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 pub const BODY_WAIT: Duration = Duration::from_secs(30);
 /// How long a client may take to send a request's head, and how long an idle connection is kept.
 pub const HEAD_WAIT: Duration = Duration::from_secs(30);
-/// Connections at once; further ones wait in the kernel's queue.
+/// A request's head: its first line and its headers, of which there are at most 100 (431 beyond either).
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// The pause after a connection that could not be accepted.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long an answer may lie without its client taking any of it.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(60);
+/// Connections at once over TCP. A further one takes the place of the oldest that has no request running; where all have
+/// one, it waits in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 256;
+/// Connections at once through the home's socket, whatever happens at the other door.
+pub const SOCKET_CONNECTIONS_MAX: usize = 64;
 /// Readers of `GET /events` at once; each holds a thread.
 pub const EVENT_READERS_MAX: usize = 16;
 /// Events that wait for one slow reader before it is cut off.

@@ -1,6 +1,6 @@
 //! The routes. Each handler decodes a request, asks the node on a thread that may block, and encodes the answer.
 
-use crate::access::Doors;
+use crate::access::{Doors, Keys, check_hosts};
 use crate::error::ApiError;
 use crate::peer::Peer;
 use axum::Router;
@@ -9,16 +9,18 @@ use axum::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use node::config::Secret;
 use node::control::Control;
+use row::Row;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
 mod checkpoint;
 mod config;
 mod database;
+mod description;
 mod events;
+mod row;
 mod state;
 
 /// What every handler needs.
@@ -36,30 +38,42 @@ pub struct Shared {
     pub stopping: watch::Receiver<bool>,
 }
 
-/// All routes.
+/// All routes: the one list of them, which the description is held against.
+fn table() -> Vec<Row> {
+    vec![
+        Row::at("/").get(state::overview),
+        Row::at("/status").get(state::status),
+        Row::at("/config")
+            .get(config::show)
+            .post(config::configure)
+            .put(config::change)
+            .delete(config::forget),
+        Row::at("/checkpoint").get(checkpoint::list).post(checkpoint::create),
+        Row::at("/checkpoint/{id}").get(checkpoint::show).delete(checkpoint::remove),
+        Row::at("/restore").post(checkpoint::restore),
+        Row::at("/release-lease").post(state::release_lease),
+        Row::at("/promote").post(state::promote),
+        Row::at("/app").post(state::app),
+        Row::at("/databases").get(database::list),
+        Row::at("/databases/{*path}").get(database::show).post(database::act),
+        Row::at("/history").get(state::history),
+        Row::at("/logs").get(state::logs),
+        Row::at("/events").get(events::stream),
+        Row::at("/api/health/live").get(state::live),
+        Row::at("/api/health/ready").get(state::ready),
+        Row::at("/primary").get(state::primary),
+        Row::at("/replica").get(state::replica),
+        Row::at("/openapi.json").get(description::show),
+    ]
+}
+
+/// The routes, with what stands around each of them.
 pub fn router(shared: Shared) -> Router {
-    Router::new()
-        .route("/", get(state::overview))
-        .route("/status", get(state::status))
-        .route(
-            "/config",
-            get(config::show).post(config::configure).put(config::change).delete(config::forget),
-        )
-        .route("/checkpoint", get(checkpoint::list).post(checkpoint::create))
-        .route("/checkpoint/{id}", get(checkpoint::show).delete(checkpoint::remove))
-        .route("/restore", post(checkpoint::restore))
-        .route("/release-lease", post(state::release_lease))
-        .route("/promote", post(state::promote))
-        .route("/app", post(state::app))
-        .route("/databases", get(database::list))
-        .route("/databases/{*path}", get(database::show).post(database::act))
-        .route("/history", get(state::history))
-        .route("/logs", get(state::logs))
-        .route("/events", get(events::stream))
-        .route("/api/health/live", get(state::live))
-        .route("/api/health/ready", get(state::ready))
-        .route("/primary", get(state::primary))
-        .route("/replica", get(state::replica))
+    let routes = table().into_iter().fold(Router::new(), |routes, row| {
+        let (path, methods) = row.finish();
+        routes.route(path, methods)
+    });
+    routes
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(shared.clone(), guard))
@@ -70,12 +84,15 @@ pub fn router(shared: Shared) -> Router {
 async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let allowed = match request.extensions().get::<Peer>().copied() {
         Some(peer) => {
+            let version = request.version();
             let (method, uri, headers) =
                 (request.method().clone(), request.uri().clone(), request.headers().clone());
             blocking(move || {
-                let configured = shared.control.config().and_then(|config| config.token);
-                let token = configured.or(shared.token);
-                shared.doors.check((&method, &uri, &headers), peer, token.as_ref())
+                check_hosts(version, &headers)?;
+                let (token, hosts) =
+                    shared.control.config().map(|config| (config.token, config.hosts)).unwrap_or_default();
+                let keys = Keys { token: token.or(shared.token), hosts };
+                shared.doors.check((&method, &uri, &headers), peer, &keys)
             })
             .await
             .and_then(|allowed| allowed)
@@ -109,7 +126,7 @@ async fn wrong_method(method: Method, uri: Uri) -> ApiError {
 /// Runs a call that may block where it may.
 pub async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
     tokio::task::spawn_blocking(call).await.map_err(|error| {
-        tracing::error!(%error, "a request ended in a panic");
+        tracing::error!(event = "bug", %error, "a request ended in a panic");
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "bug", "the node failed in an unforeseen way")
             .hint("its log says where; please report it")
     })

@@ -3,9 +3,14 @@
 //! Binding is apart from serving, so that a port in use is known before anything else starts.
 
 use crate::access::Doors;
-use crate::limits::{CLIENT_SILENCE_MAX, CONNECTIONS_MAX, DRAIN_WAIT, EVENT_READERS_MAX, HEAD_WAIT};
+use crate::limits::{
+    ACCEPT_PAUSE, ANSWER_WAIT, CLIENT_SILENCE_MAX, CONNECTIONS_MAX, DRAIN_WAIT, EVENT_READERS_MAX,
+    HEAD_BYTES_MAX, HEAD_WAIT, SOCKET_CONNECTIONS_MAX,
+};
+use crate::patient::Patient;
 use crate::peer::Peer;
 use crate::routes::{Shared, router};
+use crate::seats::{BusyBody, Seat, Seats};
 use axum::Router;
 use axum::body::Body;
 use base::{Disk, LocalDisk};
@@ -141,50 +146,73 @@ async fn accept_until(
     unix: &tokio::net::UnixListener,
     routes: &Router,
     stopping: &watch::Receiver<bool>,
-) -> JoinSet<()> {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    tokio::pin!(shutdown);
+) -> [JoinSet<()>; 2] {
+    let (mut far, mut near) = (JoinSet::new(), JoinSet::new());
+    let doors = async {
+        tokio::join!(
+            accept(tcp, CONNECTIONS_MAX, &mut far, (routes, stopping)),
+            accept(unix, SOCKET_CONNECTIONS_MAX, &mut near, (routes, stopping)),
+        )
+    };
+    tokio::select! {
+        () = shutdown => {}
+        _ = doors => {}
+    }
+    [far, near]
+}
+
+/// One door. A place is looked for once somebody stands there, so that nobody leaves for nobody.
+async fn accept<D: Door>(
+    door: &D,
+    places: usize,
+    connections: &mut JoinSet<()>,
+    (routes, stopping): (&Router, &watch::Receiver<bool>),
+) {
+    let mut seats = Seats::new(places);
     loop {
-        let place = tokio::select! {
-            () = &mut shutdown => return connections,
-            place = Arc::clone(&places).acquire_owned() => place,
-        };
-        let accepted = tokio::select! {
-            () = &mut shutdown => return connections,
-            accepted = tcp.accept() => accepted.and_then(|(stream, peer)| {
-                let local = stream.local_addr()?;
-                bound_silence(&stream);
-                Ok(Accepted::Tcp(stream, Peer::Tcp { peer, local }))
-            }),
-            accepted = unix.accept() => accepted.map(|(stream, _)| {
-                let uid = stream.peer_cred().ok().map(|cred| cred.uid());
-                Accepted::Unix(stream, Peer::Unix { uid })
-            }),
-        };
-        let (routes, stopping) = (routes.clone(), stopping.clone());
-        match accepted {
-            Ok(Accepted::Tcp(stream, peer)) => drop(connections.spawn(async move {
-                converse(stream, peer, routes, stopping).await;
-                drop(place);
-            })),
-            Ok(Accepted::Unix(stream, peer)) => drop(connections.spawn(async move {
-                converse(stream, peer, routes, stopping).await;
-                drop(place);
-            })),
+        match door.next().await {
+            Ok((stream, peer)) => {
+                let Some(seat) = seats.take().await else { return };
+                let (routes, stopping) = (routes.clone(), stopping.clone());
+                connections.spawn(converse(stream, peer, seat, routes, stopping));
+            }
             Err(error) => {
                 // Out of descriptors, most likely: a pause lets connections end instead of spinning.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tracing::warn!(event = "connection not accepted", %error);
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
         while connections.try_join_next().is_some() {}
     }
 }
 
-enum Accepted {
-    Tcp(tokio::net::TcpStream, Peer),
-    Unix(tokio::net::UnixStream, Peer),
+/// Where clients come in.
+trait Door: Sync {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next client.
+    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
+}
+
+impl Door for tokio::net::TcpListener {
+    type Stream = tokio::net::TcpStream;
+
+    async fn next(&self) -> io::Result<(Self::Stream, Peer)> {
+        let (stream, peer) = self.accept().await?;
+        let local = stream.local_addr()?;
+        bound_silence(&stream);
+        Ok((stream, Peer::Tcp { peer, local }))
+    }
+}
+
+impl Door for tokio::net::UnixListener {
+    type Stream = tokio::net::UnixStream;
+
+    async fn next(&self) -> io::Result<(Self::Stream, Peer)> {
+        let (stream, _) = self.accept().await?;
+        let uid = stream.peer_cred().ok().map(|cred| cred.uid());
+        Ok((stream, Peer::Unix { uid }))
+    }
 }
 
 /// A client that acknowledges nothing is dropped by the kernel.
@@ -198,24 +226,34 @@ fn bound_silence(stream: &tokio::net::TcpStream) {
 }
 
 /// One connection, request after request.
-async fn converse<S>(stream: S, peer: Peer, routes: Router, mut stopping: watch::Receiver<bool>)
-where
+async fn converse<S>(
+    stream: S,
+    peer: Peer,
+    seat: Arc<Seat>,
+    routes: Router,
+    mut stopping: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let place = Arc::clone(&seat);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let busy = place.begin();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(peer);
-        routes.clone().oneshot(request)
+        let answer = routes.clone().oneshot(request);
+        async move { answer.await.map(|response| response.map(|body| BusyBody::new(body, busy))) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WAIT)
-        .serve_connection(TokioIo::new(stream), service);
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(Patient::new(stream, ANSWER_WAIT)), service);
     tokio::pin!(connection);
     let told_to_stop = async { drop(stopping.wait_for(|stop| *stop).await) };
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = told_to_stop => None,
+        () = seat.until_needed() => return,
     };
     let ended = match ended {
         Some(ended) => ended,
@@ -229,10 +267,13 @@ where
     }
 }
 
-async fn drain(mut connections: JoinSet<()>) {
-    let all = async { while connections.join_next().await.is_some() {} };
+async fn drain(mut connections: [JoinSet<()>; 2]) {
+    let [far, near] = &mut connections;
+    let all = async {
+        while far.join_next().await.is_some() {}
+        while near.join_next().await.is_some() {}
+    };
     if tokio::time::timeout(DRAIN_WAIT, all).await.is_err() {
-        tracing::warn!("requests that did not end in time were broken off");
+        tracing::warn!(event = "requests broken off", "requests that did not end in time were broken off");
     }
-    connections.abort_all();
 }

@@ -185,6 +185,11 @@ impl Link {
         self.send(&ToSupervisor::Beat { until_ms })
     }
 
+    /// What the supervisor itself says is to be JSON, or lines for people.
+    pub fn log_as(&self, json: bool) -> io::Result<()> {
+        self.send(&ToSupervisor::Log { json })
+    }
+
     /// The node is about to exit for good: the supervisor is to do so too, with this code.
     pub fn final_word(&self, code: u8) -> io::Result<()> {
         self.send(&ToSupervisor::FinalWord { code })
@@ -248,11 +253,11 @@ impl Link {
 
     /// Without a supervisor: ends the app, then this process.
     fn orphaned(&self, why: &str) -> ! {
-        tracing::error!("the supervisor cannot be reached ({why}): killing the app and ending this node");
+        tracing::error!(event = "supervisor lost", reason = why, "killing the app and ending this node");
         if let Some(cookie) = &self.shared.cookie {
             let left = kill_all(&[APP_COOKIE_VARIABLE], cookie, ORPHAN_KILL_LIMIT);
             if !left.is_empty() {
-                tracing::error!("processes of the app withstand SIGKILL: {left:?}");
+                tracing::error!(event = "app not stopped", pids = ?left, "these processes withstand SIGKILL");
             }
         }
         spawn::exit_now(ORPHANED_CODE)

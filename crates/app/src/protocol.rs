@@ -14,6 +14,7 @@
 //!                            ◀──       Notified{run}: what the app has said of itself
 //!  Condition                 ──▶       told to the service manager, where there is one
 //!  Logs, Pids                ──▶       Lines, Pids
+//!  Log{json}                 ──▶       the form of the supervisor's own lines, from now on
 //!                            ◀──       Terminate: drain, then exit 0
 //!  FinalWord{code}           ──▶       the supervisor exits with this code once the node has
 //! ```
@@ -177,6 +178,11 @@ pub enum ToSupervisor {
     Pids {
         /// Number of the question.
         request: u64,
+    },
+    /// The supervisor's own lines are to have the form of the node's log.
+    Log {
+        /// JSON objects, else lines for people.
+        json: bool,
     },
     /// The node is about to exit for good, and the supervisor is to exit with this code.
     FinalWord {

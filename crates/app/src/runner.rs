@@ -248,7 +248,7 @@ impl Runner {
             .spawn(move || thread::Thread::new(shared, policy, back).serve(&commands));
         if let Err(error) = spawned {
             // Every later call finds the queue closed and says so.
-            tracing::error!("the thread that runs the app cannot be started: {error}");
+            tracing::error!(event = "no thread", %error, "the app cannot be run");
         }
         runner
     }
@@ -426,7 +426,7 @@ impl Shared {
 fn aside(name: &str, work: impl FnOnce() + Send + 'static) {
     if let Err(error) = std::thread::Builder::new().name(name.into()).spawn(work) {
         // Ending without a drain is what every crash is: safe, and better than not ending.
-        tracing::error!("no thread for {name}: {error}");
+        tracing::error!(event = "no thread", name, %error);
         crate::spawn::exit_now(70);
     }
 }

@@ -12,8 +12,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 mod local;
+mod own;
+mod planted;
 mod writeback;
 pub use local::LocalDisk;
+pub use own::own_directory;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +25,7 @@ pub enum Open {
     Read,
     /// Existing, for reading and writing.
     Write,
-    /// New or emptied, for reading and writing, mode 0600 where `private`, else 0644 before the umask.
+    /// New or emptied, never through a link, for reading and writing, mode 0600 where `private`, else 0644 before the umask.
     Create {
         /// Only the owner may read it.
         private: bool,
@@ -83,6 +86,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Gives a file to an owner. At no moment may anybody do more with it than before or after.
     fn give(&self, _path: &Path, _to: Owner) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Refuses, as `PermissionDenied`, a name that another user may have planted: a link to a file that is not theirs.
+    fn refuse_planted(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
     }
     /// The names in a directory, sorted; names that are not UTF-8 are left out.
     fn read_dir(&self, path: &Path) -> io::Result<Vec<Entry>>;

@@ -134,8 +134,7 @@ impl History {
             let path = path.to_owned();
             move |cause| HistoryError { path, cause }
         };
-        let level_zero = local.join(files::level_dir(0));
-        make_dir(&*disk, &level_zero).map_err(failed(&level_zero))?;
+        make_local(&*disk, &local).map_err(failed(&local))?;
         files::remove_leftovers(&*disk, &local).map_err(failed(&local))?;
         let found = files::list(&*disk, &local, Place::Local).map_err(failed(&local))?;
         files::settle_dirs(&*disk, &local).map_err(failed(&local))?;
@@ -403,6 +402,23 @@ impl Files {
         self.entries.insert((entry.key, entry.place), entry.clone());
         entry
     }
+}
+
+/// Makes the directories of a local history. It holds what the database holds, so only its owner may look into a new one;
+/// a name on the way that another user may have planted is refused.
+pub(crate) fn make_local(disk: &dyn Disk, local: &Path) -> io::Result<()> {
+    const OWNER_ONLY: u32 = 0o700;
+    let levels = (0..=SNAPSHOT_LEVEL).map(|level| local.join(files::level_dir(level)));
+    for dir in [local.to_owned(), local.join(files::LTX_DIR)].into_iter().chain(levels) {
+        disk.refuse_planted(&dir)?;
+    }
+    let new = disk.metadata(local).is_err();
+    make_dir(disk, local)?;
+    // A disk without owners has no modes either.
+    if new && let Ok(owner) = disk.owner(local) {
+        disk.give(local, base::disk::Owner { mode: owner.mode & OWNER_ONLY, ..owner })?;
+    }
+    make_dir(disk, &local.join(files::level_dir(0)))
 }
 
 /// Makes a directory, and the names of the new ones on the way durable.

@@ -55,9 +55,9 @@ impl Core {
         *lock(&self.catalogue) = None;
         let ms = milliseconds(self.setup.machine.clock.boottime() - begun);
         if let Err(error) = write_directory(&self.setup.home, &checkpoint) {
-            tracing::warn!(%error, id = %checkpoint.id, "checkpoint.json was not written; the checkpoint counts");
+            tracing::warn!(event = "checkpoint directory stale", %error, id = %checkpoint.id, "checkpoint.json was not written; the checkpoint counts");
         }
-        tracing::info!(id = %checkpoint.id, ms, automatic, databases = checkpoint.databases.len(), "a checkpoint was made");
+        tracing::info!(event = "checkpoint made", id = %checkpoint.id, ms, automatic, databases = checkpoint.databases.len());
         self.tell("checkpoint", json!({ "id": checkpoint.id, "created": checkpoint.created, "ms": ms }));
         Ok(CheckpointMade { checkpoint, ms })
     }
@@ -110,7 +110,7 @@ impl Core {
         *lock(&self.catalogue) = None;
         let home = &self.setup.home;
         if let Err(error) = base::disk::remove_dir_all(home.disk(), &home.checkpoints().join(id.as_str())) {
-            tracing::warn!(%error, %id, "the directory of a removed checkpoint stays until the next start");
+            tracing::warn!(event = "checkpoint directory stale", %error, %id, "the directory of a removed checkpoint stays until the next start");
         }
         self.tell("checkpoint", json!({ "id": id, "removed": true }));
         Ok(())
@@ -121,10 +121,10 @@ impl Core {
         match self.checkpoints() {
             Ok(catalogue) => {
                 if let Err(error) = rebuild(&self.setup.home, &catalogue) {
-                    tracing::warn!(%error, "tmp/checkpoints was not rebuilt; the catalogue counts");
+                    tracing::warn!(event = "checkpoint directory stale", %error, "tmp/checkpoints was not rebuilt; the catalogue counts");
                 }
             }
-            Err(error) => tracing::error!(%error, "the catalogue could not be read"),
+            Err(error) => tracing::error!(event = "ledger failed", %error, "the catalogue could not be read"),
         }
     }
 }
@@ -144,7 +144,7 @@ pub(crate) fn from_ledger(stored: ledger::Checkpoint) -> Option<Checkpoint> {
             databases: stored.vector,
         }),
         Err(error) => {
-            tracing::error!(%error, "the ledger has a checkpoint that cannot be named");
+            tracing::error!(event = "ledger failed", %error, "it has a checkpoint that cannot be named");
             None
         }
     }

@@ -35,7 +35,9 @@ mod text;
 
 pub use document::Document;
 pub use expand::Variables;
-pub use names::{DatabaseFile, FilePath, HomeDirectory, ListenAddress, Pattern, StoreUrl, VolumeName};
+pub use names::{
+    DatabaseFile, FilePath, HomeDirectory, HostName, ListenAddress, Pattern, StoreUrl, VolumeName,
+};
 pub use places::{Place, Places};
 pub use problem::{Problem, Problems};
 pub use process::{Command, Signal, UserIds};
@@ -59,6 +61,10 @@ pub struct Config {
     /// What requests must carry as `Authorization: Bearer` to change anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
+    /// Further names and addresses by which clients may reach the API.
+    #[serde(default)]
+    #[schemars(length(max = limits::HOSTS_MAX))]
+    pub hosts: Vec<HostName>,
     /// Where the history goes beside this machine.
     #[serde(default)]
     pub storage: Storage,
@@ -327,6 +333,13 @@ impl Config {
         }
         problems.extend(self.app.iter().flat_map(|app| &app.ready).filter_map(Ready::contradiction));
         for (name, value) in self.app.iter().flat_map(|app| &app.env) {
+            if value == HIDDEN {
+                problems.push(Problem::new(
+                    format!("app.env.{name}"),
+                    "`***` stands for a value that is not shown",
+                    "give the value itself, or leave the variable out",
+                ));
+            }
             if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
                 problems.push(Problem::new(
                     format!("app.env.{name}"),
@@ -370,16 +383,14 @@ impl Config {
         posted
     }
 
-    /// Every key with its value, for showing: secrets as `***`, and variables of the app that came from the
-    /// environment as they were written.
+    /// Every key with its value, for showing: secrets as `***`, and so each variable of the app, since any may be one;
+    /// those that came from the environment are shown as they were written.
     pub fn redacted_json(&self) -> Value {
         let mut shown = serde_json::to_value(self).unwrap_or_default();
-        let written = self.source.written["app"]["env"].as_object();
-        for (name, text) in written.into_iter().flatten() {
-            let from_environment = text.as_str().is_some_and(|text| text.replace("$${", "").contains("${"));
-            if from_environment && let Some(slot) = shown["app"]["env"].get_mut(name) {
-                *slot = text.clone();
-            }
+        let written = &self.source.written["app"]["env"];
+        for (name, slot) in shown["app"]["env"].as_object_mut().into_iter().flatten() {
+            let text = written[name].as_str().filter(|text| text.replace("$${", "").contains("${"));
+            *slot = json!(text.unwrap_or(HIDDEN));
         }
         shown
     }

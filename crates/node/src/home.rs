@@ -7,6 +7,7 @@
 //! The lock is flock(2) on `.stead/lock`: the kernel drops it with the process, so a stale one cannot exist. The
 //! file's text is the holder's pid, for people and for the message of a second node.
 
+use base::disk::own_directory;
 use base::{Disk, Epoch, Random, Timestamp};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::{Deserialize, Serialize};
@@ -35,15 +36,10 @@ impl Home {
         let root =
             root.canonicalize().map_err(|cause| HomeError::Directory { path: root.to_owned(), cause })?;
         let home = Home { root, disk: disk.clone() };
-        let private = home.private();
-        if home.disk.metadata(&private).is_err() {
-            made(&private)?;
-            rustix::fs::chmod(&private, Mode::RWXU)
-                .map_err(|cause| HomeError::Directory { path: private.clone(), cause: cause.into() })?;
+        for (dir, mode) in [(home.private(), 0o700), (home.tmp(), 0o755), (home.checkpoints(), 0o755)] {
+            own_directory(&dir, mode).map_err(|cause| HomeError::Directory { path: dir, cause })?;
         }
-        for dir in [home.data(), home.tmp(), home.checkpoints(), private] {
-            made(&dir)?;
-        }
+        made(&home.data())?;
         Ok(home)
     }
 
@@ -109,7 +105,7 @@ impl Home {
     pub fn lock(&self) -> Result<HomeLock, HomeError> {
         let path = self.lock_file();
         let failed = |cause: rustix::io::Errno| HomeError::Lock { path: path.clone(), cause: cause.into() };
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o644)).map_err(failed)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
@@ -222,6 +218,20 @@ mod tests {
         let mode = rustix::fs::stat(home.private()).unwrap().st_mode & 0o777;
         assert_eq!(mode, 0o700);
         Home::open(Arc::new(LocalDisk), home.root()).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_somebody_else_could_write_to_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [".stead", "tmp", "tmp/checkpoints"] {
+            let home = home(&dir);
+            let path = home.root().join(name);
+            let before = rustix::fs::stat(&path).unwrap().st_mode;
+            rustix::fs::chmod(&path, Mode::from_raw_mode(0o777)).unwrap();
+            let refused = Home::open(Arc::new(LocalDisk), home.root()).unwrap_err();
+            assert!(refused.to_string().contains("everyone may write"), "{name}: {refused}");
+            rustix::fs::chmod(&path, Mode::from_raw_mode(before & 0o7777)).unwrap();
+        }
     }
 
     #[test]

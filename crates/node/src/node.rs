@@ -175,7 +175,7 @@ impl Node {
         if let Some(keeper) = lock(&self.keeper).take()
             && keeper.join().is_err()
         {
-            tracing::error!("the keeper thread had ended with a panic");
+            tracing::error!(event = "bug", "the keeper thread had ended with a panic");
         }
     }
 }
@@ -218,7 +218,7 @@ impl Core {
         match moved {
             Ok(made) => {
                 let (from, to) = (made.from.name(), made.to.name());
-                tracing::info!(from, to, "{to}: {reason}");
+                tracing::info!(event = "state", from, to, "{reason}");
                 let role = |state| matches!(state, State::Primary).then_some("primary");
                 if role(made.from) != role(made.to) {
                     self.tell("role", json!({ "role": status::role(made.to), "reason": reason }));
@@ -246,7 +246,7 @@ impl Core {
         let told = serde_json::to_value(&issue).unwrap_or_default();
         let (code, message) = (issue.code.clone(), issue.message.clone());
         if self.issues.raise(issue) {
-            tracing::warn!(code, "{message}");
+            tracing::warn!(event = "issue", code, "{message}");
             self.tell("issue", told);
         }
     }
@@ -266,7 +266,7 @@ impl Core {
 
     pub(crate) fn clear(&self, component: &'static str, code: &str) {
         if self.issues.clear(component, code) {
-            tracing::info!(code, component, "mended");
+            tracing::info!(event = "issue mended", code, component);
             self.tell("issue", json!({ "code": code, "component": component, "cleared": true }));
         }
     }

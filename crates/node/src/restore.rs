@@ -66,12 +66,12 @@ impl Core {
             return Ok(steps.restored(resolved.name, true, resolved.as_of, self.shown(resolved.changes)));
         }
         self.tell("restore", json!({ "target": resolved.name, "state": "running" }));
-        tracing::info!(to = resolved.name, as_of = %resolved.as_of, "a restore begins");
+        tracing::info!(event = "restore begun", to = resolved.name, as_of = %resolved.as_of);
         let outcome = self.turn_back(&*databases, &resolved, &mut steps);
         match outcome {
             Ok(changes) => {
                 let restored = steps.restored(resolved.name, false, resolved.as_of, self.shown(changes));
-                tracing::info!(to = restored.target, ms = restored.ms, "the restore is done");
+                tracing::info!(event = "restored", to = restored.target, ms = restored.ms);
                 self.tell(
                     "restore",
                     json!({ "target": restored.target, "state": "done", "ms": restored.ms }),
@@ -79,7 +79,7 @@ impl Core {
                 Ok(restored)
             }
             Err(error) => {
-                tracing::error!(%error, to = resolved.name, "the restore did not succeed");
+                tracing::error!(event = "restore failed", %error, to = resolved.name);
                 let told = json!({ "target": resolved.name, "state": "failed", "reason": error.to_string() });
                 self.tell("restore", told);
                 Err(error)
@@ -157,7 +157,7 @@ impl Core {
             return;
         }
         if let Err(error) = self.hold_down(HeldDown::Restore(reason.to_owned())) {
-            tracing::error!(%error, "app.stopped was not written: the app starts at the next start of the node");
+            tracing::error!(event = "app stop not kept", %error, "app.stopped was not written: the app starts at the next start of the node");
         }
     }
 
@@ -176,11 +176,14 @@ impl Core {
             (_, None) => return,
         };
         let done = self.setup.ledger.last_restore_is_done().unwrap_or_else(|error| {
-            tracing::error!(%error, "how the last restore ended is not known: the app stays as it is");
+            tracing::error!(
+                event = "ledger failed", %error,
+                "how the last restore ended is not known: the app stays as it is"
+            );
             false
         });
         if done {
-            tracing::info!(reason, "the restore that was not finished is done");
+            tracing::info!(event = "restore finished", reason, "the restore that was not finished is done");
             self.clear("app", actions::RESTORE_FAILED);
             if matches!(held, Some(HeldDown::Restore(_))) {
                 self.release_hold();

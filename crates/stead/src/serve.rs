@@ -15,7 +15,7 @@ use configuration::Found;
 use database::ledger::Ledger;
 use database::{Engine, Machine};
 use logging::Logging;
-use node::config::{ListenAddress, Log, Secret, limits};
+use node::config::{ListenAddress, Log, LogFormat, Secret, limits};
 use node::home::{Home, HomeError, HomeLock};
 use node::node::parts::{Databases, StartDatabases, Supervised};
 use node::{Node, Setup};
@@ -79,7 +79,7 @@ fn serve(args: &RunArgs, link: &Link, logging: &Arc<Logging>) -> Result<u8, Fail
     let overrides = args.overrides();
     let found = configuration::find(&home, args.config.as_deref(), &overrides, &name, machine.clock.now())?;
     if let Found::Config(config, _) = &found {
-        logging.change(&config.log);
+        change_log(logging, link, &config.log);
     }
     let listen = listen_address(&found, overrides.listen.as_deref())?;
     let doors = api::bind(listen, &home.socket()).map_err(|error| {
@@ -99,7 +99,7 @@ fn serve(args: &RunArgs, link: &Link, logging: &Arc<Logging>) -> Result<u8, Fail
     let app_ends = ends.clone();
     let app = Supervised::new(runner.clone(), Arc::new(move |code| tell(&app_ends, End::App(code))));
     let identity = home.identity(&*machine.random, machine.clock.now()).map_err(home_failure)?;
-    let log = logging.clone();
+    let (log, supervisor) = (logging.clone(), link.clone());
     let node = Arc::new(Node::new(Setup {
         home,
         identity,
@@ -110,7 +110,7 @@ fn serve(args: &RunArgs, link: &Link, logging: &Arc<Logging>) -> Result<u8, Fail
         machine,
         app: Arc::new(app),
         api_url: url(address),
-        logging: Box::new(move |changed: &Log| log.change(changed)),
+        logging: Box::new(move |changed: &Log| change_log(&log, &supervisor, changed)),
         listening: listen,
         flags: overrides,
         app_user: variable("PUID").map(|uid| (uid, variable("PGID").unwrap_or(uid))),
@@ -119,12 +119,20 @@ fn serve(args: &RunArgs, link: &Link, logging: &Arc<Logging>) -> Result<u8, Fail
     listen_to(&runner, &node, &ends);
     accept(&node, found)?;
     let running = Running::start(doors, &node, ends)?;
-    tracing::info!(%address, home = %args.home.display(), "the node listens");
+    tracing::info!(event = "node listens", %address, home = %args.home.display());
     if let Some(previous) = link.previous() {
-        tracing::warn!(previous, "the node before this one did not end well");
+        tracing::warn!(event = "node before ended", previous, "it did not end well");
     }
     node.begin();
     Ok(running.wait(&node, &ended))
+}
+
+/// What the supervisor says has the form of what the node says.
+fn change_log(logging: &Logging, supervisor: &Link, log: &Log) {
+    logging.change(log);
+    if let Err(error) = supervisor.log_as(log.format == LogFormat::Json) {
+        tracing::debug!(%error, "the supervisor's lines stay as they are");
+    }
 }
 
 /// A node that was killed gives its home back when its last thread is gone, which may wait for a disk.
@@ -254,7 +262,7 @@ impl Running {
         let api = runtime.spawn(async move {
             let shutdown = async move { drop(api_ends.await) };
             if let Err(error) = doors.serve(control, token, shutdown).await {
-                tracing::error!(%error, "the API ended");
+                tracing::error!(event = "API ended", %error);
             }
         });
         let signals = {
@@ -272,12 +280,15 @@ impl Running {
             Ok(End::App(code)) => ("the app ended", u8::try_from(code).unwrap_or(Exit::Failed.code())),
             Err(_) => ("nobody is left who could end it", Exit::Bug.code()),
         };
-        tracing::info!(reason, "the node ends");
+        tracing::info!(event = "node ends", reason);
         node.drain(reason);
         let _ = self.end_api.send(());
         let ended = self.runtime.block_on(async { tokio::time::timeout(API_END_LIMIT, self.api).await });
         if ended.is_err() {
-            tracing::warn!("requests that did not end in time were broken off");
+            tracing::warn!(
+                event = "requests broken off",
+                "requests that did not end in time were broken off"
+            );
         }
         self.runtime.shutdown_background();
         code

@@ -99,7 +99,7 @@ impl Directory {
         match self.disk.sync_dir(base::disk::parent(&path)) {
             Ok(()) => Ok(Outcome::Won),
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "an object's name may not be durable");
+                tracing::warn!(event = "store not synced", path = %path.display(), %error, "an object's name may not be durable");
                 Ok(Outcome::Unknown)
             }
         }

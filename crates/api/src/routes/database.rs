@@ -86,7 +86,7 @@ async fn image(shared: Shared, path: DatabasePath, moment: Moment) -> Result<Res
         let opened = LocalDisk.open(&exported, Open::Read).and_then(|file| Ok((file.len()?, file)));
         // The open file stays readable; its name must not outlive this request, whatever becomes of it.
         if let Err(error) = LocalDisk.remove_file(&exported) {
-            tracing::warn!(%error, path = %exported.display(), "an exported database could not be removed");
+            tracing::warn!(event = "leftover stays", %error, path = %exported.display(), "an exported database");
         }
         let (len, file) =
             opened.map_err(|error| DatabaseError::Failed(format!("the image cannot be read: {error}")))?;

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests prepare files as anybody else would")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test, failing is how a helper reports")]
 
+use described::Described;
 use fake::Fake;
 use node::control::Event;
 use reqwest::{Method, Response, StatusCode};
@@ -13,6 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
+mod described;
 mod fake;
 
 const CONFIG: &str = r#"{"name": "notes", "app": {"command": "./app"}}"#;
@@ -63,6 +65,10 @@ impl Served {
         request.send().await.unwrap()
     }
 
+    async fn described(&self) -> Described {
+        Described::new(self.get("/openapi.json").await.1)
+    }
+
     async fn get(&self, path: &str) -> (u16, Value) {
         read(self.request("GET", path).send().await.unwrap()).await
     }
@@ -80,6 +86,7 @@ async fn an_unconfigured_node_answers_as_the_specification_says() {
     let (status, body) = node.get("/").await;
     assert_eq!((status, &body["state"], &body["configured"]), (200, &json!("unconfigured"), &json!(false)));
     assert_eq!((&body["name"], &body["databases"], &body["lease"]), (&Value::Null, &json!([]), &Value::Null));
+    let described = node.described().await;
     for (method, path, body, expected) in [
         ("GET", "/config", "", 404),
         ("PUT", "/config", CONFIG, 404),
@@ -95,6 +102,7 @@ async fn an_unconfigured_node_answers_as_the_specification_says() {
         ("GET", "/api/health/ready", "", 503),
     ] {
         let (status, answer) = read(node.curl(method, path, body).await).await;
+        described.holds((method, path), status, &answer);
         assert_eq!(status, expected, "{method} {path}: {answer}");
         if (400..503).contains(&status) {
             assert_eq!(answer["error"]["code"], "unconfigured", "{method} {path}");
@@ -195,13 +203,33 @@ async fn every_request_has_its_status_and_every_error_its_form() {
         ("PATCH", "/config".into(), "", 405, "wrong_method"),
         ("DELETE", "/".into(), "", 405, "wrong_method"),
     ];
+    let described = node.described().await;
     for (method, path, body, expected, code) in table {
         let (status, answer) = read(node.curl(method, &path, body).await).await;
+        described.holds((method, &path), status, &answer);
         assert_eq!(status, expected, "{method} {path} {body}: {answer}");
         if !code.is_empty() {
             assert_eq!(answer["error"]["code"], code, "{method} {path} {body}");
             assert!(answer["error"]["message"].as_str().is_some_and(|text| !text.is_empty()));
         }
+    }
+}
+
+#[tokio::test]
+async fn head_is_get_without_a_body_and_options_says_what_there_is() {
+    let node = Served::start(Fake::configured(CONFIG));
+    let head = node.request("HEAD", "/status").send().await.unwrap();
+    assert_eq!(
+        (head.status().as_u16(), head.headers()["content-type"].clone()),
+        (200, "application/json".parse().unwrap())
+    );
+    assert!(head.bytes().await.unwrap().is_empty());
+    assert_eq!(node.request("HEAD", "/restore").send().await.unwrap().status(), 405);
+    for (path, allow) in [("/config", "GET,POST,PUT,DELETE,HEAD,OPTIONS"), ("/restore", "POST,OPTIONS")] {
+        let options = node.request("OPTIONS", path).send().await.unwrap();
+        assert_eq!(options.status(), 204);
+        assert_eq!(options.headers()["allow"], allow);
+        assert!(!options.headers().keys().any(|name| name.as_str().starts_with("access-control")));
     }
 }
 
@@ -279,7 +307,9 @@ async fn a_page_from_elsewhere_changes_nothing() {
         let (status, body) = read(request.send().await.unwrap()).await;
         assert_eq!((status, &body["error"]["code"]), (403, &json!("forbidden")), "{name}");
         let reading = node.request("GET", "/").header(name, value).send().await.unwrap();
-        assert_eq!(reading.status(), 200);
+        assert_eq!(reading.status(), 403);
+        let health = node.request("GET", "/api/health/live").header(name, value).send().await.unwrap();
+        assert_eq!(health.status(), 200);
     }
 }
 

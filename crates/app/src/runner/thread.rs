@@ -137,7 +137,7 @@ impl Thread {
                 self.step(Input::Ended { lapsed }, reason);
             }
             ToNode::Stuck { run, pids } if run == self.policy.run() => {
-                tracing::error!("processes of the app withstand SIGKILL: {pids:?}");
+                tracing::error!(event = "app not stopped", ?pids, "these processes withstand SIGKILL");
                 self.error = Some(StopError::Stuck { pids: pids.clone() }.to_string());
                 self.publish("processes withstand SIGKILL".into());
                 self.release(&Err(StopError::Stuck { pids }));

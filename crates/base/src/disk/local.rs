@@ -4,6 +4,7 @@ use super::{Disk, DiskFile, Entry, Metadata, Open, Owner};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -23,7 +24,7 @@ impl Disk for LocalDisk {
                 options.write(true);
             }
             Open::Create { private } => {
-                options.write(true).create(true).truncate(true).mode(if private { 0o600 } else { 0o644 });
+                return create(path, if private { 0o600 } else { 0o644 });
             }
             Open::CreateNew => {
                 options.write(true).create_new(true).mode(0o644);
@@ -51,15 +52,22 @@ impl Disk for LocalDisk {
     }
 
     fn give(&self, path: &Path, to: Owner) -> io::Result<()> {
-        use rustix::fs::{Gid, Mode, Uid, chmod, chown};
-        let now = self.owner(path)?;
-        let set = |mode: u32| chmod(path, Mode::from_raw_mode(mode));
+        use rustix::fs::{AtFlags, Gid, Mode, Uid, chmod, chownat};
+        let (file, now) = own_name(path)?;
+        // A descriptor that only names the file takes no mode; the way through /proc does.
+        let named = Path::new("/proc/self/fd").join(file.as_raw_fd().to_string());
+        let set = |mode: u32| chmod(&named, Mode::from_raw_mode(mode));
         if (now.uid, now.gid) != (to.uid, to.gid) {
             // Neither the new owner under the old mode nor the old one under the new may do more than before and after.
             set(now.mode & to.mode)?;
-            chown(path, Some(Uid::from_raw(to.uid)), Some(Gid::from_raw(to.gid)))?;
+            let (uid, gid) = (Uid::from_raw(to.uid), Gid::from_raw(to.gid));
+            chownat(&file, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
         }
         Ok(set(to.mode)?)
+    }
+
+    fn refuse_planted(&self, path: &Path) -> io::Result<()> {
+        super::planted::refuse(path)
     }
 
     fn read_dir(&self, path: &Path) -> io::Result<Vec<Entry>> {
@@ -112,6 +120,42 @@ impl Disk for LocalDisk {
         let stat = rustix::fs::statvfs(path)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
+}
+
+/// The file that a name itself has, and whose it is now. A link is refused, and so is a file with further names: either
+/// may be somebody's way to have what is not theirs given to them.
+fn own_name(path: &Path) -> io::Result<(std::os::fd::OwnedFd, Owner)> {
+    use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+    let file = openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let found = fstat(&file)?;
+    let kind = FileType::from_raw_mode(found.st_mode);
+    if kind == FileType::Symlink || (kind != FileType::Directory && found.st_nlink > 1) {
+        let why = format!("{}: a link is not given away", path.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    Ok((file, Owner { uid: found.st_uid, gid: found.st_gid, mode: found.st_mode & 0o7777 }))
+}
+
+/// New or emptied. A link that somebody planted under the name, a further name of some file or no file at all is not
+/// written to but replaced.
+#[allow(clippy::disallowed_methods, reason = "the one place that opens files")]
+fn create(path: &Path, mode: u32) -> io::Result<Box<dyn DiskFile>> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(mode);
+    let no_links = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    match options.clone().create(true).custom_flags(no_links).open(path) {
+        Ok(file) => {
+            let found = file.metadata()?;
+            if found.is_file() && found.nlink() <= 1 {
+                file.set_len(0)?;
+                return Ok(Box::new(LocalFile(file)));
+            }
+        }
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {}
+        Err(error) => return Err(error),
+    }
+    std::fs::remove_file(path)?;
+    Ok(Box::new(LocalFile(options.create_new(true).open(path)?)))
 }
 
 #[derive(Debug)]
@@ -196,6 +240,33 @@ mod tests {
         let to = Owner { uid: other, gid: if made.uid == 0 { 1234 } else { made.gid }, mode: 0o640 };
         LocalDisk.give(&path, to).unwrap();
         assert_eq!(LocalDisk.owner(&path).unwrap(), to);
+    }
+
+    #[test]
+    fn nothing_is_written_or_given_away_through_a_planted_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (victim, link, hard) =
+            (dir.path().join("victim"), dir.path().join("link"), dir.path().join("hard"));
+        write_atomic(&LocalDisk, &victim, b"precious", false).unwrap();
+        let plant = || {
+            rustix::fs::symlink(&victim, &link).unwrap();
+            rustix::fs::link(&victim, &hard).unwrap();
+        };
+        plant();
+        let to = Owner { mode: 0o600, ..LocalDisk.owner(&victim).unwrap() };
+        for name in [&link, &hard] {
+            LocalDisk.give(name, to).unwrap_err();
+            LocalDisk.open(name, Open::Create { private: false }).unwrap().write_at(b"forged", 0).unwrap();
+        }
+        assert_eq!(read(&LocalDisk, &victim, 100).unwrap(), b"precious");
+        assert_eq!(LocalDisk.owner(&victim).unwrap().mode, 0o644);
+        LocalDisk.remove_file(&link).unwrap();
+        LocalDisk.remove_file(&hard).unwrap();
+        plant();
+        // What `path` is written by is a name beside it.
+        rustix::fs::symlink(&victim, dir.path().join("config.json.tmp")).unwrap();
+        write_atomic(&LocalDisk, &dir.path().join("config.json"), b"{}", true).unwrap();
+        assert_eq!(read(&LocalDisk, &victim, 100).unwrap(), b"precious");
     }
 
     #[test]

@@ -171,7 +171,10 @@ impl Shared {
     /// What was written beside its place is not wanted.
     pub(super) fn discard(&self, written: &Written) {
         if let Err(error) = remove_if_there(&*self.settings.machine.disk, &written.beside) {
-            tracing::warn!(path = %written.beside.display(), %error, "a half-restored copy stays");
+            tracing::warn!(
+                event = "leftover stays", path = %written.beside.display(), %error,
+                "a half-restored copy stays"
+            );
         }
     }
 

@@ -85,7 +85,7 @@ impl Shared {
     fn show_history(&self, path: &DatabasePath) -> Result<(), StartError> {
         let incarnation = self.ledger.current(path)?.map_or(Incarnation(1), |known| known.incarnation);
         let base = crate::history::local_base(&self.file_of(path), incarnation);
-        let made = make_dir(&*self.settings.machine.disk, &base.join("ltx/0"));
+        let made = crate::history::make_local(&*self.settings.machine.disk, &base);
         made.map_err(|source| StartError::Path { path: base.clone(), source })?;
         self.slot_for(path).show(|info| info.history = base.display().to_string());
         Ok(())
@@ -343,11 +343,24 @@ impl Shared {
         }
     }
 
+    /// Refuses a database that another user may have linked here, by its name, one beside it, or a directory on the way.
+    fn refuse_planted(&self, file: &Path) -> io::Result<()> {
+        let disk = &*self.settings.machine.disk;
+        for name in ["", "-wal", "-shm", "-journal"] {
+            disk.refuse_planted(&disk::sibling(file, name))?;
+        }
+        let above = file.ancestors().skip(1).take_while(|dir| **dir != *self.settings.home);
+        above.into_iter().try_for_each(|dir| disk.refuse_planted(dir))
+    }
+
     /// Looks at a file that no connection of this process has open.
     ///
     /// `copied_in`: it has been seen for so long that writes to it are those of an application.
     fn readiness(&self, file: &Path, copied_in: bool) -> Readiness {
         let machine = &self.settings.machine;
+        if let Err(error) = self.refuse_planted(file) {
+            return Readiness::Unfit(format!("it is not followed: {error}"));
+        }
         let at = match machine.disk.metadata(file) {
             Ok(at) => at,
             Err(error) => return Readiness::unread(&error),

@@ -148,7 +148,7 @@ impl Entry {
 
     pub(super) fn mark_damaged(&self, reason: impl fmt::Display) {
         if self.damage.set(reason.to_string()).is_ok() {
-            tracing::warn!(file = %self.path.display(), %reason, "a history file cannot be used");
+            tracing::warn!(event = "history file damaged", file = %self.path.display(), %reason);
         }
     }
 

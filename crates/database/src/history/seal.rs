@@ -187,7 +187,7 @@ impl Inner {
         super::make_dir(&*self.disk, &aside)?;
         for entry in entries {
             let name = format!("{}-{}", entry.key.level, entry.key.name());
-            tracing::warn!(file = %entry.path.display(), "a history file is set aside");
+            tracing::warn!(event = "history file set aside", file = %entry.path.display(), "beyond the end of history");
             match set_aside(&*self.disk, &entry.path, &aside.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => drop(self.lock().entries.remove(&(entry.key, entry.place))),

@@ -203,7 +203,7 @@ impl Inner {
     pub(super) fn set_aside_in_store(&self, store: &Directory, key: FileKey) -> io::Result<()> {
         let from = key.relative();
         let _settled = self.settle_move(Place::Store)?;
-        tracing::warn!(file = %store.path(&from).display(), "a history file in the store is set aside");
+        tracing::warn!(event = "history file set aside", file = %store.path(&from).display(), "in the store");
         let mut number = 0;
         loop {
             let suffix = if number == 0 { String::new() } else { format!(".{number}") };

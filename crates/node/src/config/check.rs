@@ -7,7 +7,9 @@ use super::document;
 use super::expand::{Expanded, join};
 use super::later;
 use super::limits::PROBLEMS_MAX;
-use super::names::{DatabaseFile, FilePath, HomeDirectory, ListenAddress, Pattern, StoreUrl, VolumeName};
+use super::names::{
+    DatabaseFile, FilePath, HomeDirectory, HostName, ListenAddress, Pattern, StoreUrl, VolumeName,
+};
 use super::problem::{Problem, nearest};
 use super::process::{Command, Signal, UserIds};
 use super::ready::{HostPort, HttpUrl};
@@ -42,10 +44,11 @@ fn probe<T: Text>() -> (&'static str, Probe) {
 }
 
 /// Every text format that the schema names.
-pub(super) fn formats() -> [(&'static str, Probe); 15] {
+pub(super) fn formats() -> [(&'static str, Probe); 16] {
     [
         probe::<VolumeName>(),
         probe::<ListenAddress>(),
+        probe::<HostName>(),
         probe::<StoreUrl>(),
         probe::<FilePath>(),
         probe::<HomeDirectory>(),

@@ -14,6 +14,8 @@ pub const LISTEN: &str = "127.0.0.1:8080";
 pub const DATABASE: &str = "data/database.sqlite";
 /// No more `databases` entries than this; patterns cover more files with one entry.
 pub const ENTRIES_MAX: usize = 1000;
+/// No more names of this machine under `hosts` than this.
+pub const HOSTS_MAX: usize = 100;
 /// No more words in a command than this.
 pub const WORDS_MAX: usize = 1000;
 /// No more commands before the app than this; a script holds more steps.

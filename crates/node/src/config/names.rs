@@ -81,6 +81,42 @@ impl Text for ListenAddress {
     }
 }
 
+/// A name or an address of this machine, as a client's `Host` may have it, without a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostName(String);
+
+impl HostName {
+    const BYTES_MAX: usize = 253;
+
+    /// Whether it is the host of a request: a name whatever its case, an address however it is written.
+    pub fn is(&self, host: &str) -> bool {
+        match (self.0.parse::<IpAddr>(), host.parse::<IpAddr>()) {
+            (Ok(own), Ok(asked)) => own.to_canonical() == asked.to_canonical(),
+            _ => self.0.eq_ignore_ascii_case(host),
+        }
+    }
+}
+
+impl Text for HostName {
+    const FORMAT: &'static str = "host-name";
+
+    fn parse(text: &str) -> Result<HostName, Fault> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        let name = !text.is_empty() && text.len() <= Self::BYTES_MAX && text.bytes().all(plain);
+        if (name && !text.ends_with('.')) || text.parse::<IpAddr>().is_ok() {
+            return Ok(HostName(text.to_owned()));
+        }
+        Err(Fault::new(
+            format!("`{text}` is no name of a host"),
+            "write a name or an address without a port: notes.example.org, 192.168.1.5",
+        ))
+    }
+
+    fn text(&self) -> String {
+        self.0.clone()
+    }
+}
+
 /// A store: for now a directory, `file:///absolute/path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreUrl(PathBuf);
@@ -237,4 +273,13 @@ impl Text for Pattern {
     }
 }
 
-written_as_text!(VolumeName, ListenAddress, StoreUrl, FilePath, HomeDirectory, DatabaseFile, Pattern);
+written_as_text!(
+    VolumeName,
+    HostName,
+    ListenAddress,
+    StoreUrl,
+    FilePath,
+    HomeDirectory,
+    DatabaseFile,
+    Pattern
+);

@@ -70,7 +70,7 @@ impl Core {
         match self.setup.app.stop(reason) {
             Ok(()) => true,
             Err(error) => {
-                tracing::error!(error, reason, "the app could not be stopped");
+                tracing::error!(event = "app not stopped", error, reason);
                 false
             }
         }
@@ -207,13 +207,7 @@ impl Core {
             Some(issue) => self.raise(issue),
             None => self.clear("app", APP_NOT_READY),
         }
-        tracing::info!(
-            state = status.state.name(),
-            pid = status.pid,
-            "app {}: {}",
-            status.state.name(),
-            event.reason
-        );
+        tracing::info!(event = "app", state = status.state.name(), pid = status.pid, "{}", event.reason);
         self.report_condition();
         let exit = status.last_exit.as_ref().map(super::status::exit);
         let before = status.before.as_ref().map(super::status::before);

@@ -178,7 +178,8 @@ impl Core {
     }
 
     fn write_image(&self, history: &History, target: Txid, out: &Path) -> Result<(), ImageError> {
-        let file = self.setup.home.disk().open(out, Open::CreateNew).map_err(ImageError::Output)?;
+        let file =
+            self.setup.home.disk().open(out, Open::Create { private: true }).map_err(ImageError::Output)?;
         history.image(target, &*file, &mut |_, _| {}).map(drop)
     }
 }
@@ -223,7 +224,7 @@ pub(crate) fn remove_leftovers(home: &Home) {
 
 fn remove(home: &Home, path: &Path) {
     if let Err(error) = home.disk().remove_file(path) {
-        tracing::warn!(%error, path = %path.display(), "a leftover stays");
+        tracing::warn!(event = "leftover stays", %error, path = %path.display());
     }
 }
 

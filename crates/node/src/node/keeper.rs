@@ -66,7 +66,7 @@ pub(crate) fn spawn(core: Arc<Core>) -> Option<JoinHandle<()>> {
     match thread.spawn(move || run(&core)) {
         Ok(handle) => Some(handle),
         Err(error) => {
-            tracing::error!(%error, "no thread for schedules and retries");
+            tracing::error!(event = "no thread", name = "schedules and retries", %error);
             None
         }
     }
@@ -126,13 +126,13 @@ impl Core {
             return Some(wait);
         }
         if let Err(error) = self.checkpoint(None, None, true) {
-            tracing::warn!(%error, "the automatic checkpoint was not made; it is tried again");
+            tracing::warn!(event = "checkpoint failed", %error, "an automatic one; it is tried again");
             rhythm.not_before = boot + schedule::RETRY.min(plan.every);
             return Some(schedule::RETRY.min(plan.every));
         }
         for id in schedule::outlived(&self.checkpoints().unwrap_or_default(), plan.keep) {
             if let Err(error) = self.remove_checkpoint(&id) {
-                tracing::warn!(%error, %id, "an outlived automatic checkpoint was not removed");
+                tracing::warn!(event = "checkpoint not removed", %error, %id);
             }
         }
         Some(plan.every)
@@ -153,8 +153,8 @@ impl Core {
         }
         let Some(id) = schedule::oldest_automatic(&self.checkpoints().unwrap_or_default()) else { return };
         match self.remove_checkpoint(&id) {
-            Ok(()) => tracing::warn!(%id, "removed: history is over retention.local"),
-            Err(error) => tracing::warn!(%error, %id, "an automatic checkpoint was not removed"),
+            Ok(()) => tracing::warn!(event = "checkpoint removed", %id, "history is over retention.local"),
+            Err(error) => tracing::warn!(event = "checkpoint not removed", %error, %id),
         }
     }
 
@@ -193,7 +193,7 @@ impl Core {
             .map(|(path, pid)| uncovered::issue(home.root(), &path, pid))
             .collect();
         for issue in self.issues.replace("database", uncovered::CODE, found) {
-            tracing::warn!(code = issue.code, "{}", issue.message);
+            tracing::warn!(event = "issue", code = issue.code, "{}", issue.message);
             self.tell("issue", serde_json::to_value(&issue).unwrap_or_default());
         }
     }

@@ -310,7 +310,7 @@ impl Core {
         let home = &self.setup.home;
         match home.disk().remove_file(&home.app_stopped()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, "app.stopped could not be removed: the app stays stopped at the next start");
+                tracing::warn!(event = "app stop not kept", %error, "app.stopped could not be removed: the app stays stopped at the next start");
             }
             _ => {}
         }

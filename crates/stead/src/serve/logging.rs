@@ -3,15 +3,20 @@
 //! The configuration may come after the first lines, so both form and level can be changed while the node runs.
 //! `RUST_LOG`, where it is set, wins over the level.
 
+use counted::Counted;
 use line::Line;
 use node::config::{Log, LogFormat, LogLevel};
+use repeats::Repeats;
 use std::io::IsTerminal;
+use std::sync::{Arc, Mutex};
 use tracing::Subscriber;
 use tracing_subscriber::layer::{Layer, Layered, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::{EnvFilter, reload};
 
+mod counted;
 mod line;
+mod repeats;
 
 /// A filter of its own, not one around the lines: the library cannot exchange those.
 type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
@@ -21,6 +26,7 @@ type Lines = Box<dyn Layer<Filtered> + Send + Sync>;
 pub struct Logging {
     filter: reload::Handle<EnvFilter, Registry>,
     lines: reload::Handle<Lines, Filtered>,
+    repeats: Arc<Mutex<Repeats>>,
 }
 
 impl Logging {
@@ -37,16 +43,18 @@ impl Logging {
     fn prepare() -> (impl Subscriber + Send + Sync, Logging) {
         let log = Log::default();
         let (filter_layer, filter) = reload::Layer::new(filter(&log));
-        let (lines_layer, lines) = reload::Layer::new(lines(&log));
+        let repeats = Arc::new(Mutex::new(Repeats::default()));
+        let (lines_layer, lines) = reload::Layer::new(lines(&log, &repeats));
         let subscriber = tracing_subscriber::registry().with(filter_layer).with(lines_layer);
-        (subscriber, Logging { filter, lines })
+        (subscriber, Logging { filter, lines, repeats })
     }
 
     /// Logs as the configuration says from now on.
     pub fn change(&self, log: &Log) {
-        let changed = self.filter.reload(filter(log)).and_then(|()| self.lines.reload(lines(log)));
+        let changed =
+            self.filter.reload(filter(log)).and_then(|()| self.lines.reload(lines(log, &self.repeats)));
         if let Err(error) = changed {
-            tracing::warn!(%error, "the log stays as it was");
+            tracing::warn!(event = "log unchanged", %error);
         }
     }
 }
@@ -56,13 +64,18 @@ fn filter(log: &Log) -> EnvFilter {
     asked.unwrap_or_else(|| EnvFilter::new(level(log.level)))
 }
 
-fn lines(log: &Log) -> Lines {
+fn lines(log: &Log, repeats: &Arc<Mutex<Repeats>>) -> Lines {
+    use tracing_subscriber::fmt::format;
+    let repeats = Arc::clone(repeats);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match log.format {
-        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+        LogFormat::Json => {
+            let form = format().json().flatten_event(true);
+            layer.json().event_format(Counted { form, json: true, repeats }).boxed()
+        }
         LogFormat::Text => {
             let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            layer.with_ansi(colours).event_format(Line).boxed()
+            layer.with_ansi(colours).event_format(Counted { form: Line, json: false, repeats }).boxed()
         }
     }
 }

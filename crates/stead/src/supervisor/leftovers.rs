@@ -85,16 +85,13 @@ pub fn claim(home: &Path) -> Result<Claim, ClaimError> {
 
 fn make_private(disk: &LocalDisk, home: &Path, dir: &Path) -> io::Result<()> {
     disk.create_dir_all(home)?;
-    match rustix::fs::mkdir(dir, Mode::RWXU) {
-        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    base::disk::own_directory(dir, 0o700)
 }
 
 fn lock(path: &Path, home: &Path) -> Result<OwnedFd, ClaimError> {
     let failed =
         |error: rustix::io::Errno| ClaimError::Io { path: path.display().to_string(), error: error.into() };
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
     let deadline = SystemClock.boottime() + LOCK_PATIENCE;
     let locked = loop {

@@ -18,6 +18,8 @@ use std::os::fd::OwnedFd;
 pub struct Output {
     streams: [Channel; 2],
     count: u64,
+    /// What the supervisor itself says is a JSON object a line.
+    pub json: bool,
 }
 
 #[derive(Debug)]
@@ -45,7 +47,7 @@ impl Output {
             sink,
         };
         let streams = [channel(Stream::Stdout, Sink::stdout()), channel(Stream::Stderr, Sink::stderr())];
-        Output { streams, count: 0 }
+        Output { streams, count: 0, json: false }
     }
 
     /// New pipes for a start of the app: their write ends.
@@ -72,10 +74,19 @@ impl Output {
         }
     }
 
-    /// Says something of the supervisor's own.
-    pub fn say(&mut self, text: &str) {
+    /// Says something of the supervisor's own, in the form of the node's log.
+    pub fn say(&mut self, event: &str, text: &str) {
+        let line = if self.json {
+            serde_json::json!({
+                "timestamp": SystemClock.now().rfc3339(), "level": "WARN", "event": event, "message": text,
+                "target": "supervisor",
+            })
+            .to_string()
+        } else {
+            format!("stead: {text}")
+        };
         let [_, stderr] = &mut self.streams;
-        stderr.sink.offer(format!("stead: {text}\n").as_bytes());
+        stderr.sink.offer(format!("{line}\n").as_bytes());
         stderr.sink.flush();
     }
 

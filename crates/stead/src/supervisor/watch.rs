@@ -86,7 +86,7 @@ impl Watch {
     /// Goes on until everything has ended; returns the exit code.
     pub fn serve(mut self) -> u8 {
         if let Some(previous) = &self.previous {
-            self.output.say(previous);
+            self.output.say("node before ended", previous);
         }
         loop {
             let now = SystemClock.boottime();
@@ -188,7 +188,7 @@ impl Watch {
             }
         }
         if self.exit.is_none_or(|code| code != 0) {
-            self.output.say(&text);
+            self.output.say("node ended", &text);
         }
         self.previous = Some(text);
     }
@@ -221,7 +221,7 @@ impl Watch {
 
     fn note_outcome(&mut self, node: &mut NodeProcess) {
         if let Some(error) = node.check_outcome() {
-            self.output.say(&format!("the node could not be started: {error}"));
+            self.output.say("node not started", &format!("the node could not be started: {error}"));
             self.exit = Some(super::SYSTEM);
         }
     }
@@ -292,6 +292,7 @@ impl Watch {
                 let pids = found.living.iter().map(|process| process.pid).collect();
                 tell(&mut self.node, &ToNode::Pids { request, pids });
             }
+            ToSupervisor::Log { json } => self.output.json = json,
             // Dealt with where they are read.
             ToSupervisor::Hello { .. } | ToSupervisor::Beat { .. } | ToSupervisor::FinalWord { .. } => {}
         }
@@ -321,7 +322,7 @@ impl Watch {
         {
             let deadline = node.app_deadline().max(now);
             if !app.ending() {
-                self.output.say(&format!("the app is stopped: {LAPSED}"));
+                self.output.say("app stopped", &format!("the app is stopped: {LAPSED}"));
                 app.end(deadline.min(now + app.stop_timeout()), Some(LAPSED));
             }
             app.hasten(deadline);
@@ -375,7 +376,10 @@ impl Watch {
             }
             Err(error) => {
                 let pause = self.pauses.after(Duration::ZERO);
-                self.output.say(&format!("no process for the node: {error}; again in {} s", pause.as_secs()));
+                self.output.say(
+                    "node not started",
+                    &format!("no process for the node: {error}; again in {} s", pause.as_secs()),
+                );
                 self.launch_at = Some(now + pause);
             }
         }

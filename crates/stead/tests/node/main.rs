@@ -7,6 +7,7 @@
 //! | [`bad_input`] | damaged files, full disks, processes in the way |
 //! | [`process`] | the life of the app: what comes before it, readiness, crash loops, its user |
 //! | [`operation`] | commands and their exit codes, events, moments in time, the log |
+//! | [`security`] | attacks by other users and by web pages, slow and half-open clients |
 //!
 //! Each node has a home of its own and an address of its own in 127.0.0.0/8, so that all listen on port 8080 and run
 //! side by side. Tests that mount a file system or make a network namespace need root.
@@ -19,6 +20,7 @@
 mod bad_input;
 mod operation;
 mod process;
+mod security;
 mod seed;
 mod seed_script;
 mod support;

@@ -115,7 +115,7 @@ impl Shared {
         })();
         if done.is_err() && matches!(state, State::Waiting) {
             if let Err(error) = remove_all(disk, &slot.file) {
-                tracing::warn!(path = %slot.path, %error, "a half-restored file stays");
+                tracing::warn!(event = "leftover stays", path = %slot.path, %error, "a half-restored file");
             }
             slot.show_waiting("missing", None);
         }

@@ -256,7 +256,7 @@ impl Shared {
             let disk = &*self.settings.machine.disk;
             if let Err(error) = disk.rename_new(&to, &from).and_then(|()| disk.sync_dir(disk::parent(&from)))
             {
-                tracing::warn!(path = %to.display(), %error, "it stays where it was moved to");
+                tracing::warn!(event = "file not moved back", path = %to.display(), %error);
             }
         }
     }

@@ -64,7 +64,12 @@ fn every_reading_command_prints_json_of_its_shape() {
         (vec!["db", "restore", DATABASE, "-o", &new], "checksum file history txid", "", ""),
         (vec!["config", "check", &good], "config problems valid", "", ""),
         (vec!["config", "import", &source], "config home notes source", "", ""),
-        (vec!["config", "show"], "app checkpoints databases lease listen log name retention storage", "", ""),
+        (
+            vec!["config", "show"],
+            "app checkpoints databases hosts lease listen log name retention storage",
+            "",
+            "",
+        ),
         (
             vec!["app", "restart"],
             "action process",

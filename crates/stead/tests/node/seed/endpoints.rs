@@ -254,8 +254,8 @@ fn every_answer_is_json_and_not_to_be_kept() {
     for path in ["/config", "/checkpoint", "/restore", "/app"] {
         check(path, &node.request("POST", path, "{"));
     }
-    let head = "Host: x\r\nAccept: text/html\r\n";
-    let page = crate::support::request_with(&home.address(), "GET", "/", head);
+    let head = format!("Host: {}\r\nAccept: text/html\r\n", home.address());
+    let page = crate::support::request_with(&home.address(), "GET", "/", &head);
     assert!(String::from_utf8_lossy(&page.body).contains("<html"), "a browser gets a page");
 }
 
