@@ -1,7 +1,9 @@
-//! Readiness: what the status already knows, as checks that pass or fail.
+//! Readiness: what the status and the last look at the machine know, as checks that pass or fail. Nothing is looked at
+//! here: a probe that asks every second costs as much as one that never does.
 
-use node::control::{Component, Issue, State, Status};
+use node::control::{Component, Issue, Looked, State, Status};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// The answer of `GET /api/health/ready?verbose=1`.
@@ -26,13 +28,15 @@ impl Readiness {
 #[derive(Debug, Serialize)]
 pub struct Check {
     status: &'static str,
-    ms: u64,
+    ms: f64,
     age_ms: u64,
     output: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
+    #[serde(flatten)]
+    details: Map<String, Value>,
 }
 
 /// An issue, with the exit code of the process that failed, or the one that a node would end with over it.
@@ -46,9 +50,9 @@ pub struct Finding {
     hint: String,
 }
 
-/// Judges a status.
-pub fn readiness(status: &Status) -> Readiness {
-    let mut checks = BTreeMap::new();
+/// Judges a status and the last look.
+pub fn readiness(status: &Status, looked: Option<&Looked>) -> Readiness {
+    let mut checks = looked.map(looked_at).unwrap_or_default();
     let (ready, hint) = match status.state {
         State::Primary | State::Replica => (true, None),
         State::Unconfigured => (false, Some("configure it: `stead config apply FILE` or POST /config")),
@@ -79,9 +83,17 @@ pub fn readiness(status: &Status) -> Readiness {
             database.issue.clone().unwrap_or_else(|| format!("{}, txid {}", database.mode, database.txid));
         let mut check = check(database.mode != "failed", output, None);
         check.path = Some(database.path.to_string());
-        checks.insert(format!("database.{}", database.path), check);
+        let name = format!("database.{}", database.path);
+        match checks.get_mut(&name) {
+            // What the look found wrong comes first: it is why the database fails.
+            Some(known) if known.status == "ok" => {
+                (known.status, known.output) = (check.status, check.output)
+            }
+            Some(_) => {}
+            None => drop(checks.insert(name, check)),
+        }
     }
-    let ok = checks.values().all(|check| check.status == "ok");
+    let ok = checks.values().all(|check| check.status != "fail");
     Readiness {
         status: if ok { "ok" } else { "fail" },
         checks,
@@ -89,8 +101,27 @@ pub fn readiness(status: &Status) -> Readiness {
     }
 }
 
+/// What the last look found, by name.
+fn looked_at(looked: &Looked) -> BTreeMap<String, Check> {
+    let age_ms = u64::try_from(looked.age.as_millis()).unwrap_or(u64::MAX);
+    let checks = looked.report.checks.iter().map(|known| {
+        let check = Check {
+            status: known.status(),
+            ms: known.ms,
+            age_ms,
+            output: known.output.clone(),
+            hint: known.findings.first().map(|finding| finding.fix.clone()),
+            path: known.path.clone(),
+            details: known.details.clone(),
+        };
+        (known.name.clone(), check)
+    });
+    checks.collect()
+}
+
 fn check(ok: bool, output: String, hint: Option<String>) -> Check {
-    Check { status: if ok { "ok" } else { "fail" }, ms: 0, age_ms: 0, output, hint, path: None }
+    let status = if ok { "ok" } else { "fail" };
+    Check { status, ms: 0.0, age_ms: 0, output, hint, path: None, details: Map::new() }
 }
 
 /// An app that is stopped on purpose does not make a node unready; one that cannot do its work yet does.
@@ -118,6 +149,7 @@ fn hint_for(status: &Status, component: &str) -> Option<String> {
 
 fn finding(issue: &Issue) -> Finding {
     let exit_code = issue.exit_code.unwrap_or(match issue.component {
+        "preflight" => 71,
         "config" => 78,
         "storage" => 69,
         "lease" => 75,

@@ -65,6 +65,19 @@ Without a configuration the node starts and waits for `stead config apply FILE` 
     /// Runs one query that it reads from stdin; the node starts it.
     #[command(hide = true)]
     QueryProcess,
+    /// Look at paths for a node; `run` and `preflight` start it.
+    #[command(hide = true)]
+    Probe,
+    /// Look at everything that a node and its app stand on, before anything starts.
+    #[command(after_help = "Examples:
+  stead preflight --config stead.yaml
+  stead preflight --dir /music:1000:1000 --fix
+
+It needs no node. --fix makes directories that are missing and sets owner and mode of those that are named, never
+through a link and never below them.
+
+Exit codes: 0 well (also with warnings), 71 a path or the system, 78 the configuration or a variable.")]
+    Preflight(Preflight),
     /// Show everything about the node on one screen.
     #[command(after_help = "Examples:
   stead status
@@ -153,6 +166,51 @@ The app is stopped, every database turned back, and the app started again.")]
         /// Of which command.
         command: Vec<String>,
     },
+}
+
+/// `stead preflight …`
+#[derive(Args, Clone, Debug, Default)]
+pub struct Preflight {
+    /// The configuration, YAML or JSON; else tmp/config.json of the home.
+    #[arg(long, env = "STEAD_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A directory, and who must be able to write in it; without --config, nothing else is looked at.
+    #[arg(long, value_name = "PATH[:UID:GID]")]
+    pub dir: Vec<Directory>,
+    /// Mend what can be mended safely, and say what was done.
+    #[arg(long)]
+    pub fix: bool,
+}
+
+/// A directory on the command line, `PATH` or `PATH:UID:GID`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    /// Where.
+    pub path: PathBuf,
+    /// Who must be able to write in it.
+    pub user: Option<(u32, u32)>,
+}
+
+impl std::str::FromStr for Directory {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Directory, String> {
+        let id = |part: &str| part.parse::<u32>().ok().filter(|id| *id != u32::MAX);
+        let mut parts = text.rsplitn(3, ':');
+        let directory = match (parts.next(), parts.next(), parts.next()) {
+            (Some(gid), Some(uid), Some(path)) if id(uid).is_some() || id(gid).is_some() => {
+                let ids = id(uid)
+                    .zip(id(gid))
+                    .ok_or_else(|| format!("`{uid}:{gid}` is no user and group by number"))?;
+                Directory { path: path.into(), user: Some(ids) }
+            }
+            _ => Directory { path: text.into(), user: None },
+        };
+        if directory.path.as_os_str().is_empty() {
+            return Err("there is no path".to_owned());
+        }
+        Ok(directory)
+    }
 }
 
 /// How a node starts.

@@ -15,6 +15,7 @@ mod database;
 mod image;
 mod logs;
 mod offline;
+mod preflight;
 mod restore;
 mod status;
 
@@ -28,9 +29,10 @@ pub async fn run(cli: Cli) -> Outcome {
     let client = || Client::find(&global);
     match command {
         // The binary runs these itself; reaching this is a mistake in its wiring.
-        Command::Run(_) | Command::Node(_) | Command::QueryProcess => {
+        Command::Run(_) | Command::Node(_) | Command::QueryProcess | Command::Probe => {
             Err(Failure::new(Exit::Bug, "this command does not run here", "", "please report it"))
         }
+        Command::Preflight(args) => preflight::run(&global.home, &args, json),
         Command::Status { watch } => status::run(&client, watch, json).await,
         Command::Checkpoint(command) => checkpoint::run(&client()?, command, json).await,
         Command::Restore(args) => restore::run(&client()?, args, json).await,

@@ -2,6 +2,7 @@
 
 use crate::exit::Exit;
 use node::config::Problem;
+use node::preflight::Finding;
 use std::fmt;
 
 /// A command that did not do what it was asked.
@@ -67,6 +68,18 @@ impl Failure {
     /// A problem with a file or another part of the system.
     pub fn system(what: impl Into<String>, cause: impl ToString, hint: impl Into<String>) -> Failure {
         Failure::new(Exit::System, what, cause, hint)
+    }
+
+    /// What keeps a node from starting.
+    pub fn of_finding(finding: &Finding) -> Failure {
+        let what = match &finding.path {
+            Some(path) => format!("{path} is not as it must be"),
+            None => "something is not as it must be".to_owned(),
+        };
+        let exit =
+            if finding.exit_code == Exit::Configuration.code() { Exit::Configuration } else { Exit::System };
+        let failure = Failure::new(exit, what, &finding.message, &finding.fix);
+        Failure { code: finding.code.to_owned(), ..failure }
     }
 
     /// The three lines as JSON.

@@ -30,7 +30,7 @@ pub fn parse() -> Cli {
     cli
 }
 
-/// Runs any command but `run` and `node`; the result is the process's exit code.
+/// Runs any command but `run`, `node` and `probe`; the result is the process's exit code.
 pub fn run(cli: Cli) -> u8 {
     let json = cli.global.json;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -46,6 +46,13 @@ pub fn run(cli: Cli) -> u8 {
             show(&failure, json);
             failure.exit.code()
         }
+    }
+}
+
+/// Shows what keeps a node from starting on stderr, three lines each.
+pub fn show_findings(report: &node::preflight::Report) {
+    for finding in report.errors() {
+        show(&Failure::of_finding(finding), false);
     }
 }
 

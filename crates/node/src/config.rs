@@ -44,8 +44,8 @@ pub use process::{Command, Signal, UserIds};
 pub use ready::{HostPort, HttpUrl, Ready};
 pub use secret::{HIDDEN, Secret};
 pub use sections::{
-    App, Checkpoints, DatabaseByPath, DatabaseEntry, DatabasesByPattern, Lease, LeaseType, Log, LogFormat,
-    LogLevel, Retention, RunOn, Storage,
+    App, Checkpoints, DatabaseByPath, DatabaseEntry, DatabasesByPattern, Directory, Lease, LeaseType, Log,
+    LogFormat, LogLevel, Preflight, Retention, RunOn, Storage,
 };
 pub use text::{Fault, Period, Size};
 
@@ -84,6 +84,9 @@ pub struct Config {
     /// Who may write.
     #[serde(default)]
     pub lease: Lease,
+    /// What is looked at before anything starts.
+    #[serde(default)]
+    pub preflight: Preflight,
     /// What the node says about itself.
     #[serde(default)]
     pub log: Log,
@@ -332,6 +335,17 @@ impl Config {
             }
         }
         problems.extend(self.app.iter().flat_map(|app| &app.ready).filter_map(Ready::contradiction));
+        let mut labels = BTreeSet::new();
+        for (index, directory) in self.preflight.directories.iter().enumerate() {
+            let label = directory.label();
+            if !labels.insert(label.clone()) {
+                problems.push(Problem::new(
+                    format!("preflight.directories[{index}].name"),
+                    format!("two directories are called `{label}`"),
+                    "give each a `name:` of its own",
+                ));
+            }
+        }
         for (name, value) in self.app.iter().flat_map(|app| &app.env) {
             if value == HIDDEN {
                 problems.push(Problem::new(

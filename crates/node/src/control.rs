@@ -4,10 +4,12 @@
 //! what the caller must do; the HTTP status is `api`'s table.
 
 use crate::config::Config;
+use crate::preflight::Report;
 use base::{Checksum, DatabasePath, Position, Timestamp, Txid};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
@@ -449,6 +451,19 @@ pub trait Control: Send + Sync {
     fn logs(&self, lines: usize, stream: Option<&str>) -> Vec<LogLine>;
     /// Events from now on; a reader that falls behind by more than the queue's limit is cut off.
     fn events(&self) -> Receiver<Event>;
+    /// What the last look at paths, room and programs found; nothing where none was made.
+    fn looked(&self) -> Option<Looked> {
+        None
+    }
+}
+
+/// What the last look at the machine found.
+#[derive(Clone, Debug)]
+pub struct Looked {
+    /// What was found.
+    pub report: Arc<Report>,
+    /// How long ago.
+    pub age: Duration,
 }
 
 #[cfg(test)]

@@ -44,6 +44,22 @@ impl Issues {
             .collect()
     }
 
+    /// Replaces every issue of a component; the ones that were not there before, and the codes and paths that are gone.
+    pub fn replace_all(&self, component: &'static str, now: Vec<Issue>) -> (Vec<Issue>, Vec<Issue>) {
+        let mut kept = self.lock();
+        let before = std::mem::take(&mut *kept);
+        let (old, rest): (BTreeMap<Key, Issue>, _) =
+            before.into_iter().partition(|((owner, _, _), _)| *owner == component);
+        *kept = rest;
+        let new: Vec<Issue> = now
+            .into_iter()
+            .filter(|issue| put(&mut kept, issue.clone()) && !old.values().any(|known| known == issue))
+            .collect();
+        let gone =
+            old.into_iter().filter(|(key, _)| !kept.contains_key(key)).map(|(_, issue)| issue).collect();
+        (new, gone)
+    }
+
     /// Clears everything, for a node that forgets its configuration.
     pub fn clear_all(&self) {
         self.lock().clear();
@@ -102,6 +118,17 @@ mod tests {
         assert_eq!(issues.replace("database", "open", vec![x.clone()]), vec![x.clone()]);
         assert_eq!(issues.replace("database", "open", vec![x, y.clone()]), vec![y.clone()]);
         assert_eq!(issues.replace("database", "open", vec![y.clone()]), vec![]);
+        assert_eq!(issues.all(), vec![y]);
+    }
+
+    #[test]
+    fn a_components_issues_are_replaced_together() {
+        let issues = Issues::default();
+        let (x, y) = (issue("missing", Some("x"), "m"), issue("full", Some("y"), "m"));
+        assert_eq!(issues.replace_all("database", vec![x.clone()]), (vec![x.clone()], vec![]));
+        assert_eq!(issues.replace_all("database", vec![x.clone(), y.clone()]), (vec![y.clone()], vec![]));
+        assert_eq!(issues.replace_all("storage", vec![]), (vec![], vec![]));
+        assert_eq!(issues.replace_all("database", vec![y.clone()]), (vec![], vec![x]));
         assert_eq!(issues.all(), vec![y]);
     }
 

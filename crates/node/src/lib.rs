@@ -15,6 +15,7 @@ pub mod home;
 pub mod issues;
 pub mod life;
 pub mod node;
+pub mod preflight;
 pub mod query;
 pub mod restore;
 pub mod schedule;

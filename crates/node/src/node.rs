@@ -12,12 +12,13 @@
 use crate::config::{Config, Overrides};
 use crate::control::{
     ActionError, AppAction, AskError, Asked, Checkpoint, CheckpointError, CheckpointId, CheckpointMade,
-    Checkpoints, ConfigureError, Control, DatabaseError, Event, HistoryFile, Issue, LogLine, Moment,
+    Checkpoints, ConfigureError, Control, DatabaseError, Event, HistoryFile, Issue, LogLine, Looked, Moment,
     Question, Reconfigured, RestoreError, RestoreRequest, Restored, State, Status, Transition, Verified,
 };
 use crate::home::{Home, Identity};
 use crate::issues::Issues;
 use crate::life::{Life, LifeEvent};
+use crate::preflight::{How, Report};
 use base::{DatabasePath, Timestamp};
 use database::Machine;
 use database::engine::{Notice, Notify};
@@ -37,11 +38,15 @@ mod databases;
 pub mod events;
 mod keeper;
 pub(crate) mod lifetime;
+mod looks;
 mod ownership;
 pub mod parts;
 mod settings;
 mod status;
 mod uncovered;
+
+/// Looks at what a configuration stands on.
+pub type Look = dyn Fn(&Config, How) -> Report + Send + Sync;
 
 /// What a node is made of.
 pub struct Setup {
@@ -73,6 +78,8 @@ pub struct Setup {
     pub app_user: Option<(u32, u32)>,
     /// The app's umask (`UMASK`).
     pub app_umask: Option<u32>,
+    /// Looks at what a configuration stands on.
+    pub look: Box<Look>,
 }
 
 /// A running node.
@@ -101,6 +108,7 @@ pub(crate) struct Core {
     pub(crate) scanned: Mutex<Option<std::time::Duration>>,
     /// When (boot time) a checkpoint was last removed for its room.
     pub(crate) made_room: Mutex<Option<std::time::Duration>>,
+    pub(crate) looks: looks::Looks,
     /// The catalogue in short, until it changes.
     pub(crate) catalogue: Mutex<Option<Checkpoints>>,
 }
@@ -133,6 +141,7 @@ impl Node {
             app_moved: Condvar::new(),
             scanned: Mutex::default(),
             made_room: Mutex::default(),
+            looks: looks::Looks::default(),
             catalogue: Mutex::default(),
         });
         core.rebuild_checkpoint_directories();
@@ -147,14 +156,17 @@ impl Node {
         self.core.accept(config, reason, Save::IfPossible)
     }
 
-    /// Starts what the accepted configuration names; nothing where there is none.
-    pub fn begin(&self) {
-        {
+    /// Starts what the accepted configuration names; nothing where there is none. What keeps it from starting comes
+    /// back; it is tried again by itself.
+    pub fn begin(&self) -> Result<(), Arc<Report>> {
+        let passed = {
             let _turn = lock(&self.core.turn);
             self.core.bring_up();
-        }
+            self.core.looks.verdict()
+        };
         self.core.report_condition();
         self.core.alarm.ring();
+        passed
     }
 
     /// Raises an issue found before there was a node, and takes it as the reason for the state.
@@ -333,6 +345,9 @@ impl Control for Node {
     }
     fn events(&self) -> Receiver<Event> {
         self.core.events.subscribe()
+    }
+    fn looked(&self) -> Option<Looked> {
+        self.core.looked()
     }
 }
 

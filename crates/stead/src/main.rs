@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         Command::Run(args) => supervisor::run(&args.home, args.to_arguments()),
         Command::Node(args) => serve::run(&args),
         Command::QueryProcess => query_process::run(),
+        Command::Probe => node::preflight::serve_probe(),
         _ => cli::run(cli),
     };
     ExitCode::from(code)

@@ -1,7 +1,7 @@
 //! The node's process: takes the home, opens the API, starts the node, and waits for the end.
 //!
 //! ```text
-//! home lock ─► configuration ─► doors bound ─► ledger ─► Node accepts ─► API serves ─► Node begins
+//! home lock ─► configuration ─► doors bound ─► ledger ─► Node accepts ─► API serves ─► preflight, Node begins
 //!                                                                                   │
 //!      exit code ◄─ API ends ◄─ drain ◄── SIGTERM, SIGINT, the supervisor's word, or the app's end
 //! ```
@@ -17,9 +17,12 @@ use database::{Engine, Machine};
 use logging::Logging;
 use node::config::{ListenAddress, Log, LogFormat, Secret, limits};
 use node::home::{Home, HomeError, HomeLock};
+use node::node::Look;
 use node::node::parts::{Databases, StartDatabases, Supervised};
+use node::preflight::{self, Context, Environment, Holder, Preflight, holder};
 use node::{Node, Setup};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -75,31 +78,31 @@ fn refuse(failure: &Failure) -> u8 {
 fn serve(args: &RunArgs, link: &Link, logging: &Arc<Logging>) -> Result<u8, Failure> {
     let machine = Machine::real();
     let (home, _lock) = take_home(args, &machine)?;
+    tracing::info!(event = "startup", step = "home", path = %home.root().display(), result = "ok");
     let name = host_name();
     let overrides = args.overrides();
     let found = configuration::find(&home, args.config.as_deref(), &overrides, &name, machine.clock.now())?;
-    if let Found::Config(config, _) = &found {
+    if let Found::Config(config, from) = &found {
         change_log(logging, link, &config.log);
+        tracing::info!(event = "startup", step = "configuration", result = "ok", %from);
     }
     let listen = listen_address(&found, overrides.listen.as_deref())?;
-    let doors = api::bind(listen, &home.socket()).map_err(|error| {
-        Failure::system(
-            "the API cannot be reached",
-            error,
-            "end who listens there, or choose another --listen",
-        )
-    })?;
+    let doors = api::bind(listen, &home.socket()).map_err(|error| not_bound(&error, listen))?;
     let address = doors.address();
+    tracing::info!(event = "startup", step = "listen", %address, result = "ok");
     let ledger = Ledger::open(&home.ledger(), machine.vfs.as_deref()).map_err(|error| {
         Failure::system("the ledger cannot be opened", error, "mend or move away .stead/ledger.sqlite")
     })?;
     let ledger = Arc::new(ledger);
+    tracing::info!(event = "startup", step = "ledger", path = %home.ledger().display(), result = "ok");
     let (ends, ended) = channel();
     let runner = Runner::new(link.clone(), machine.clock.clone(), RestartPolicy::default());
     let app_ends = ends.clone();
     let app = Supervised::new(runner.clone(), Arc::new(move |code| tell(&app_ends, End::App(code))));
     let identity = home.identity(&*machine.random, machine.clock.now()).map_err(home_failure)?;
     let (log, supervisor) = (logging.clone(), link.clone());
+    let environment = Environment::of_this_process();
+    let look = look(home.root().to_owned(), name.clone(), &machine);
     let node = Arc::new(Node::new(Setup {
         home,
         identity,
@@ -113,8 +116,9 @@ fn serve(args: &RunArgs, link: &Link, logging: &Arc<Logging>) -> Result<u8, Fail
         logging: Box::new(move |changed: &Log| change_log(&log, &supervisor, changed)),
         listening: listen,
         flags: overrides,
-        app_user: variable("PUID").map(|uid| (uid, variable("PGID").unwrap_or(uid))),
-        app_umask: std::env::var("UMASK").ok().and_then(|text| u32::from_str_radix(&text, 8).ok()),
+        app_user: environment.app_user(),
+        app_umask: environment.app_umask(),
+        look,
     }));
     listen_to(&runner, &node, &ends);
     accept(&node, found)?;
@@ -123,7 +127,15 @@ fn serve(args: &RunArgs, link: &Link, logging: &Arc<Logging>) -> Result<u8, Fail
     if let Some(previous) = link.previous() {
         tracing::warn!(event = "node before ended", previous, "it did not end well");
     }
-    node.begin();
+    let begun = node.begin();
+    // Who started it by hand is told; who configured it over HTTP sees it there, and it is tried again.
+    if let Err(report) = begun
+        && (args.config.is_some() || args.overrides().configure())
+    {
+        running.end(&node, "preflight failed");
+        cli::show_findings(&report);
+        return Ok(report.exit_code());
+    }
     Ok(running.wait(&node, &ended))
 }
 
@@ -133,6 +145,33 @@ fn change_log(logging: &Logging, supervisor: &Link, log: &Log) {
     if let Err(error) = supervisor.log_as(log.format == LogFormat::Json) {
         tracing::debug!(%error, "the supervisor's lines stay as they are");
     }
+}
+
+fn not_bound(error: &api::BindError, listen: SocketAddr) -> Failure {
+    let what = "the API cannot be reached";
+    match holder(listen).filter(|_| error.error.kind() == std::io::ErrorKind::AddrInUse) {
+        Some(Holder { pid, name }) => {
+            let cause = format!("{error}: pid {pid} ({name}) has it");
+            Failure::system(what, cause, format!("sudo kill {pid}, or choose another --listen"))
+        }
+        None => Failure::system(what, error, "end who listens there, or choose another --listen"),
+    }
+}
+
+/// Looks at what a configuration stands on, as this process sees it.
+fn look(home: PathBuf, machine_name: String, machine: &Machine) -> Box<Look> {
+    let clock = machine.clock.clone();
+    Box::new(move |config, how| {
+        let context = Context {
+            environment: Environment::of_this_process(),
+            path: std::env::var("PATH").ok(),
+            machine: machine_name.clone(),
+            // The API has it already.
+            listen: None,
+            node: None,
+        };
+        Preflight::default().look(&preflight::plan(config, home.clone(), context), how, &*clock)
+    })
 }
 
 /// A node that was killed gives its home back when its last thread is gone, which may wait for a disk.
@@ -172,10 +211,6 @@ fn home_failure(error: HomeError) -> Failure {
 
 fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-fn variable(name: &str) -> Option<u32> {
-    std::env::var(name).ok()?.parse().ok()
 }
 
 /// The flag, else the configuration, else the default.
@@ -280,6 +315,12 @@ impl Running {
             Ok(End::App(code)) => ("the app ended", u8::try_from(code).unwrap_or(Exit::Failed.code())),
             Err(_) => ("nobody is left who could end it", Exit::Bug.code()),
         };
+        self.end(node, reason);
+        code
+    }
+
+    /// Drains the node and ends the API.
+    fn end(self, node: &Node, reason: &str) {
         tracing::info!(event = "node ends", reason);
         node.drain(reason);
         let _ = self.end_api.send(());
@@ -291,7 +332,6 @@ impl Running {
             );
         }
         self.runtime.shutdown_background();
-        code
     }
 }
 

@@ -103,7 +103,8 @@ pub async fn ready(
     query: Result<Query<Ready>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(Ready { verbose }) = query.map_err(|rejection| bad_query(&rejection))?;
-    let readiness = health::readiness(&read(shared).await?);
+    let (status, looked) = blocking(move || (shared.control.status(), shared.control.looked())).await?;
+    let readiness = health::readiness(&status, looked.as_ref());
     let code = if readiness.ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = match verbose.as_deref() {
         Some("1" | "true" | "") => json!(readiness),

@@ -104,7 +104,7 @@ fn read(file: &Path) -> Result<Config, LoadError> {
     Config::load_file(&LocalDisk, file, &variables, &Overrides::default())
 }
 
-fn refused(file: &Path, error: LoadError) -> Failure {
+pub(super) fn refused(file: &Path, error: LoadError) -> Failure {
     match error {
         LoadError::Read { error, .. } => {
             Failure::system(format!("{} cannot be read", file.display()), error, "name a readable file")

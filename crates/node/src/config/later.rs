@@ -3,12 +3,11 @@
 use super::problem::Problem;
 
 /// Keys without a meaning yet.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 10] = [
     "mount",
     "cluster",
     "proxy",
     "register",
-    "preflight",
     "storage.endpoint",
     "storage.region",
     "storage.access_key_id",

@@ -16,6 +16,8 @@ pub const DATABASE: &str = "data/database.sqlite";
 pub const ENTRIES_MAX: usize = 1000;
 /// No more names of this machine under `hosts` than this.
 pub const HOSTS_MAX: usize = 100;
+/// No more `preflight.directories` than this: each is looked at again while the node runs.
+pub const DIRECTORIES_MAX: usize = 100;
 /// No more words in a command than this.
 pub const WORDS_MAX: usize = 1000;
 /// No more commands before the app than this; a script holds more steps.

@@ -166,6 +166,47 @@ pub enum RunOn {
     Any,
 }
 
+/// What is looked at before anything starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Preflight {
+    /// Directories that the app needs beside its databases.
+    #[schemars(length(max = limits::DIRECTORIES_MAX))]
+    pub directories: Vec<Directory>,
+}
+
+/// A directory that the app needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Directory {
+    /// The directory, absolute or relative to the home.
+    pub path: FilePath,
+    /// What health answers call it; the last part of the path by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether it is made, with mode 0755, where it does not exist.
+    #[serde(default)]
+    pub create: bool,
+    /// Whose it must be, by number; a directory that is made belongs to them, by default to the app's user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<UserIds>,
+    /// Whether the app's user must be able to write in it.
+    #[serde(default = "yes")]
+    pub writable: bool,
+}
+
+impl Directory {
+    /// What health answers call it.
+    pub fn label(&self) -> String {
+        let last = || self.path.0.file_name().map(|name| name.to_string_lossy().into_owned());
+        self.name.clone().or_else(last).unwrap_or_else(|| self.path.0.display().to_string())
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
 /// Who may write.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

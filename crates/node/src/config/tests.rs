@@ -254,6 +254,22 @@ const INVALID: &[(&str, &[(&str, &str)])] = &[
     ("{name: n, lease: {type: magic}}", &[("lease.type", "`magic` is none of static")]),
     ("{name: n, lease: {ttl: 10s}}", &[("lease.ttl", "`lease.ttl` is not in this version")]),
     ("{name: n, mount: {path: mount}}", &[("mount", "`mount` is not in this version")]),
+    (
+        "{name: n, preflight: {directories: [{}]}}",
+        &[("preflight.directories[0].path", "`preflight.directories[0].path` is required")],
+    ),
+    (
+        "{name: n, preflight: {directories: [{path: /a, crate: true}]}}",
+        &[("preflight.directories[0].crate", "unknown key `preflight.directories[0].crate`")],
+    ),
+    (
+        "{name: n, preflight: {directories: [{path: /a, owner: root}]}}",
+        &[("preflight.directories[0].owner", "`root` is no user and group")],
+    ),
+    (
+        "{name: n, preflight: {directories: [{path: /a/x}, {path: /b/x}]}}",
+        &[("preflight.directories[1].name", "two directories are called `x`")],
+    ),
     ("{name: n, cluster: {}}", &[("cluster", "`cluster` is not in this version")]),
     (
         "{name: n, proxy: {}, register: {}}",

@@ -212,7 +212,7 @@ pub struct Checkpoints {
 pub struct Issue {
     /// A stable word, `database_not_covered` for instance.
     pub code: String,
-    /// `database`, `storage`, `mount`, `lease`, `app`, `config`, `node`.
+    /// `database`, `storage`, `mount`, `lease`, `app`, `config`, `preflight`, `node`.
     pub component: &'static str,
     /// What is wrong.
     pub message: String,

@@ -1,11 +1,12 @@
 //! The node's one thread of its own: automatic checkpoints, retries, the scan for uncovered databases.
 //!
 //! It sleeps until the next of these is due, or until somebody rings; nothing is due more often than every ten
-//! seconds.
+//! seconds. Paths are looked at by a thread of their own, since a file system may hang.
 
 use super::lifetime::RETRY;
 use super::{Core, lock, uncovered};
 use crate::control::State;
+use crate::preflight::limits::LOOK_AT_REST_EVERY;
 use crate::schedule;
 use base::Timestamp;
 use std::sync::atomic::Ordering;
@@ -87,6 +88,7 @@ fn run(core: &Core) {
         core.retry();
         core.start_waiting_app();
         core.explain_crash_loop();
+        core.look_again(LOOK_AT_REST_EVERY);
         let mut next = LONGEST_SLEEP;
         if core.awaits_restore() {
             next = RETRY;

@@ -1,6 +1,7 @@
 //! Taking a configuration, bringing the parts up, trying again what failed, and letting everything go.
 //!
-//! The databases come first; the app starts only when they are whole, since it would create an empty database where
+//! Preflight comes before everything, and nothing starts while it finds an error. Then
+//! the databases; the app starts only when they are whole, since it would create an empty database where
 //! one is missing. A part that fails leaves the configuration in force: it is an issue and the keeper tries again.
 
 use super::{Core, lock, ownership, settings};
@@ -128,6 +129,7 @@ impl Core {
             self.stop_app("its configuration changed");
             self.start_app_if_wanted();
         }
+        self.look_again(Duration::ZERO);
         self.alarm.ring();
         Ok(Reconfigured { after_restart, kept_by_flags })
     }
@@ -150,6 +152,7 @@ impl Core {
         *lock(&self.config) = None;
         *lock(&self.parts) = PartStates::default();
         self.issues.clear_all();
+        self.looks.forget();
         self.step(LifeEvent::Cleared, "the configuration was forgotten");
         Ok(())
     }
@@ -213,7 +216,8 @@ impl Core {
         if !matches!(self.state(), State::Starting | State::Primary | State::Replica) {
             return;
         }
-        if !self.databases_are_up() && !self.bring_up_databases(&config) {
+        let up = self.databases_are_up() || (self.preflight(&config) && self.bring_up_databases(&config));
+        if !up {
             return;
         }
         if self.state() == State::Starting {
@@ -232,6 +236,7 @@ impl Core {
 
     fn bring_up_databases(&self, config: &Config) -> bool {
         lock(&self.parts).database = Some(self.component("starting", None));
+        tracing::info!(event = "startup", step = "databases");
         let started = (self.setup.start_databases)(settings::engine(config, &self.setup), self.notify());
         match started {
             Ok(databases) => {
@@ -245,6 +250,8 @@ impl Core {
                 parts.retry = None;
                 drop(parts);
                 self.clear("database", "databases_not_started");
+                // Preflight saw what was to be made; now it is there.
+                self.look_again(Duration::ZERO);
                 true
             }
             Err(reason) => {
@@ -254,13 +261,20 @@ impl Core {
         }
     }
 
-    fn databases_failed(&self, reason: String) {
+    /// Has the start tried again, later each time; how long until then.
+    pub(crate) fn try_again(&self) -> Duration {
         let now = self.setup.machine.clock.boottime();
         let mut parts = lock(&self.parts);
         let wait = parts.retry.map_or(RETRY, |(_, waited)| (waited * 2).min(RETRY_CEILING));
         parts.retry = Some((now + wait, wait));
-        parts.database = Some(self.component("failed", Some(reason.clone())));
         drop(parts);
+        self.alarm.ring();
+        wait
+    }
+
+    fn databases_failed(&self, reason: String) {
+        let wait = self.try_again();
+        lock(&self.parts).database = Some(self.component("failed", Some(reason.clone())));
         self.explain(&format!("the databases did not start: {reason}"));
         self.raise(Issue {
             code: "databases_not_started".to_owned(),
@@ -270,7 +284,6 @@ impl Core {
             exit_code: None,
             hint: format!("mend the cause; it is tried again every {} s", wait.as_secs()),
         });
-        self.alarm.ring();
     }
 
     /// Stops the app and the databases. The caller holds `turn`.

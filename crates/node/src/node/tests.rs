@@ -4,6 +4,7 @@ mod fake;
 
 use crate::config::Overrides;
 use crate::control::*;
+use crate::preflight::{Check, Finding, Report};
 use app::{AppEvent, AppState, AppStatus, PreparationFailure};
 use base::{Clock, Disk, LocalDisk, Timestamp};
 use database::engine::{TurnError, Unfinished};
@@ -85,6 +86,30 @@ fn databases_that_do_not_start_are_an_issue_and_are_tried_again() {
     assert_eq!(world.done(), ["start databases", "start ./app", "stop app", "seal", "stop databases"]);
     assert!(codes(&node.status()).is_empty());
     assert_eq!(node.status().state, State::Stopped);
+}
+
+#[test]
+fn what_preflight_finds_keeps_everything_back_until_it_is_mended() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    let missing =
+        Finding::error("directory_missing", "it does not exist", "sudo mkdir -p /music").at("/music");
+    *world.machine.lock().unwrap() =
+        Report { checks: vec![Check::of("directory", "paths.music", vec![missing])] };
+    let status = node.configure(with_app()).unwrap();
+    assert_eq!((status.state, codes(&status)), (State::Starting, vec!["directory_missing"]));
+    assert_eq!(status.reason, "preflight failed: /music: it does not exist");
+    assert!(world.done().is_empty(), "nothing starts before it is mended");
+
+    let events = node.events();
+    *world.machine.lock().unwrap() = Report::default();
+    world.clock.pass(Duration::from_secs(6));
+    node.core.alarm.ring();
+    while events.recv_timeout(Duration::from_secs(10)).unwrap().event != "role" {}
+    assert!(codes(&node.status()).is_empty());
+    node.drain("the test is over");
+    assert_eq!(world.done(), ["start databases", "start ./app", "stop app", "seal", "stop databases"]);
 }
 
 #[test]

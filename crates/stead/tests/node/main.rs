@@ -6,6 +6,7 @@
 //! | [`seed_script`] | the specification's own commands, run by bash and curl |
 //! | [`bad_input`] | damaged files, full disks, processes in the way |
 //! | [`process`] | the life of the app: what comes before it, readiness, crash loops, its user |
+//! | [`preflight`] | every finding before a start, its cure, and what health answers say of it |
 //! | [`operation`] | commands and their exit codes, events, moments in time, the log |
 //! | [`security`] | attacks by other users and by web pages, slow and half-open clients |
 //!
@@ -19,6 +20,7 @@
 
 mod bad_input;
 mod operation;
+mod preflight;
 mod process;
 mod security;
 mod seed;

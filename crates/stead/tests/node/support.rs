@@ -6,17 +6,20 @@ mod database;
 mod events;
 mod http;
 mod process;
+mod silent;
 mod tmpfs;
 
 pub use database::{Db, count, integrity, sqlite3};
 pub use events::Events;
 pub use http::{Answer, request, request_with};
 pub use process::{Held, alive, children, signal};
+pub use silent::Silent;
 pub use tmpfs::Tmpfs;
 
 use serde_json::Value;
 use std::fs::File;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -32,13 +35,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub const STEAD: &str = env!("CARGO_BIN_EXE_stead");
 
 /// Waits until a look finds something.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    until_within(DEADLINE, what, look)
+}
+
+/// The same for what has its own rhythm.
+pub fn until_within<T>(deadline: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(started.elapsed() < DEADLINE, "never: {what}");
+        assert!(started.elapsed() < deadline, "never: {what}");
         std::thread::sleep(LOOK_EVERY);
     }
 }
@@ -54,6 +62,8 @@ impl Home {
     /// A home that does not exist yet.
     pub fn new() -> Home {
         let dir = tempfile::tempdir().unwrap();
+        // Apps run as other users too.
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let root = dir.path().join("home");
         Home { root, dir, address: own_address() }
     }
@@ -128,8 +138,14 @@ impl Home {
 
     /// `stead ARG…` for this home, run to its end.
     pub fn stead(&self, args: &[&str]) -> Output {
+        self.stead_in(&[], args)
+    }
+
+    /// The same in an environment.
+    pub fn stead_in(&self, variables: &[(&str, &str)], args: &[&str]) -> Output {
         let mut command = Command::new(STEAD);
-        clean(&mut command).arg("--home").arg(&self.root).args(args).stdin(Stdio::null()).output().unwrap()
+        let command = clean(&mut command).envs(variables.iter().copied());
+        command.arg("--home").arg(&self.root).args(args).stdin(Stdio::null()).output().unwrap()
     }
 }
 
@@ -148,7 +164,9 @@ fn clean(command: &mut Command) -> &mut Command {
             command.env_remove(name);
         }
     }
-    for name in ["RUST_LOG", "PUID", "PGID", "UMASK", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+    for name in
+        ["RUST_LOG", "PUID", "PGID", "UMASK", "HOSTNAME", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"]
+    {
         command.env_remove(name);
     }
     command
@@ -167,13 +185,15 @@ impl<'a> Node<'a> {
         Node::start_with(home, &[])
     }
 
-    /// `stead run ARG…` in a home, answering.
+    /// `stead run ARG…` in a home, answering; what its flags and files name is up, or an issue.
     pub fn start_with(home: &'a Home, args: &[&str]) -> Node<'a> {
         let mut node = Node::spawn(home, args);
         until("the node answers", || {
             let ended = node.ended();
             assert!(ended.is_none(), "the node ended with {ended:?}:\n{}", node.stderr());
-            node.try_get("/")
+            let status = node.try_get("/")?.json();
+            let nothing_wrong = status["issues"].as_array().is_none_or(Vec::is_empty);
+            (status["state"] != "starting" || !nothing_wrong).then_some(())
         });
         node
     }
@@ -195,6 +215,7 @@ impl<'a> Node<'a> {
         let file = |name: &str| File::options().create(true).append(true).open(home.beside(name)).unwrap();
         let mut command = Command::new(STEAD);
         clean(&mut command)
+            .envs(variables.iter().copied())
             .args(["run", "--listen", &home.address(), "--home"])
             .arg(&home.root)
             .args(args)

@@ -4,6 +4,7 @@ use crate::config::{Config, Log, Overrides};
 use crate::home::Home;
 use crate::node::parts::{App, Databases};
 use crate::node::{Node, Setup};
+use crate::preflight::Report;
 use app::{AppState, AppStatus, LogLine, Plan, RestartPolicy};
 use base::{Checksum, Clock, DatabasePath, Incarnation, LocalDisk, Position, Timestamp, Txid};
 use database::Machine;
@@ -58,6 +59,8 @@ pub struct World {
     pub over_limit: Mutex<Option<Duration>>,
     /// Why the databases do not start.
     pub broken: Mutex<Option<String>>,
+    /// What a look at the machine finds.
+    pub machine: Mutex<Report>,
     pub status: Mutex<AppStatus>,
 }
 
@@ -209,6 +212,7 @@ pub fn world(dir: &tempfile::TempDir) -> Arc<World> {
         open: Mutex::default(),
         over_limit: Mutex::default(),
         broken: Mutex::default(),
+        machine: Mutex::default(),
         status: Mutex::default(),
     })
 }
@@ -245,6 +249,10 @@ pub fn node_with(dir: &tempfile::TempDir, world: &Arc<World>, flags: Overrides) 
         flags,
         app_user: None,
         app_umask: None,
+        look: Box::new({
+            let world = world.clone();
+            move |_, _| world.machine.lock().unwrap().clone()
+        }),
     })
 }
 

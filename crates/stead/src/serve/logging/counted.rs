@@ -15,7 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 /// The event after which no further one comes.
 const LAST: &str = "node ends";
 /// The details that say what an event is about.
-const ABOUT: [&str; 8] = ["path", "file", "code", "id", "to", "name", "what", "state"];
+const ABOUT: [&str; 10] = ["path", "file", "code", "id", "to", "name", "what", "state", "step", "check"];
 
 /// Another form, counted.
 pub struct Counted<F> {

@@ -66,7 +66,7 @@ fn every_reading_command_prints_json_of_its_shape() {
         (vec!["config", "import", &source], "config home notes source", "", ""),
         (
             vec!["config", "show"],
-            "app checkpoints databases hosts lease listen log name retention storage",
+            "app checkpoints databases hosts lease listen log name preflight retention storage",
             "",
             "",
         ),

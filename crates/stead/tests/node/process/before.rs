@@ -72,13 +72,15 @@ fn while_a_command_fails_the_app_is_not_started_and_the_issue_names_it() {
 }
 
 #[test]
-fn a_command_that_does_not_exist_or_is_ended_by_a_signal_is_an_issue_too() {
-    for (command, why, code) in [
-        (json!(["./no-such-program"]), "does not exist", 127),
-        (json!(["sh", "-c", "kill -SEGV $$"]), "ended by SIGSEGV", 139),
+fn a_command_that_exists_no_more_or_is_ended_by_a_signal_is_an_issue_too() {
+    for (before, why, code) in [
+        (json!(["rm gone", "./gone"]), "does not exist", 127),
+        (json!([["sh", "-c", "kill -SEGV $$"]]), "ended by SIGSEGV", 139),
     ] {
         let home = Home::new();
-        let node = Node::configured(&home, &app_with(APP, "before", json!([command])));
+        std::fs::create_dir(home.root()).unwrap();
+        std::fs::copy("/bin/true", home.path("gone")).unwrap();
+        let node = Node::configured(&home, &app_with(APP, "before", before));
         let issue = node.until_issue("before_failed");
         assert!(issue["message"].as_str().unwrap().contains(why), "{issue:#}");
         assert_eq!(issue["exit_code"], code);

@@ -223,12 +223,12 @@ fn an_app_says_by_itself_that_it_is_ready_and_what_it_is_at() {
 }
 
 #[test]
-fn an_apps_user_reaches_its_socket_though_the_home_is_private_and_nobody_else_counts() {
+fn an_apps_user_reaches_its_socket_though_nobody_may_list_the_home_and_nobody_else_counts() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let home = Home::new();
     let speaker = Speaker::new(&home);
     std::fs::create_dir(home.root()).unwrap();
-    std::fs::set_permissions(home.root(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    std::fs::set_permissions(home.root(), std::fs::Permissions::from_mode(0o711)).unwrap();
     let node = Node::configured(&home, &speaker.config("65534:65534"));
     let pid = node.until_app();
     let socket = socket_of(pid);

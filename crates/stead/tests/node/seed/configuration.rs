@@ -124,9 +124,11 @@ fn a_component_that_fails_is_an_issue_and_the_answer_200() {
     let node = Node::start(&home);
     let answer = node.post("/config", &json!({ "name": "seed", "app": { "command": ["/no/such/program"] } }));
     assert_eq!(answer.status, 200);
-    let status = node.until("it is tried again", |status| status["process"]["state"] == "backoff");
-    let reason = status["components"]["app"]["error"].as_str().unwrap();
-    assert!(reason.contains("/no/such/program"), "{reason}");
+    let issue = node.until_issue("command_missing");
+    assert_eq!(
+        (issue["component"].as_str(), issue["path"].as_str()),
+        (Some("preflight"), Some("/no/such/program"))
+    );
     assert_eq!(node.get("/config").status, 200);
 }
 

@@ -262,8 +262,9 @@ fn a_database_that_cannot_be_made_is_named_and_made_later() {
     let config = json!({ "name": "seed", "databases": [{ "path": "blocked/app.db" }],
         "app": { "command": ["sleep", "1000"] } });
     let status = node.post("/config", &config).ok();
-    let issue = crate::support::issue(&status, "databases_not_started").unwrap();
-    assert!(issue["message"].as_str().unwrap().contains("blocked"), "{issue:#}");
+    let issue = crate::support::issue(&status, "not_a_directory").unwrap();
+    assert_eq!(issue["path"], "blocked/app.db");
+    assert!(issue["message"].as_str().unwrap().contains("/blocked is no directory"), "{issue:#}");
     assert_eq!(status["components"]["database"]["state"], "failed");
     assert!(status["process"]["pid"].is_null(), "the app would make an empty one: {status:#}");
     std::fs::remove_file(home.path("blocked")).unwrap();

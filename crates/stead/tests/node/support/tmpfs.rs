@@ -13,10 +13,14 @@ pub struct Tmpfs {
 impl Tmpfs {
     /// A file system of this size.
     pub fn new(mebibytes: u32) -> Tmpfs {
+        Tmpfs::with(&format!("size={mebibytes}m,nr_inodes=10k"))
+    }
+
+    /// A file system with options of mount(8).
+    pub fn with(options: &str) -> Tmpfs {
         let dir = tempfile::tempdir().unwrap();
-        let options = format!("size={mebibytes}m,nr_inodes=10k");
         let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(dir.path()).status();
+            Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(dir.path()).status();
         assert!(mounted.unwrap().success(), "a tmpfs cannot be mounted: this test needs root");
         Tmpfs { dir }
     }

@@ -1,0 +1,135 @@
+//! Whether the API's address is free, and who has it where it is not.
+
+use super::finding::{Check, Finding};
+use super::mounts::table;
+use super::plan::Plan;
+use base::{Disk, LocalDisk};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+/// A process, with its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its pid.
+    pub pid: u32,
+    /// What it calls itself.
+    pub name: String,
+}
+
+/// Tries the address of a plan, if there is one to try.
+pub fn check(plan: &Plan) -> Option<Check> {
+    let address = plan.listen?;
+    let finding = TcpListener::bind(address).err().and_then(|error| finding(address, &error, plan));
+    let check = Check::of("port", "listen", finding.into_iter().collect());
+    Some(Check { path: Some(address.to_string()), ..check })
+}
+
+/// What is wrong with an address; nothing where this home's own node has it.
+fn finding(address: SocketAddr, error: &io::Error, plan: &Plan) -> Option<Finding> {
+    let holder = (error.kind() == io::ErrorKind::AddrInUse).then(|| holder(address)).flatten();
+    if holder.as_ref().is_some_and(|holder| Some(holder.pid) == plan.node) {
+        return None;
+    }
+    let at = address.to_string();
+    Some(match (holder, error.kind()) {
+        (Some(Holder { pid, name }), _) => {
+            let message = format!("{address} is taken by pid {pid} ({name})");
+            Finding::error("port_taken", message, format!("sudo kill {pid}")).at(at)
+        }
+        (None, io::ErrorKind::AddrInUse) => {
+            let message = format!("{address} is taken by a process that this user cannot see");
+            let fix = format!("sudo ss -ltnp 'sport = :{}'", address.port());
+            Finding::error("port_taken", message, fix).at(at)
+        }
+        (None, io::ErrorKind::PermissionDenied) => {
+            let message = format!("this user may not listen on port {}: {error}", address.port());
+            let fix = format!("sudo sysctl net.ipv4.ip_unprivileged_port_start={}", address.port());
+            Finding::error("port_refused", message, fix).at(at)
+        }
+        (None, io::ErrorKind::AddrNotAvailable) => {
+            let message = format!("{} is no address of this machine", address.ip());
+            Finding::error("address_unknown", message, "ip address show").at(at)
+        }
+        (None, _) => Finding::error(
+            "port_unusable",
+            format!("{address} cannot be listened on: {error}"),
+            "ip address show",
+        )
+        .at(at),
+    })
+}
+
+/// Who listens on an address, as far as this user may see.
+pub fn holder(address: SocketAddr) -> Option<Holder> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| table(Path::new(path)).unwrap_or_default());
+    let inodes: Vec<u64> = tables.iter().flat_map(|text| listeners(text, address)).collect();
+    let names: Vec<PathBuf> = inodes.iter().map(|inode| PathBuf::from(format!("socket:[{inode}]"))).collect();
+    let processes = LocalDisk.read_dir(Path::new("/proc")).ok()?;
+    let pids = processes.iter().filter_map(|entry| entry.name.parse::<u32>().ok());
+    let holds = |pid: &u32| {
+        let dir = PathBuf::from(format!("/proc/{pid}/fd"));
+        let open = LocalDisk.read_dir(&dir).unwrap_or_default();
+        open.iter().filter_map(|fd| std::fs::read_link(dir.join(&fd.name)).ok()).any(|to| names.contains(&to))
+    };
+    let pid = pids.into_iter().find(holds)?;
+    let name = table(&PathBuf::from(format!("/proc/{pid}/comm"))).unwrap_or_default();
+    Some(Holder { pid, name: name.trim_end().to_owned() })
+}
+
+/// The sockets of a table that listen where the address does.
+fn listeners(text: &str, address: SocketAddr) -> Vec<u64> {
+    const LISTENING: &str = "0A";
+    let overlap = |held: SocketAddr| {
+        held.port() == address.port()
+            && (held.ip() == address.ip() || held.ip().is_unspecified() || address.ip().is_unspecified())
+    };
+    text.lines()
+        .skip(1)
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let held = parse(words.nth(1)?)?;
+            let state = words.nth(1)?;
+            let inode = words.nth(5)?.parse().ok()?;
+            (state == LISTENING && overlap(held)).then_some(inode)
+        })
+        .collect()
+}
+
+/// An address as the table has it: words of the machine's byte order in hex, a colon, the port.
+fn parse(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |index: usize| {
+        let hex = address.get(index * 8..index * 8 + 8)?;
+        u32::from_str_radix(hex, 16).ok().map(u32::to_ne_bytes)
+    };
+    let ip = match address.len() {
+        8 => IpAddr::V4(Ipv4Addr::from(word(0)?)),
+        32 => {
+            let mut bytes = [0; 16];
+            for (index, part) in bytes.chunks_exact_mut(4).enumerate() {
+                part.copy_from_slice(&word(index)?);
+            }
+            IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_is_found() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(holder(address).unwrap().pid, std::process::id());
+        let anywhere = SocketAddr::from(([0, 0, 0, 0], address.port()));
+        assert_eq!(holder(anywhere).unwrap().pid, std::process::id());
+        drop(listener);
+        assert_eq!(holder(address), None);
+    }
+}
