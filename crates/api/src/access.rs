@@ -28,12 +28,18 @@ pub struct Doors {
 }
 
 /// What the configuration in force says about who may come in.
-#[derive(Debug, Default)]
-pub struct Keys {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Keys<'a> {
     /// What requests must carry, where there is one.
-    pub token: Option<Secret>,
+    pub token: Option<&'a Secret>,
     /// Further names of this machine.
-    pub hosts: Vec<HostName>,
+    pub hosts: &'a [HostName],
+}
+
+/// Whether a request changes something or reads what databases hold. To let one in may take a look at the system's
+/// tables; all others are let in or not at once.
+pub fn is_guarded(method: &Method, uri: &Uri) -> bool {
+    !method.is_safe() || reads_contents(uri)
 }
 
 /// A request says once which host it means; two answers would let each reader take another one.
@@ -57,11 +63,11 @@ impl Doors {
         &self,
         (method, uri, headers): (&Method, &Uri, &HeaderMap),
         peer: Peer,
-        keys: &Keys,
+        keys: Keys<'_>,
     ) -> Result<(), ApiError> {
-        let guarded = !method.is_safe() || reads_contents(uri);
+        let guarded = is_guarded(method, uri);
         if guarded {
-            self.refuse_foreign((uri, headers), peer, &keys.hosts)?;
+            self.refuse_foreign((uri, headers), peer, keys.hosts)?;
         }
         match peer {
             Peer::Unix { uid } if may_act_as_node(uid) => Ok(()),
@@ -72,16 +78,14 @@ impl Doors {
                     return Ok(());
                 }
                 if !guarded && near {
-                    let knows = bearer(headers).zip(keys.token.as_ref());
+                    let knows = bearer(headers).zip(keys.token);
                     return match knows.is_some_and(|(given, token)| token.matches(given)) {
                         true => Ok(()),
-                        false if follows_link(headers) => {
-                            self.refuse_host((uri, headers), local, &keys.hosts)
-                        }
-                        false => self.refuse_foreign((uri, headers), peer, &keys.hosts),
+                        false if follows_link(headers) => self.refuse_host((uri, headers), local, keys.hosts),
+                        false => self.refuse_foreign((uri, headers), peer, keys.hosts),
                     };
                 }
-                match &keys.token {
+                match keys.token {
                     Some(token) => check_token(headers, token),
                     None if near && may_act_as_node(uid_of(far, local)) => Ok(()),
                     None if near => Err(forbidden("only the node's own user and root may do this")
@@ -233,14 +237,15 @@ mod tests {
     ) -> u16 {
         let doors = Doors { listen: listen.parse().unwrap(), hostname: "box.lan".to_owned() };
         let hosts = vec![serde_json::from_str("\"notes.example\"").unwrap()];
-        let keys = Keys { token: token.map(Secret::new), hosts };
+        let token = token.map(Secret::new);
+        let keys = Keys { token: token.as_ref(), hosts: &hosts };
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_str(value).unwrap());
         }
         let peer = Peer::Tcp { peer: "127.0.0.1:1".parse().unwrap(), local: listen.parse().unwrap() };
         let (method, uri) = (method.parse().unwrap(), uri.parse().unwrap());
-        match doors.check((&method, &uri, &map), peer, &keys) {
+        match doors.check((&method, &uri, &map), peer, keys) {
             Ok(()) => 200,
             Err(error) => error.into_response().status().as_u16(),
         }
@@ -363,9 +368,7 @@ mod tests {
         let doors = Doors::new(NEAR.parse().unwrap());
         let check = |uid| {
             let uri = "/restore".parse().unwrap();
-            doors
-                .check((&Method::POST, &uri, &HeaderMap::new()), Peer::Unix { uid }, &Keys::default())
-                .is_ok()
+            doors.check((&Method::POST, &uri, &HeaderMap::new()), Peer::Unix { uid }, Keys::default()).is_ok()
         };
         assert!(check(Some(0)));
         assert!(check(Some(rustix::process::geteuid().as_raw())));

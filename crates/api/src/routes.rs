@@ -1,11 +1,12 @@
 //! The routes. Each handler decodes a request, asks the node on a thread that may block, and encodes the answer.
 
-use crate::access::{Doors, Keys, check_hosts};
+use crate::access::{Doors, Keys, check_hosts, is_guarded};
 use crate::error::ApiError;
 use crate::peer::Peer;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -82,31 +83,33 @@ pub fn router(shared: Shared) -> Router {
 
 /// Lets a request pass or not, and marks every answer as not to be kept or guessed at.
 async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let allowed = match request.extensions().get::<Peer>().copied() {
-        Some(peer) => {
-            let version = request.version();
-            let (method, uri, headers) =
-                (request.method().clone(), request.uri().clone(), request.headers().clone());
-            blocking(move || {
-                check_hosts(version, &headers)?;
-                let (token, hosts) =
-                    shared.control.config().map(|config| (config.token, config.hosts)).unwrap_or_default();
-                let keys = Keys { token: token.or(shared.token), hosts };
-                shared.doors.check((&method, &uri, &headers), peer, &keys)
-            })
-            .await
-            .and_then(|allowed| allowed)
-        }
-        None => Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", "the peer is not known")),
+    let (head, body) = request.into_parts();
+    let allowed = if is_guarded(&head.method, &head.uri) {
+        let (shared, head) = (shared, head.clone());
+        blocking(move || let_in(&shared, &head)).await.and_then(|allowed| allowed)
+    } else {
+        let_in(&shared, &head)
     };
     let mut response = match allowed {
-        Ok(()) => next.run(request).await,
+        Ok(()) => next.run(Request::from_parts(head, body)).await,
         Err(error) => error.into_response(),
     };
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+fn let_in(shared: &Shared, head: &Parts) -> Result<(), ApiError> {
+    let Some(peer) = head.extensions.get::<Peer>().copied() else {
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", "the peer is not known"));
+    };
+    check_hosts(head.version, &head.headers)?;
+    let config = shared.control.config();
+    let config = config.as_deref();
+    let token = config.and_then(|config| config.token.as_ref()).or(shared.token.as_ref());
+    let hosts = config.map_or(&[][..], |config| &config.hosts);
+    shared.doors.check((&head.method, &head.uri, &head.headers), peer, Keys { token, hosts })
 }
 
 async fn unknown_route(uri: Uri) -> ApiError {

@@ -409,7 +409,7 @@ pub trait Control: Send + Sync {
     /// Everything on one screen.
     fn status(&self) -> Status;
     /// The configuration, secrets included: redact before showing.
-    fn config(&self) -> Option<Config>;
+    fn config(&self) -> Option<Arc<Config>>;
     /// Takes a first configuration, saves it and starts what it names.
     fn configure(&self, config: Config) -> Result<Status, ConfigureError>;
     /// Changes a running node.

@@ -99,7 +99,7 @@ pub(crate) struct Core {
     pub(crate) issues: Issues,
     pub(crate) events: Events,
     life: Mutex<Life>,
-    config: Mutex<Option<Config>>,
+    config: Mutex<Option<Arc<Config>>>,
     databases: RwLock<Option<Box<dyn Databases>>>,
     pub(crate) parts: Mutex<lifetime::PartStates>,
     pub(crate) held_down: Mutex<Option<lifetime::HeldDown>>,
@@ -201,7 +201,7 @@ impl Core {
         lock(&self.life).state()
     }
 
-    pub(crate) fn config(&self) -> Option<Config> {
+    pub(crate) fn config(&self) -> Option<Arc<Config>> {
         lock(&self.config).clone()
     }
 
@@ -288,7 +288,7 @@ impl Control for Node {
     fn status(&self) -> Status {
         self.core.status()
     }
-    fn config(&self) -> Option<Config> {
+    fn config(&self) -> Option<Arc<Config>> {
         self.core.config()
     }
     fn configure(&self, config: Config) -> Result<Status, ConfigureError> {

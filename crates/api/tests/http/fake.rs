@@ -5,8 +5,8 @@ use node::config::Config;
 use node::control::*;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 
 /// A node without an engine; `tmp` is where it exports to.
 pub struct Fake {
@@ -75,8 +75,8 @@ impl Control for Fake {
         }
     }
 
-    fn config(&self) -> Option<Config> {
-        self.config.lock().unwrap().clone()
+    fn config(&self) -> Option<Arc<Config>> {
+        self.config.lock().unwrap().clone().map(Arc::new)
     }
 
     fn configure(&self, config: Config) -> Result<Status, ConfigureError> {

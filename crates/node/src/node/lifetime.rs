@@ -14,6 +14,7 @@ use database::engine::Unfinished;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The wait before a part that failed to start is tried again; it doubles with every failure.
@@ -103,7 +104,7 @@ impl Core {
         }
         let (config, _) = config.under(&self.setup.flags);
         (self.setup.logging)(&config.log);
-        *lock(&self.config) = Some(config);
+        *lock(&self.config) = Some(Arc::new(config));
         self.clear("config", "config_invalid");
         self.compare_address();
         self.step(LifeEvent::Configure, reason);
@@ -123,7 +124,7 @@ impl Core {
             lock(&self.parts).before_due = true;
         }
         (self.setup.logging)(&config.log);
-        *lock(&self.config) = Some(config);
+        *lock(&self.config) = Some(Arc::new(config));
         self.tell("state", json!({ "configuration": "changed", "after_restart": after_restart }));
         if app_changed {
             self.stop_app("its configuration changed");
