@@ -8,6 +8,8 @@
 
 #[path = "bench/capture.rs"]
 mod capture;
+#[path = "bench/cost.rs"]
+mod cost;
 #[path = "bench/node.rs"]
 mod node;
 #[path = "bench/turns.rs"]
@@ -29,6 +31,11 @@ impl Plan {
         if self.small { (full / 10).max(10) } else { full }
     }
 
+    /// Whether the figures may be rough.
+    pub fn is_small(&self) -> bool {
+        self.small
+    }
+
     fn wants(&self, name: &str) -> bool {
         self.names.is_empty() || self.names.iter().any(|wanted| wanted == name)
     }
@@ -43,7 +50,7 @@ fn main() {
     args.retain(|arg| !arg.starts_with("--"));
     let plan = Plan { names: args, small };
     type Part = fn(&Plan);
-    let parts: [(&str, Part); 7] = [
+    let parts: [(&str, Part); 8] = [
         ("writers", writers::compare),
         ("capture", capture::bulk),
         ("seal", capture::latency),
@@ -51,6 +58,7 @@ fn main() {
         ("restore", turns::restore),
         ("start", node::start),
         ("idle", node::idle),
+        ("cost", cost::cost),
     ];
     for (name, part) in parts {
         if plan.wants(name) {
