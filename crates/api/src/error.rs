@@ -266,6 +266,10 @@ impl From<AskError> for ApiError {
             AskError::Database(error) => error.into(),
             AskError::NotPrimary(_) => ApiError::new(StatusCode::CONFLICT, "not_primary", message)
                 .hint("`stead promote` takes the right to write"),
+            AskError::NotNow(_) => unavailable("database_busy", "try again when it is done"),
+            AskError::Ended(_) => {
+                unavailable("query_ended", "look whether the changes are there, then ask again")
+            }
             AskError::TooMany(_) => unavailable("too_many_queries", "try again when one of them has ended"),
             AskError::Query(QueryError::Sql(_)) => {
                 ApiError::new(StatusCode::BAD_REQUEST, "sql_error", message).hint(SQL_HINT)
@@ -346,6 +350,8 @@ mod tests {
             (AskError::Query(QueryError::Sql("x".into())).into(), 400, "sql_error"),
             (AskError::Query(QueryError::Slow).into(), 503, "query_too_slow"),
             (AskError::Query(QueryError::Busy).into(), 503, "database_busy"),
+            (AskError::NotNow("x".into()).into(), 503, "database_busy"),
+            (AskError::Ended("x".into()).into(), 503, "query_ended"),
             (AskError::Query(QueryError::Failed("x".into())).into(), 500, "failed"),
             (Problems(vec![Problem::new("a", "b", "c")]).into(), 400, "invalid_configuration"),
         ];

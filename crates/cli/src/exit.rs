@@ -110,6 +110,7 @@ mod tests {
             (400, "sql_error", 1),
             (503, "query_too_slow", 75),
             (503, "database_busy", 75),
+            (503, "query_ended", 75),
             (409, "not_now", 1),
             (413, "body_too_large", 1),
             (500, "failed", 1),

@@ -6,8 +6,8 @@
 //!                      ├────> App (runner)               ──> supervisor
 //!                      └────> keeper thread: checkpoints on schedule, retries, scan for uncovered databases
 //! ```
-//! `turn` serialises everything that starts or stops a part (configure, forget, restore, app actions, drain); reads
-//! and checkpoints do not take it. Lock order: `turn`, then any one of the others, never two of them at once.
+//! `turn` serialises everything that starts or stops a part (configure, forget, restore, app actions, drain); reads,
+//! queries and checkpoints do not take it. Lock order: `turn`, then any one of the others, never two of them at once.
 
 use crate::config::{Config, Overrides};
 use crate::control::{
@@ -44,6 +44,7 @@ pub mod parts;
 mod settings;
 mod status;
 mod uncovered;
+mod writers;
 
 /// Looks at what a configuration stands on.
 pub type Look = dyn Fn(&Config, How) -> Report + Send + Sync;
@@ -96,6 +97,8 @@ pub(crate) struct Core {
     pub(crate) restoring: AtomicBool,
     /// How many queries run.
     pub(crate) queries: AtomicUsize,
+    /// Those of them that write.
+    pub(crate) writers: writers::Writers,
     pub(crate) issues: Issues,
     pub(crate) events: Events,
     life: Mutex<Life>,
@@ -130,6 +133,7 @@ impl Node {
             turn: Mutex::default(),
             restoring: AtomicBool::new(false),
             queries: AtomicUsize::new(0),
+            writers: writers::Writers::default(),
             issues: Issues::default(),
             events: Events::default(),
             life: Mutex::new(Life::new(now)),

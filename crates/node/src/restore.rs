@@ -100,6 +100,7 @@ impl Core {
             self.start_app_if_wanted();
             return Err(RestoreError::AppNotStopped);
         }
+        let _no_writers = self.writers.close("a restore turns the databases");
         let turned = databases.turn_back(&resolved.name, &resolved.vector, LOCK_LIMIT, &mut |step| {
             steps.begin(step);
         });

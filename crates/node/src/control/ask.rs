@@ -31,7 +31,7 @@ pub struct Asked {
     pub ms: f64,
 }
 
-/// Why SQL came to nothing; nothing was changed.
+/// Why SQL came to nothing; nothing was changed, but where [`AskError::Ended`] leaves that open.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// There is no such database or moment.
@@ -40,6 +40,12 @@ pub enum AskError {
     /// This node may not write: promote it first, or wait for the restore (409).
     #[error("this node may not write: {0}")]
     NotPrimary(String),
+    /// A restore or a change of role is under way; try again (503).
+    #[error("{0}")]
+    NotNow(String),
+    /// Its process was ended before it had answered: all of its changes are there, or none. Look, then try again (503).
+    #[error("the statements were broken off, and either all of them are done or none: {0}")]
+    Ended(String),
     /// Others ask already; try again (503).
     #[error("{0} queries run already")]
     TooMany(usize),

@@ -163,6 +163,7 @@ impl Core {
                 "the app could not be stopped, so the lease is not released".to_owned(),
             ));
         }
+        let _no_writers = self.writers.close("the lease is being released");
         if let Some(databases) = self.databases() {
             databases.sync();
         }

@@ -1,15 +1,15 @@
 //! One database at a time: its history listed, verified, and written out as a file.
 
-use super::{Core, lock};
+use super::Core;
 use crate::control::{
     AskError, Asked, CheckpointId, DatabaseError, HistoryFile, Moment, Question, Rows, State, Verified,
     milliseconds,
 };
 use crate::home::Home;
-use crate::query::{self, QUERIES_MAX};
+use crate::query::{self, NoAnswer, QUERIES_MAX, Stop};
 use base::{DatabasePath, Open, Position, Timestamp, Txid};
 use database::history::{FileInfo, History, ImageError};
-use database::query::Query;
+use database::query::{Query, QueryError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -107,17 +107,14 @@ impl Core {
         self.history_of(path)?;
         let Ok(_place) = Place::take(&self.queries) else { return Err(AskError::TooMany(QUERIES_MAX)) };
         let (rows, position) = match (question.write, question.moment) {
-            (true, _) => {
-                let (rows, position) = self.ask_writing(path, question.sql)?;
-                (rows, position)
-            }
+            (true, _) => self.ask_writing(path, question.sql)?,
             (false, Moment::Now) => {
                 let file = self.setup.home.root().join(path.as_str());
-                (query::ask(&Query { file, sql: question.sql, write: false })?, None)
+                (read(Query { file, sql: question.sql, write: false })?, None)
             }
             (false, moment) => {
                 let file = self.export(path, moment)?;
-                let rows = query::ask(&Query { file: file.clone(), sql: question.sql, write: false });
+                let rows = read(Query { file: file.clone(), sql: question.sql, write: false });
                 for suffix in ["", "-wal", "-shm"] {
                     let beside = base::disk::sibling(&file, suffix);
                     if self.setup.home.disk().metadata(&beside).is_ok() {
@@ -131,18 +128,22 @@ impl Core {
         Ok(Asked { path: path.clone(), rows, position, ms })
     }
 
-    /// Restores and changes of role wait until the statements are done, which have a limit.
+    /// Nothing of the node waits for the statements: a restore, a change of role and the end of the node end them.
     fn ask_writing(&self, path: &DatabasePath, sql: String) -> Result<(Rows, Option<Position>), AskError> {
-        let _turn = lock(&self.turn);
+        let under_way = self.writers.enter().map_err(|why| AskError::NotNow(why.to_owned()))?;
         if self.state() != State::Primary {
             return Err(AskError::NotPrimary("see `stead status`".to_owned()));
         }
-        let databases = self.databases().ok_or_else(not_up)?;
-        if let Err(unfinished) = databases.settle() {
+        if let Err(unfinished) = self.databases().ok_or_else(not_up)?.settle() {
             return Err(AskError::NotPrimary(unfinished.reason));
         }
         let file = self.setup.home.root().join(path.as_str());
-        let rows = query::ask(&Query { file, sql, write: true })?;
+        let rows =
+            query::ask(&Query { file, sql, write: true }, &under_way.stop).map_err(|error| match error {
+                NoAnswer::Refused(error) => AskError::Query(error),
+                NoAnswer::Unknown(why) => AskError::Ended(self.writers.closed().map_or(why, str::to_owned)),
+            })?;
+        let databases = self.databases().ok_or_else(not_up)?;
         databases.sync();
         let position =
             databases.list().into_iter().find(|info| info.path == *path).and_then(|info| info.position);
@@ -198,6 +199,13 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
+}
+
+fn read(query: Query) -> Result<Rows, AskError> {
+    query::ask(&query, &Stop::default()).map_err(|error| match error {
+        NoAnswer::Refused(error) => AskError::Query(error),
+        NoAnswer::Unknown(why) => AskError::Query(QueryError::Failed(why)),
+    })
 }
 
 fn not_up() -> DatabaseError {

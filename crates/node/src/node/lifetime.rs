@@ -290,6 +290,7 @@ impl Core {
     /// Stops the app and the databases. The caller holds `turn`.
     fn let_go(&self, reason: &str) {
         self.stop_app(reason);
+        let _no_writers = self.writers.close("the databases are being let go");
         if let Some(databases) = self.replace_databases(None) {
             // Notes the last moment as well, so that a point in time can be it.
             databases.sync();

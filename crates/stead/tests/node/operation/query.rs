@@ -1,7 +1,7 @@
 //! A person's SQL beside everything else: what it answers, what it may not do, and what it does not disturb.
 
 use super::{DATABASE, config, with_app};
-use crate::support::{Home, Node, integrity};
+use crate::support::{Answer, Home, Node, integrity, until};
 use serde_json::{Value, json};
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ fn stdout(out: &Output) -> String {
     String::from_utf8_lossy(&out.stdout).trim_end().to_owned()
 }
 
-fn ask(node: &Node<'_>, sql: &str, more: Value) -> crate::support::Answer {
+fn ask(node: &Node<'_>, sql: &str, more: Value) -> Answer {
     let mut body = json!({ "action": "query", "sql": sql });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     node.post(ROUTE, &body)
@@ -145,4 +145,81 @@ fn a_statement_without_end_is_ended_and_the_node_answers_meanwhile() {
         asking.join().unwrap().refused(503, "query_too_slow");
     });
     node.verify(DATABASE);
+}
+
+/// Writes for as long as it may; its transaction has the write lock once this returns.
+fn write_for_long<'s>(
+    scope: &'s std::thread::Scope<'s, '_>,
+    node: &'s Node<'_>,
+) -> std::thread::ScopedJoinHandle<'s, Option<Answer>> {
+    let endless = "INSERT INTO t VALUES(7); \
+                   WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+    let body = json!({ "action": "query", "sql": endless, "write": true }).to_string();
+    let address = node.home.socket_address();
+    let asking = scope.spawn(move || crate::support::request(address, "POST", ROUTE, &body).ok());
+    let db = node.home.db(DATABASE);
+    db.0.busy_timeout(std::time::Duration::ZERO).unwrap();
+    until("the query writes", || {
+        let free = db.0.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok();
+        (!free).then_some(())
+    });
+    asking
+}
+
+#[test]
+fn a_slow_write_holds_up_no_checkpoint_no_app_and_no_reader() {
+    let home = Home::new();
+    let node = Node::configured(&home, &with_app());
+    node.until_app();
+    home.db(DATABASE).insert_rows(3);
+    node.until_sealed(DATABASE);
+    std::thread::scope(|scope| {
+        let asking = write_for_long(scope, &node);
+        node.checkpoint("meanwhile");
+        node.request("POST", "/app", r#"{"action":"restart"}"#).ok();
+        assert_eq!(ask(&node, "SELECT count(*) FROM t", json!({})).ok()["rows"], json!([[3]]));
+        node.request("PUT", "/config", &with_app().to_string()).ok();
+        assert!(!asking.is_finished(), "all of that was done beside it");
+        asking.join().unwrap().unwrap().refused(503, "query_too_slow");
+    });
+    assert_eq!(home.db(DATABASE).rows(), 3, "its transaction is taken back");
+    node.verify(DATABASE);
+}
+
+#[test]
+fn a_restore_a_release_and_the_nodes_end_break_a_slow_write_off() {
+    let home = Home::new();
+    let node = Node::configured(&home, &with_app());
+    node.until_app();
+    home.db(DATABASE).insert_rows(3);
+    node.until_sealed(DATABASE);
+    node.checkpoint("three");
+    home.db(DATABASE).insert_rows(2);
+    let broken_off = |what: &dyn Fn()| {
+        std::thread::scope(|scope| {
+            let asking = write_for_long(scope, &node);
+            what();
+            asking.join().unwrap()
+        })
+    };
+    let answer = broken_off(&|| drop(node.restore("three"))).unwrap();
+    let error = answer.refused(503, "query_ended");
+    assert!(error["message"].as_str().unwrap().contains("a restore"), "{error:#}");
+    assert_eq!(home.db(DATABASE).rows(), 3);
+    let answer = broken_off(&|| drop(node.request("POST", "/release-lease", "").ok())).unwrap();
+    answer.refused(503, "query_ended");
+    node.request("POST", "/promote", "").ok();
+    let answer = broken_off(&|| {
+        crate::support::signal(node.pid(), "TERM");
+        until("it is gone", || node.try_get("/").is_none().then_some(()));
+    });
+    if let Some(answer) = answer {
+        answer.refused(503, "query_ended");
+    }
+    drop(node);
+    let again = Node::start(&home);
+    again.until_sealed(DATABASE);
+    again.verify(DATABASE);
+    assert_eq!(integrity(&home.path(DATABASE)), "ok");
+    assert_eq!(home.db(DATABASE).rows(), 3);
 }
