@@ -38,12 +38,19 @@ async fn read(shared: Shared) -> Result<Status, ApiError> {
     blocking(move || shared.control.status()).await
 }
 
-pub async fn release_lease(State(shared): State<Shared>) -> Result<Json<Value>, ApiError> {
+/// A body without keys.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+pub async fn release_lease(State(shared): State<Shared>, body: Body) -> Result<Json<Value>, ApiError> {
+    let Nothing {} = body::json(body).await?;
     blocking(move || shared.control.release_lease()).await??;
     Ok(Json(json!({ "released": true })))
 }
 
-pub async fn promote(State(shared): State<Shared>) -> Result<Json<Value>, ApiError> {
+pub async fn promote(State(shared): State<Shared>, body: Body) -> Result<Json<Value>, ApiError> {
+    let Nothing {} = body::json(body).await?;
     blocking(move || shared.control.promote()).await??;
     Ok(Json(json!({ "promoted": true })))
 }

@@ -2,7 +2,7 @@
 
 use super::{DATABASE, app, plain};
 use crate::support::{Answer, Home, Node, alive};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// "GET /: Must return 200"
 #[test]
@@ -13,7 +13,7 @@ fn the_status_is_always_200() {
     assert_eq!(node.get("/status").status, 200);
     node.configure(&plain());
     assert_eq!(node.get("/").status, 200);
-    node.post("/release-lease", &Value::Null).ok();
+    node.request("POST", "/release-lease", "").ok();
     assert_eq!(node.get("/").status, 200);
 }
 
@@ -206,8 +206,12 @@ fn a_released_lease_stops_the_app_until_it_is_taken_again() {
     let node = Node::configured(&home, &app("exec sleep 1000"));
     let pid = node.until_app();
     assert_eq!(node.get("/primary").status, 200);
+    node.request("POST", "/release-lease", "not json").refused(400, "malformed");
+    assert!(alive(pid), "what is not understood stops nothing");
     assert_eq!(node.request("POST", "/release-lease", "").status, 200);
     assert!(!alive(pid));
+    // On a single node nothing but this or a restart takes it again.
+    node.request("POST", "/promote", r#"{"force":true}"#).refused(400, "malformed");
     assert_eq!(node.status()["lease"]["state"], "released");
     assert_eq!(node.get("/primary").status, 503);
     node.request("POST", "/promote", "").ok();
