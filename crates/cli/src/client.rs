@@ -3,7 +3,7 @@
 use crate::args::Global;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use node::config::{Problem, Secret};
+use node::config::{Problem, Secret, without_credentials};
 use reqwest::{Method, Response, StatusCode};
 use rustix::fs::{CWD, Mode, OFlags};
 use serde_json::Value;
@@ -114,7 +114,9 @@ fn refusal(status: StatusCode, body: &[u8], place: &str) -> Failure {
     let message = text("message");
     if message.is_empty() {
         let what = format!("{place} answered {status}");
-        return Failure::new(Exit::of_answer(status.as_u16(), ""), what, "", "is it a node of Stead?");
+        let cause = "that is no answer of a node";
+        let hint = "see what listens there, or name the node with --node URL or --home DIR";
+        return Failure::new(Exit::of_answer(status.as_u16(), ""), what, cause, hint);
     }
     let (code, hint) = (text("code"), text("hint"));
     let exit = Exit::of_answer(status.as_u16(), &code);
@@ -150,12 +152,20 @@ fn socket(home: &Path) -> Result<(PathBuf, String, OwnedFd), String> {
 fn node_url(given: &str) -> Result<String, Failure> {
     let wrong = |cause: &dyn std::fmt::Display| {
         let hint = "write http://HOST:PORT, for instance http://127.0.0.1:8080";
-        Failure::new(Exit::Usage, format!("`{given}` is no node's address"), cause, hint)
+        Failure::new(
+            Exit::Usage,
+            format!("`{}` is no node's address", without_credentials(given)),
+            cause,
+            hint,
+        )
     };
     let url = if given.contains("://") { given.to_owned() } else { format!("http://{given}") };
     let parsed = reqwest::Url::parse(&url).map_err(|error| wrong(&error))?;
     if parsed.scheme() != "http" {
         return Err(wrong(&"a node speaks plain http"));
+    }
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return Err(wrong(&"a node knows no users and passwords; its token is taken from STEAD_TOKEN"));
     }
     Ok(url.trim_end_matches('/').to_owned())
 }
@@ -186,8 +196,10 @@ mod tests {
         ] {
             assert_eq!(node_url(given).as_deref(), Ok(url));
         }
-        for bad in ["", "http://", "foo://x", "https://x", "http://x:port"] {
-            assert_eq!(node_url(bad).unwrap_err().exit, Exit::Usage, "{bad}");
+        for bad in ["", "http://", "foo://x", "https://x", "http://x:port", "http://me:hunter2@x"] {
+            let refused = node_url(bad).unwrap_err();
+            assert_eq!(refused.exit, Exit::Usage, "{bad}");
+            assert!(!refused.to_string().contains("hunter2"), "{refused}");
         }
     }
 

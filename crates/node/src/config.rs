@@ -42,7 +42,7 @@ pub use places::{Place, Places};
 pub use problem::{Problem, Problems};
 pub use process::{Command, Signal, UserIds};
 pub use ready::{HostPort, HttpUrl, Ready};
-pub use secret::{HIDDEN, Secret};
+pub use secret::{HIDDEN, Secret, without_credentials};
 pub use sections::{
     App, Checkpoints, DatabaseByPath, DatabaseEntry, DatabasesByPattern, Directory, Lease, LeaseType, Log,
     LogFormat, LogLevel, Preflight, Retention, RunOn, Storage,

@@ -1,5 +1,6 @@
 //! Names, addresses and paths in a configuration.
 
+use super::secret::without_credentials;
 use super::text::{Fault, Text, written_as_text};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -137,19 +138,20 @@ impl Text for StoreUrl {
     const FORMAT: &'static str = "store-url";
 
     fn parse(text: &str) -> Result<StoreUrl, Fault> {
+        let shown = without_credentials(text);
         let hint = "write a directory's absolute path: file:///backups/notes";
         if text.starts_with("s3://") {
             return Err(Fault::new("stores of the kind s3:// are not in this version", hint));
         }
         let Some(path) = text.strip_prefix("file://") else {
-            return Err(Fault::new(format!("`{text}` is no URL of a store"), hint));
+            return Err(Fault::new(format!("`{shown}` is no URL of a store"), hint));
         };
         if !path.starts_with('/') {
-            return Err(Fault::new(format!("the path in `{text}` is not absolute"), hint));
+            return Err(Fault::new(format!("the path in `{shown}` is not absolute"), hint));
         }
         let clean = path.split('/').all(|part| part != "." && part != "..");
         if !clean || path.contains(['%', '?', '#', '\0']) || path.trim_matches('/').is_empty() {
-            return Err(Fault::new(format!("`{text}` names no directory plainly"), hint));
+            return Err(Fault::new(format!("`{shown}` names no directory plainly"), hint));
         }
         Ok(StoreUrl(PathBuf::from(format!("/{}", path.trim_matches('/')))))
     }

@@ -3,6 +3,7 @@
 use super::limits;
 use super::problem::Problem;
 use super::process::Command;
+use super::secret::without_credentials;
 use super::text::{Fault, Period, Text, written_as_text};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -117,7 +118,7 @@ impl Text for HttpUrl {
     fn parse(text: &str) -> Result<HttpUrl, Fault> {
         let fault = || {
             Fault::new(
-                format!("`{text}` is no URL of an app"),
+                format!("`{}` is no URL of an app", without_credentials(text)),
                 "write http://127.0.0.1:3000/health; https is not asked",
             )
         };

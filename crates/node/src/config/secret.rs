@@ -32,6 +32,16 @@ impl Secret {
     }
 }
 
+/// A URL as it may be shown: a user and a password in it are hidden, also where it is no URL of the kind that is wanted.
+pub fn without_credentials(url: &str) -> String {
+    let Some(start) = url.find("://").map(|at| at + 3) else { return url.to_owned() };
+    let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
+    match url[start..end].rfind('@') {
+        Some(at) => format!("{}{HIDDEN}{}", &url[..start], &url[start + at..]),
+        None => url.to_owned(),
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(HIDDEN)
@@ -74,6 +84,19 @@ mod tests {
         assert_eq!(format!("{secret:?}"), "***");
         assert_eq!(serde_json::to_string(&secret).unwrap(), "\"***\"");
         assert_eq!(secret.reveal(), "hunter2");
+    }
+
+    #[test]
+    fn a_url_is_shown_without_its_password() {
+        for (url, shown) in [
+            ("https://me:hunter2@host:9/x?y", "https://***@host:9/x?y"),
+            ("https://hunter2@host", "https://***@host"),
+            ("https://me:hun@ter2@host/a@b", "https://***@host/a@b"),
+            ("file:///backups/a@b", "file:///backups/a@b"),
+            ("no url: a@b", "no url: a@b"),
+        ] {
+            assert_eq!(without_credentials(url), shown);
+        }
     }
 
     #[test]
