@@ -62,6 +62,9 @@ Without a configuration the node starts and waits for `stead config apply FILE` 
     /// The node's own process; `run` starts it.
     #[command(hide = true)]
     Node(RunArgs),
+    /// Ends as `run` would over its configuration; `run` starts it before it touches the home.
+    #[command(hide = true)]
+    CheckRun(RunArgs),
     /// Runs one query that it reads from stdin; the node starts it.
     #[command(hide = true)]
     QueryProcess,
@@ -86,7 +89,7 @@ Exit codes: 0 well (also with warnings), 71 a path or the system, 78 the configu
 
 Exit codes: 0 well, 1 degraded, 2 no primary, 3 contradiction, 4 could not ask.")]
     Status {
-        /// Show it again every second, until interrupted.
+        /// Draw it again every second, until q is pressed; into a pipe, one after the other.
         #[arg(long, short)]
         watch: bool,
     },

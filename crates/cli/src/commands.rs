@@ -1,11 +1,13 @@
 //! What each command does.
 
-use crate::args::{App, Cli, Command};
+use crate::args::{self, App, Cli};
 use crate::client::Client;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::progress;
 use crate::render;
-use clap::CommandFactory;
+use clap::builder::StyledStr;
+use clap::{Command, CommandFactory};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -29,19 +31,28 @@ pub async fn run(cli: Cli) -> Outcome {
     let client = || Client::find(&global);
     match command {
         // The binary runs these itself; reaching this is a mistake in its wiring.
-        Command::Run(_) | Command::Node(_) | Command::QueryProcess | Command::Probe => {
+        args::Command::Run(_)
+        | args::Command::CheckRun(_)
+        | args::Command::Node(_)
+        | args::Command::QueryProcess
+        | args::Command::Probe => {
             Err(Failure::new(Exit::Bug, "this command does not run here", "", "please report it"))
         }
-        Command::Preflight(args) => preflight::run(&global.home, &args, json),
-        Command::Status { watch } => status::run(&client, watch, json).await,
-        Command::Checkpoint(command) => checkpoint::run(&client()?, command, json).await,
-        Command::Restore(args) => restore::run(&client()?, args, json).await,
-        Command::Db(command) => database::run(&client, &global.home, command, json).await,
-        Command::App(action) => app(&client()?, action, json).await,
-        Command::Config(command) => config::run(&client, command, json).await,
-        Command::Logs { lines, stderr, follow } => logs::run(&client()?, lines, stderr, follow, json).await,
-        Command::ReleaseLease => {
-            let answer = client()?.json(Method::POST, "/release-lease", Some(&json!({}))).await;
+        args::Command::Preflight(args) => preflight::run(&global.home, &args, json),
+        args::Command::Status { watch } => status::run(&client, watch, json).await,
+        args::Command::Checkpoint(command) => checkpoint::run(&client()?, command, json).await,
+        args::Command::Restore(args) => restore::run(&client()?, args, json).await,
+        args::Command::Db(command) => database::run(&client, &global.home, command, json).await,
+        args::Command::App(action) => app(&client()?, action, json).await,
+        args::Command::Config(command) => config::run(&client, command, json).await,
+        args::Command::Logs { lines, stderr, follow } => {
+            logs::run(&client()?, lines, stderr, follow, json).await
+        }
+        args::Command::ReleaseLease => {
+            let client = client()?;
+            let body = json!({});
+            let asked = client.json(Method::POST, "/release-lease", Some(&body));
+            let answer = progress::during("stopping the app and sealing", asked).await;
             let answer = answer.map_err(|failure| failure.of("the lease was not released"))?;
             Ok(said(
                 &answer,
@@ -49,29 +60,38 @@ pub async fn run(cli: Cli) -> Outcome {
                 "the lease is released and the app stopped; `stead promote` takes it back",
             ))
         }
-        Command::Promote => {
-            let answer = client()?.json(Method::POST, "/promote", Some(&json!({}))).await;
+        args::Command::Promote => {
+            let client = client()?;
+            let body = json!({});
+            let asked = client.json(Method::POST, "/promote", Some(&body));
+            let answer = progress::during("taking the right to write", asked).await;
             let answer = answer.map_err(|failure| failure.of("this node was not promoted"))?;
             Ok(said(&answer, json, "this node may write"))
         }
-        Command::Completions { shell } => {
+        args::Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "stead", &mut script);
+            clap_complete::generate(shell, &mut visible(), "stead", &mut script);
             Ok(raw(&script))
         }
-        Command::Man { command } => man(&command),
+        args::Command::Man { command } => man(&command),
     }
 }
 
 async fn app(client: &Client, action: App, json: bool) -> Outcome {
-    let (word, done, refused) = match action {
-        App::Start => ("start", "the app is started", "the app was not started"),
-        App::Stop => {
-            ("stop", "the app is stopped, and stays so until `stead app start`", "the app was not stopped")
+    let (word, doing, done, refused) = match action {
+        App::Start => ("start", "starting the app", "the app is started", "the app was not started"),
+        App::Stop => (
+            "stop",
+            "stopping the app",
+            "the app is stopped, and stays so until `stead app start`",
+            "the app was not stopped",
+        ),
+        App::Restart => {
+            ("restart", "restarting the app", "the app is restarted", "the app was not restarted")
         }
-        App::Restart => ("restart", "the app is restarted", "the app was not restarted"),
     };
-    let answer = client.json(Method::POST, "/app", Some(&json!({ "action": word }))).await;
+    let body = json!({ "action": word });
+    let answer = progress::during(doing, client.json(Method::POST, "/app", Some(&body))).await;
     let answer = answer.map_err(|failure| failure.of(refused))?;
     Ok(said(&answer, json, done))
 }
@@ -86,8 +106,25 @@ fn said(answer: &Value, json: bool, meaning: &str) -> Exit {
     Exit::Done
 }
 
+/// The grammar without what only Stead's own processes use: completions would offer it.
+fn visible() -> Command {
+    let whole = Cli::command();
+    let mut shown = Command::new("stead").subcommand_required(true).propagate_version(true);
+    shown = shown.args(whole.get_arguments().filter(|arg| !arg.is_hide_set()));
+    shown = shown.subcommands(whole.get_subcommands().filter(|command| !command.is_hide_set()));
+    for (text, set) in [
+        (whole.get_about(), Command::about as fn(Command, StyledStr) -> Command),
+        (whole.get_after_help(), Command::after_help),
+    ] {
+        if let Some(text) = text {
+            shown = set(shown, text.clone());
+        }
+    }
+    shown.version(env!("CARGO_PKG_VERSION"))
+}
+
 fn man(path: &[String]) -> Outcome {
-    let mut command = Cli::command();
+    let mut command = visible();
     command.build();
     for name in path {
         command = command.find_subcommand(name).cloned().ok_or_else(|| {

@@ -12,19 +12,31 @@ pub mod import;
 mod moment;
 mod progress;
 mod render;
+mod terminal;
+mod usage;
 
 pub use args::{Cli, Command, RunArgs};
 pub use exit::Exit;
 pub use failure::Failure;
 
 use clap::Parser;
+use std::ffi::OsString;
 use std::io::Write;
 
 /// Reads the process's arguments. Help, versions and usage errors are shown and end the process.
 pub fn parse() -> Cli {
-    let mut cli = Cli::parse();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let mut cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) if usage::is_shown_as_it_is(&error) => error.exit(),
+        Err(error) => {
+            let failure = usage::failure(&error, &arguments);
+            show(&failure, usage::wants_json(&arguments));
+            std::process::exit(failure.exit.code().into());
+        }
+    };
     let home = cli.global.home.clone();
-    if let Command::Run(run) | Command::Node(run) = &mut cli.command {
+    if let Command::Run(run) | Command::CheckRun(run) | Command::Node(run) = &mut cli.command {
         run.home = home;
     }
     cli
@@ -61,4 +73,9 @@ pub fn show(failure: &Failure, json: bool) {
     let mut err = anstream::stderr();
     // Whoever reads may have gone; the exit code still tells.
     let _ = if json { writeln!(err, "{}", failure.to_json()) } else { write!(err, "{failure}") };
+}
+
+/// Whether lines on stderr may be coloured: on a terminal that can, unless `NO_COLOR` or its like says otherwise.
+pub fn stderr_takes_colour() -> bool {
+    anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never
 }

@@ -1,5 +1,6 @@
 //! A bar or a spinner on stderr for work that takes longer than a second, where a person watches.
 
+use crate::terminal;
 use base::{Clock, SystemClock};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
@@ -30,9 +31,7 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.set_length(total);
             bar.set_position(done);
-        } else if SystemClock.boottime().saturating_sub(self.began) > SILENT
-            && std::io::stderr().is_terminal()
-        {
+        } else if SystemClock.boottime().saturating_sub(self.began) > SILENT && is_watched() {
             let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}");
             let bar = ProgressBar::new(total).with_message(self.what.clone());
             self.bar = Some(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())));
@@ -46,12 +45,19 @@ pub async fn during<T>(what: impl Into<String>, answer: impl Future<Output = T>)
     if let Ok(done) = tokio::time::timeout(SILENT, answer.as_mut()).await {
         return done;
     }
-    // Hidden by itself where stderr is no terminal.
+    if !is_watched() {
+        return answer.await;
+    }
     let spinner = ProgressBar::new_spinner().with_message(what.into());
     spinner.enable_steady_tick(TICK);
     let done = answer.await;
     spinner.finish_and_clear();
     done
+}
+
+/// Whether a person sees stderr, on a terminal where a line can be drawn over.
+fn is_watched() -> bool {
+    std::io::stderr().is_terminal() && terminal::is_capable()
 }
 
 impl Drop for Progress {

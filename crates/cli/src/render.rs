@@ -1,14 +1,34 @@
 //! Output for people: tables, ages, sizes, and colour only where a terminal wants it.
 
 use base::{Clock, SystemClock, Timestamp};
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
-use std::io::Write;
+use std::io::{self, Write};
+
+/// Blanks between two columns.
+const GAP: u16 = 2;
+/// The last column of a table is broken into lines of so many characters at least.
+const LAST_COLUMN_MIN: usize = 12;
 
 /// Prints a line.
 pub fn line(text: impl AsRef<str>) {
     // Whoever reads may have gone; that ends the output, not the work.
-    let _ = writeln!(anstream::stdout(), "{}", text.as_ref());
+    let _ = try_line(text);
+}
+
+/// Prints a line, or says that nobody reads any more.
+pub fn try_line(text: impl AsRef<str>) -> io::Result<()> {
+    writeln!(anstream::stdout(), "{}", text.as_ref())
+}
+
+/// Whether anybody still reads standard output: a pipe without a reader is in error before anything is written.
+pub fn is_read() -> bool {
+    let out = io::stdout();
+    let mut fds = [PollFd::new(&out, PollFlags::empty())];
+    let gone = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+    let asked = poll(&mut fds, Some(&Timespec::default()));
+    asked.is_err() || !fds[0].revents().intersects(gone)
 }
 
 /// Prints a line on stderr: what is said beside an answer.
@@ -36,27 +56,84 @@ pub fn grid(head: Vec<String>, rows: impl IntoIterator<Item = Vec<String>>) -> S
     grid_within(width(), head, rows)
 }
 
-fn grid_within(width: Option<u16>, head: Vec<String>, rows: impl IntoIterator<Item = Vec<String>>) -> String {
+/// The same, of so many columns at most: the last column is broken into lines, and where even that is too wide, each row
+/// becomes a block of its own.
+pub fn grid_within(
+    width: Option<u16>,
+    head: Vec<String>,
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> String {
+    let rows: Vec<Vec<String>> = rows.into_iter().collect();
+    let widest = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).chain(head.get(column));
+        cells.flat_map(|cell| cell.lines()).map(|line| line.chars().count()).max().unwrap_or(0)
+    };
+    let last = head.len().saturating_sub(1);
+    let before: usize = (0..last).map(|column| widest(column) + usize::from(GAP)).sum();
+    if width.is_some_and(|width| before + widest(last).min(LAST_COLUMN_MIN) > usize::from(width)) {
+        let block = |row: Vec<String>| {
+            let told =
+                head.iter().cloned().zip(row).filter(|(head, cell)| !(head.is_empty() && cell.is_empty()));
+            pairs(width, told.map(|(head, cell)| [head, cell]))
+        };
+        return rows.into_iter().map(block).collect::<Vec<_>>().join("\n\n");
+    }
+    let mut table = plain(width);
+    table.set_header(head);
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().take(last) {
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    }
+    drawn(table)
+}
+
+/// Pairs of a label and a text, the texts below each other.
+pub fn pairs(width: Option<u16>, rows: impl IntoIterator<Item = [String; 2]>) -> String {
+    let mut table = plain(width);
+    for row in rows {
+        table.add_row(Vec::from(row));
+    }
+    drawn(table)
+}
+
+/// A text in lines of so many columns, broken between words where there are some.
+pub fn wrap(width: Option<u16>, text: &str) -> String {
+    let mut table = plain(width);
+    table.add_row([text]);
+    drawn(table)
+}
+
+/// The same, each line after an indent.
+pub fn hanging(width: Option<u16>, indent: &str, text: &str) -> String {
+    let room = width.map(|width| width.saturating_sub(u16::try_from(indent.len()).unwrap_or(width)).max(1));
+    let lines: Vec<String> = wrap(room, text).lines().map(|line| format!("{indent}{line}")).collect();
+    lines.join("\n")
+}
+
+fn plain(width: Option<u16>) -> Table {
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     if let Some(width) = width {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
-    table.set_header(head);
-    for row in rows {
-        table.add_row(row);
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+    table
+}
+
+fn drawn(mut table: Table) -> String {
+    let columns = table.column_count();
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, if index + 1 == columns { 0 } else { GAP }));
     }
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n")
 }
 
 /// How wide a line may be: what `COLUMNS` says, else the terminal; a pipe takes any.
-fn width() -> Option<u16> {
+pub fn width() -> Option<u16> {
     let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    let terminal = || rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col);
+    let terminal = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| size.ws_col);
     said.or_else(terminal).filter(|columns| *columns > 0)
 }
 
@@ -176,6 +253,10 @@ mod tests {
         let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).count();
         assert_eq!(letters(&shown), letters(&(head().concat() + &row().concat())), "{shown}");
         assert_eq!(grid_within(None, head(), [row()]).lines().count(), 2);
+        let commented = |comment: &str| vec!["a".to_owned(), "3m".to_owned(), comment.to_owned()];
+        let head = vec!["ID".to_owned(), "AGE".to_owned(), "COMMENT".to_owned()];
+        let shown = grid_within(Some(30), head, [commented("before the large upgrade of it")]);
+        assert_eq!(shown, "ID  AGE  COMMENT\na   3m   before the large\n         upgrade of it");
     }
 
     #[test]

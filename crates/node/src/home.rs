@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 /// The most that is read of the node's own small files.
 pub const SMALL_FILE_BYTES: u64 = 1 << 20;
+/// Where the accepted configuration lies, from the home.
+pub const SAVED: &str = "tmp/config.json";
 
 /// The paths of a home. Every one is absolute.
 #[derive(Clone, Debug)]
@@ -70,7 +72,7 @@ impl Home {
 
     /// The accepted configuration.
     pub fn config_file(&self) -> PathBuf {
-        self.root.join("tmp/config.json")
+        self.root.join(SAVED)
     }
 
     /// The directories of the checkpoints.

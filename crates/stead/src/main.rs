@@ -3,6 +3,7 @@
 use cli::Command;
 use std::process::ExitCode;
 
+mod early;
 mod query_process;
 mod serve;
 mod supervisor;
@@ -10,7 +11,10 @@ mod supervisor;
 fn main() -> ExitCode {
     let cli = cli::parse();
     let code = match cli.command {
-        Command::Run(args) => supervisor::run(&args.home, args.to_arguments()),
+        Command::Run(args) => {
+            early::refused(&args).unwrap_or_else(|| supervisor::run(&args.home, args.to_arguments()))
+        }
+        Command::CheckRun(args) => early::check(&args),
         Command::Node(args) => serve::run(&args),
         Command::QueryProcess => query_process::run(),
         Command::Probe => node::preflight::serve_probe(),

@@ -70,6 +70,11 @@ pub fn run(args: &RunArgs) -> u8 {
     code
 }
 
+/// Whether a node would take the configuration that it is given; nothing is touched.
+pub fn check(args: &RunArgs) -> Result<(), Failure> {
+    configuration::check(&args.home, args.config.as_deref(), &args.overrides(), &host_name())
+}
+
 fn refuse(failure: &Failure) -> u8 {
     cli::show(failure, false);
     failure.exit.code()

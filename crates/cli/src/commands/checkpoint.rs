@@ -5,6 +5,7 @@ use crate::args::Checkpoint;
 use crate::client::Client;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::progress;
 use crate::render::{self, age, text};
 use base::{Disk, LocalDisk};
 use node::control::CheckpointId;
@@ -22,7 +23,8 @@ pub async fn run(client: &Client, command: Checkpoint, json: bool) -> Outcome {
                     body[key] = value.into();
                 }
             }
-            let made = client.json(Method::POST, "/checkpoint", Some(&body)).await;
+            let asked = client.json(Method::POST, "/checkpoint", Some(&body));
+            let made = progress::during("making a checkpoint", asked).await;
             let made = made.map_err(|failure| failure.of("no checkpoint was made"))?;
             let ms = made["ms"].as_f64().unwrap_or(0.0);
             let count = made["databases"].as_object().map_or(0, serde_json::Map::len);

@@ -6,6 +6,7 @@ use crate::client::Client;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::import::{self, ImportError};
+use crate::progress;
 use crate::render::{self, text};
 use base::{Disk, LocalDisk};
 use node::config::{Config, LoadError, Overrides, Problems, limits};
@@ -137,7 +138,8 @@ async fn apply(client: &Client, config: &Config, file: &Path, json: bool) -> Out
     let configured = status["configured"] == true;
     let method = if configured { Method::PUT } else { Method::POST };
     let body: Value = config.to_posted_json();
-    let answer = client.json(method, "/config", Some(&body)).await;
+    let answer =
+        progress::during("starting what it names", client.json(method, "/config", Some(&body))).await;
     let answer =
         answer.map_err(|failure| placed(failure, config, file).of("the configuration was not taken"))?;
     let meaning = match configured {

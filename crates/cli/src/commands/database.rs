@@ -44,7 +44,7 @@ fn list(databases: &[Value]) -> String {
     if databases.is_empty() {
         return "there are none".to_owned();
     }
-    let mut out = status::database_table(databases);
+    let mut out = status::database_table(databases, render::width());
     for database in databases {
         out.push_str(&format!("\n{}  {}", text(&database["path"]), text(&database["history"])));
     }

@@ -22,6 +22,9 @@ pub async fn run(client: &Client, lines: usize, stderr: bool, follow: bool, json
         return Ok(Exit::Done);
     }
     loop {
+        if !render::is_read() {
+            return Ok(Exit::Done);
+        }
         tokio::time::sleep(EVERY).await;
         let answer = client.get(&format!("/logs?lines={FOLLOWED_LINES}{stream}")).await?;
         let now = items(&answer, "lines");

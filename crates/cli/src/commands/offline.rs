@@ -64,7 +64,9 @@ fn find(home: &Path, source: &str) -> Result<PathBuf, Failure> {
         }
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let root = base::disk::parent(&path).to_owned();
-        let name = DatabasePath::parse(&name).map_err(|bad| usage(bad.to_string(), String::new()))?;
+        let name = DatabasePath::parse(&name).map_err(|bad| {
+            usage(bad.to_string(), "name a database of the store: file:///STORE/PATH".to_owned())
+        })?;
         Box::new(move |incarnation| store_base(&root, &name, incarnation))
     } else {
         let path = home.join(source);

@@ -7,11 +7,11 @@
 //! ```
 //! Flags lie over whichever it is.
 
-use base::Timestamp;
+use base::{Disk, LocalDisk, Timestamp};
 use cli::Failure;
 use node::config::{Config, ListenAddress, LoadError, Overrides, Problem, Problems, StoreUrl};
 use node::control::Issue;
-use node::home::Home;
+use node::home::{Home, SAVED};
 use std::io;
 use std::path::Path;
 
@@ -26,6 +26,20 @@ pub enum Found {
     Unusable(Issue),
 }
 
+/// Refuses what [`find`] would refuse, without a home.
+pub fn check(root: &Path, file: Option<&Path>, overrides: &Overrides, name: &str) -> Result<(), Failure> {
+    check_flags(overrides)?;
+    if let Some(file) = file {
+        return named(&LocalDisk, file, overrides, name).map(drop);
+    }
+    let root = root.canonicalize().or_else(|_| std::path::absolute(root));
+    match root {
+        Ok(root) if LocalDisk.metadata(&root.join(SAVED)).is_err() => alone(&root, overrides).map(drop),
+        // What is saved, or cannot be looked at, is judged with the home.
+        _ => Ok(()),
+    }
+}
+
 /// Finds the configuration of a node called `name`.
 pub fn find(
     home: &Home,
@@ -35,13 +49,11 @@ pub fn find(
     now: Timestamp,
 ) -> Result<Found, Failure> {
     check_flags(overrides)?;
-    let variables = |variable: &str| std::env::var(variable).ok();
     if let Some(file) = file {
-        let config = Config::load_file(home.disk(), file, &variables, overrides)
-            .map_err(|error| refused(&error, &file.display().to_string()))?;
-        config.check_primary(name).map_err(|problems| invalid(&problems, &file.display().to_string()))?;
+        let config = named(home.disk(), file, overrides, name)?;
         return Ok(Found::Config(Box::new(config), format!("configured by {}", file.display())));
     }
+    let variables = |variable: &str| std::env::var(variable).ok();
     let saved = home.config_file();
     let loaded = Config::load_file(home.disk(), &saved, &variables, overrides);
     let checked = loaded.and_then(|config| {
@@ -51,15 +63,31 @@ pub fn find(
     match checked {
         Ok(config) => Ok(Found::Config(Box::new(config), "configured by tmp/config.json".to_owned())),
         Err(LoadError::Read { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
-            if !overrides.configure() {
-                return Ok(Found::Nothing);
-            }
-            let config = Config::from_overrides(home.root(), overrides)
-                .map_err(|problems| invalid(&problems, "the command line"))?;
-            Ok(Found::Config(Box::new(config), "configured by the command line".to_owned()))
+            Ok(alone(home.root(), overrides)?.map_or(Found::Nothing, |config| {
+                Found::Config(Box::new(config), "configured by the command line".to_owned())
+            }))
         }
         Err(error) => Ok(Found::Unusable(set_aside(home, &error, now))),
     }
+}
+
+/// The configuration of `--config`.
+fn named(disk: &dyn Disk, file: &Path, overrides: &Overrides, name: &str) -> Result<Config, Failure> {
+    let variables = |variable: &str| std::env::var(variable).ok();
+    let from = file.display().to_string();
+    let config =
+        Config::load_file(disk, file, &variables, overrides).map_err(|error| refused(&error, &from))?;
+    config.check_primary(name).map_err(|problems| invalid(&problems, &from))?;
+    Ok(config)
+}
+
+/// The configuration that flags are by themselves, if they are one.
+fn alone(root: &Path, overrides: &Overrides) -> Result<Option<Config>, Failure> {
+    if !overrides.configure() {
+        return Ok(None);
+    }
+    let config = Config::from_overrides(root, overrides);
+    config.map(Some).map_err(|problems| invalid(&problems, "the command line"))
 }
 
 /// Flags are checked by themselves, so that a slip on the command line is not blamed on the file.
@@ -112,7 +140,6 @@ fn set_aside(home: &Home, error: &LoadError, now: Timestamp) -> Issue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base::{Disk, LocalDisk};
     use cli::Exit;
     use std::sync::Arc;
 

@@ -7,7 +7,6 @@ use counted::Counted;
 use line::Line;
 use node::config::{Log, LogFormat, LogLevel};
 use repeats::Repeats;
-use std::io::IsTerminal;
 use std::sync::{Arc, Mutex};
 use tracing::Subscriber;
 use tracing_subscriber::layer::{Layer, Layered, SubscriberExt};
@@ -73,10 +72,10 @@ fn lines(log: &Log, repeats: &Arc<Mutex<Repeats>>) -> Lines {
             let form = format().json().flatten_event(true);
             layer.json().event_format(Counted { form, json: true, repeats }).boxed()
         }
-        LogFormat::Text => {
-            let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            layer.with_ansi(colours).event_format(Counted { form: Line, json: false, repeats }).boxed()
-        }
+        LogFormat::Text => layer
+            .with_ansi(cli::stderr_takes_colour())
+            .event_format(Counted { form: Line, json: false, repeats })
+            .boxed(),
     }
 }
 

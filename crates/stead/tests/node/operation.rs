@@ -2,10 +2,13 @@
 
 mod commands;
 mod events;
+mod every_command;
 mod log;
 mod moments;
 mod output;
 mod query;
+mod secrets;
+mod terminal;
 
 use serde_json::{Value, json};
 

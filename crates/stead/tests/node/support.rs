@@ -7,6 +7,7 @@ mod events;
 mod http;
 mod process;
 mod silent;
+mod terminal;
 mod tmpfs;
 
 pub use database::{Db, count, integrity, sqlite3};
@@ -14,6 +15,7 @@ pub use events::Events;
 pub use http::{Answer, request, request_with};
 pub use process::{Held, alive, children, signal};
 pub use silent::Silent;
+pub use terminal::Terminal;
 pub use tmpfs::Tmpfs;
 
 use serde_json::Value;

@@ -221,3 +221,100 @@ fn a_checkpoint_during_a_restore_is_told_so_at_once() {
     });
     node.checkpoint("second");
 }
+
+#[test]
+fn a_refused_configuration_leaves_nothing_behind() {
+    let outside = Home::new();
+    let bad = outside.write("bad.yaml", "name: operation\nlisten: nowhere\n").display().to_string();
+    let elsewhere = outside.write("elsewhere.yaml", "name: n\nlease: { primary: elsewhere }\n");
+    let elsewhere = elsewhere.display().to_string();
+    let missing = outside.path("missing.yaml").display().to_string();
+    for (words, what, code) in [
+        (&["--config", &bad][..], "holds no valid configuration", 78),
+        (&["--config", &elsewhere], "holds no valid configuration", 78),
+        (&["--config", &missing], "the configuration was not read", 71),
+        (&["--store", "nowhere"], "the command line holds no valid configuration", 78),
+        (&["--listen", "nowhere", "--", "sleep", "1"], "the command line holds no valid configuration", 78),
+    ] {
+        let home = Home::new();
+        let ([told, ..], ended) = failure(&home.stead(&[&["run"], words].concat()));
+        assert!(told.contains(what), "{words:?}: {told}");
+        assert_eq!((ended, home.root().exists()), (code, false), "{words:?}");
+        std::fs::create_dir(home.root()).unwrap();
+        failure(&home.stead(&[&["run"], words].concat()));
+        assert_eq!(home.list(""), [""; 0], "{words:?}");
+    }
+    // What a former run accepted stays what it is, and counts where nothing else is said.
+    let home = Home::new();
+    drop(Node::configured(&home, &config()));
+    let before = home.list("");
+    failure(&home.stead(&["run", "--config", &bad]));
+    assert_eq!(home.list(""), before);
+    let again = Node::start(&home);
+    again.until("it is as it was", |status| status["name"] == "operation" && status["state"] == "primary");
+}
+
+/// What the shell says of a script that it only reads.
+fn read_by_bash(script: &[u8]) -> Output {
+    let mut bash = std::process::Command::new("bash");
+    let mut bash = bash
+        .arg("-n")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut bash.stdin.take().unwrap(), script).unwrap();
+    bash.wait_with_output().unwrap()
+}
+
+#[test]
+fn completions_are_a_script_and_offer_every_command() {
+    let home = Home::new();
+    for (shell, words) in [
+        ("bash", ["checkpoint", "release-lease", "--dry-run"]),
+        ("zsh", ["#compdef stead", "release-lease", "--dry-run"]),
+        ("fish", ["complete -c stead", "release-lease", "dry-run"]),
+    ] {
+        let script = stdout(&home.stead(&["completions", shell]));
+        for word in words {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+        for hidden in ["query-process", "check-run", "--token"] {
+            assert!(!script.contains(hidden), "{shell} offers {hidden}");
+        }
+        if shell == "bash" {
+            let read = read_by_bash(script.as_bytes());
+            assert!(read.status.success() && read.stderr.is_empty(), "{read:?}");
+            // A word begun is completed as a person would want it.
+            let asked = "COMP_WORDS=(stead checkpoint cr); COMP_CWORD=2; _stead stead cr checkpoint; echo ${COMPREPLY[@]}";
+            let mut bash = std::process::Command::new("bash");
+            let completed = bash.arg("-c").arg(format!("{script}\n{asked}")).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&completed.stdout).trim(), "create", "{completed:?}");
+        }
+    }
+}
+
+#[test]
+fn every_command_has_a_manual_page_that_is_well_formed() {
+    let home = Home::new();
+    for words in ["", "checkpoint", "checkpoint create", "db query", "run", "config import"] {
+        let mut line = vec!["man"];
+        line.extend(words.split(' ').filter(|word| !word.is_empty()));
+        let page = stdout(&home.stead(&line));
+        let title = format!("stead {words}").trim_end().replace(' ', "-");
+        assert!(page.contains(&format!(".TH {title} ")), "{words}: {page:.300}");
+        for section in [".SH NAME", ".SH SYNOPSIS", ".SH DESCRIPTION", ".SH OPTIONS"] {
+            assert!(page.contains(section), "{words}: no {section}");
+        }
+        // A line that begins with a point is an instruction, and these are the ones that a page is made of.
+        for line in page.lines().filter(|line| line.starts_with(['.', '\''])) {
+            let word = line.split(' ').next().unwrap();
+            assert!(
+                [".ie", ".el", ".TH", ".SH", ".SS", ".TP", ".RS", ".RE", ".br", ".PP"].contains(&word),
+                "{words}: {line}"
+            );
+        }
+        assert!(!page.contains("query-process") && !page.contains("check-run"), "{words}: {page}");
+    }
+}
