@@ -31,4 +31,19 @@ mod tests {
             table().iter().flat_map(|row| row.operations().collect::<Vec<_>>()).collect();
         assert_eq!(described, routed);
     }
+
+    #[test]
+    fn the_description_has_the_error_codes_of_the_reference() {
+        let description: serde_json::Value = serde_json::from_str(DESCRIPTION).unwrap();
+        let codes =
+            &description["components"]["schemas"]["Error"]["properties"]["error"]["properties"]["code"];
+        let described: Vec<&str> =
+            codes["enum"].as_array().unwrap().iter().map(|code| code.as_str().unwrap()).collect();
+        let page = include_str!("../../../../docs/reference/http.md");
+        let (_, table) = page.split_once("| status | `code` |\n|---|---|\n").unwrap();
+        let table = table.split("\n\n").next().unwrap().split('`').skip(1).step_by(2);
+        let documented: BTreeSet<&str> = table.filter(|word| !word.starts_with('/')).collect();
+        assert_eq!(described.iter().copied().collect::<BTreeSet<_>>(), documented);
+        assert!(described.is_sorted(), "{described:?}");
+    }
 }
