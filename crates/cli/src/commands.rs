@@ -137,7 +137,8 @@ fn man(path: &[String]) -> Outcome {
         })?;
     }
     let mut page = Vec::new();
-    clap_mangen::Man::new(command).render(&mut page).map_err(|error| {
+    let source = concat!("stead ", env!("CARGO_PKG_VERSION"));
+    clap_mangen::Man::new(command).source(source).render(&mut page).map_err(|error| {
         Failure::new(Exit::Bug, "the manual page was not made", error, "please report it")
     })?;
     Ok(raw(&page))

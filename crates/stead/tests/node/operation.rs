@@ -9,6 +9,7 @@ mod output;
 mod query;
 mod secrets;
 mod terminal;
+mod transitions;
 
 use serde_json::{Value, json};
 

@@ -183,3 +183,25 @@ fn a_command_that_nobody_reads_any_more_ends() {
         assert!(!alive(running.id()));
     }
 }
+
+#[test]
+fn a_node_at_a_terminal_logs_in_colour_and_ends_by_ctrl_c() {
+    let run = |home: &Home, variables: &[(&str, &str)]| {
+        let words = format!("stead run --listen {} -- sleep 1000; echo code $?", home.address());
+        let mut terminal = Terminal::run_with(home, 80, &words, variables);
+        terminal
+            .until("the app runs", |shown| plain(shown).contains("app: ") && shown.contains("state=running"));
+        terminal.press("\u{3}").end()
+    };
+    let shown = run(&Home::new(), &[("TERM", "xterm")]);
+    assert!(shown.contains("\u{1b}[32mINFO \u{1b}[0m"), "{shown:?}");
+    assert!(shown.contains("node ends: SIGINT") || shown.contains("reason="), "{shown:?}");
+    assert!(shown.trim_end().ends_with("code 0"), "{shown:?}");
+    for variables in [&[("TERM", "xterm"), ("NO_COLOR", "1")][..], &[("TERM", "dumb")]] {
+        let shown = run(&Home::new(), variables);
+        assert!(
+            !shown.contains('\u{1b}') && shown.contains("INFO  node listens"),
+            "{variables:?}: {shown:?}"
+        );
+    }
+}
