@@ -43,11 +43,11 @@ impl Core {
         if self.config().is_none() {
             return Err(RestoreError::Unconfigured);
         }
-        if self.state() == State::Replica {
-            return Err(RestoreError::NotPrimary("it has released the right to write".to_owned()));
-        }
+        self.may_restore()?;
         let _running = Running::begin(&self.restoring).ok_or(RestoreError::Running)?;
         let _turn = lock(&self.turn);
+        // Whoever had the turn may have given the right to write away.
+        self.may_restore()?;
         let Some(databases) = self.databases() else {
             return Err(not_begun("the databases are not up: see `stead status`"));
         };
@@ -84,6 +84,13 @@ impl Core {
                 self.tell("restore", told);
                 Err(error)
             }
+        }
+    }
+
+    fn may_restore(&self) -> Result<(), RestoreError> {
+        match self.state() {
+            State::Replica => Err(RestoreError::NotPrimary("it has released the right to write".to_owned())),
+            _ => Ok(()),
         }
     }
 

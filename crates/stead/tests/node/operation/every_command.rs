@@ -105,7 +105,7 @@ const COMMANDS: &[Row] = &[
         Json,
         None,
         "db restore DATABASE",
-        Some((ByNode, "db restore DATABASE -o NEW --txid 999", 1)),
+        Some((ByNode, "db restore data/none.db -o NEW", 71)),
     ),
     row("app start", Json, Some(69), "app start now", Some((Unconfigured, "app start", 78))),
     row("app stop", Json, Some(69), "app dance", Some((Unconfigured, "app stop", 78))),
