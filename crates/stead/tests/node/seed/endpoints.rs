@@ -214,8 +214,14 @@ fn a_released_lease_stops_the_app_until_it_is_taken_again() {
     node.request("POST", "/promote", r#"{"force":true}"#).refused(400, "malformed");
     assert_eq!(node.status()["lease"]["state"], "released");
     assert_eq!(node.get("/primary").status, 503);
+    node.request("POST", "/app", r#"{"action":"start"}"#).refused(409, "not_now");
+    node.request("POST", "/release-lease", "").ok();
     node.request("POST", "/promote", "").ok();
     node.until_app();
+    node.request("POST", "/promote", "").ok();
+    node.request("POST", "/release-lease", "").ok();
+    node.stop();
+    Node::start(&home).until_app();
 }
 
 /// "All endpoints must return correct status codes"
