@@ -408,6 +408,8 @@ pub struct Event {
 pub trait Control: Send + Sync {
     /// Everything on one screen.
     fn status(&self) -> Status;
+    /// The same, where nothing has to be read or waited for: a question that is asked all the time needs no thread.
+    fn status_at_once(&self) -> Option<Status>;
     /// The configuration, secrets included: redact before showing.
     fn config(&self) -> Option<Arc<Config>>;
     /// Takes a first configuration, saves it and starts what it names.

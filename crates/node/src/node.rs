@@ -292,6 +292,9 @@ impl Control for Node {
     fn status(&self) -> Status {
         self.core.status()
     }
+    fn status_at_once(&self) -> Option<Status> {
+        self.core.status_at_once()
+    }
     fn config(&self) -> Option<Arc<Config>> {
         self.core.config()
     }

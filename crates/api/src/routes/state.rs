@@ -14,10 +14,11 @@ use axum::response::{IntoResponse, Response};
 use node::control::{self, AppAction, Status};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// The status: a page for a browser, JSON for everyone else.
 pub async fn overview(State(shared): State<Shared>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let status = read(shared).await?;
+    let status = read(&shared).await?;
     let accepts = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     if !accepts.contains("text/html") {
         return Ok(([(VARY, "Accept")], Json(status)).into_response());
@@ -31,11 +32,15 @@ pub async fn overview(State(shared): State<Shared>, headers: HeaderMap) -> Resul
 }
 
 pub async fn status(State(shared): State<Shared>) -> Result<Json<Status>, ApiError> {
-    read(shared).await.map(Json)
+    read(&shared).await.map(Json)
 }
 
-async fn read(shared: Shared) -> Result<Status, ApiError> {
-    blocking(move || shared.control.status()).await
+async fn read(shared: &Shared) -> Result<Status, ApiError> {
+    if let Some(status) = shared.control.status_at_once() {
+        return Ok(status);
+    }
+    let control = Arc::clone(&shared.control);
+    blocking(move || control.status()).await
 }
 
 /// A body without keys.
@@ -110,8 +115,8 @@ pub async fn ready(
     query: Result<Query<Ready>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(Ready { verbose }) = query.map_err(|rejection| bad_query(&rejection))?;
-    let (status, looked) = blocking(move || (shared.control.status(), shared.control.looked())).await?;
-    let readiness = health::readiness(&status, looked.as_ref());
+    let status = read(&shared).await?;
+    let readiness = health::readiness(&status, shared.control.looked().as_ref());
     let code = if readiness.ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = match verbose.as_deref() {
         Some("1" | "true" | "") => json!(readiness),
@@ -121,7 +126,7 @@ pub async fn ready(
 }
 
 pub async fn primary(State(shared): State<Shared>) -> Result<Response, ApiError> {
-    let status = read(shared).await?;
+    let status = read(&shared).await?;
     let holds = status.lease.as_ref().is_some_and(|lease| lease.state == "held");
     // No traffic for an app that cannot do its work yet.
     let serves = status.components.app.is_none() || status.process.ready;
@@ -129,7 +134,7 @@ pub async fn primary(State(shared): State<Shared>) -> Result<Response, ApiError>
 }
 
 pub async fn replica(State(shared): State<Shared>) -> Result<Response, ApiError> {
-    let status = read(shared).await?;
+    let status = read(&shared).await?;
     Ok(role(status.state == control::State::Replica, &status))
 }
 

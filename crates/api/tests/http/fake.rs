@@ -75,6 +75,10 @@ impl Control for Fake {
         }
     }
 
+    fn status_at_once(&self) -> Option<Status> {
+        None
+    }
+
     fn config(&self) -> Option<Arc<Config>> {
         self.config.lock().unwrap().clone().map(Arc::new)
     }

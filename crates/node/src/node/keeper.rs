@@ -176,16 +176,18 @@ impl Core {
         }
     }
 
+    /// Whether the last look for such databases is no longer recent.
+    pub(crate) fn scan_is_due(&self, at_most_every: Duration) -> bool {
+        let boot = self.setup.machine.clock.boottime();
+        lock(&self.scanned).is_none_or(|last| boot >= last + at_most_every)
+    }
+
     /// Looks for databases that the app has open outside the configuration, unless the last look is recent.
     pub(crate) fn scan_uncovered(&self, at_most_every: Duration) {
-        let boot = self.setup.machine.clock.boottime();
-        {
-            let mut scanned = lock(&self.scanned);
-            if scanned.is_some_and(|last| boot < last + at_most_every) {
-                return;
-            }
-            *scanned = Some(boot);
+        if !self.scan_is_due(at_most_every) {
+            return;
         }
+        *lock(&self.scanned) = Some(self.setup.machine.clock.boottime());
         let Some(databases) = self.databases_at_once() else { return };
         let home = &self.setup.home;
         let found = uncovered::open_databases(home.disk(), &self.setup.app.descendants())

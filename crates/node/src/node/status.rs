@@ -24,6 +24,16 @@ impl Core {
     /// Everything on one screen.
     pub(crate) fn status(&self) -> Status {
         self.scan_uncovered(SCAN_AT_MOST_EVERY);
+        self.status_with(self.catalogue())
+    }
+
+    /// The same from what is known, where all of it is.
+    pub(crate) fn status_at_once(&self) -> Option<Status> {
+        let catalogue = self.catalogue.try_lock().ok()?.clone()?;
+        (!self.scan_is_due(SCAN_AT_MOST_EVERY)).then(|| self.status_with(catalogue))
+    }
+
+    fn status_with(&self, checkpoints: Checkpoints) -> Status {
         let config = self.config();
         let (state, since, reason) = {
             let life = lock(&self.life);
@@ -74,7 +84,7 @@ impl Core {
             databases: infos.iter().map(|info| database_status(info, boottime)).collect(),
             lease: config.is_some().then(|| self.lease(state)),
             replicas: Vec::new(),
-            checkpoints: self.catalogue(),
+            checkpoints,
             issues,
         }
     }
