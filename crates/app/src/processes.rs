@@ -1,21 +1,29 @@
-//! Finding every process of the app: by descent, and by a cookie in its environment.
+//! Finding every process of the app: by descent, by a cookie in its environment, and by two marks.
 //!
 //! Groups and sessions are left with one call of setsid(2), so neither finds everything. Descent does while the
 //! supervisor lives, because it is a child subreaper: who loses its parent becomes the supervisor's child. The cookie
-//! does when it does not. A program that overwrites its environment (for its title) is found by descent only.
+//! and the marks do when it does not. The cookie is lost with the environment (`env -i`). One mark is the limit
+//! RLIMIT_LOCKS, which Linux has not looked at since 2.4 and every child and program inherits; `sudo` sets it anew where
+//! PAM says so. The other is the name of the pipes for output, which `sudo` hands on.
 //!
 //! Everything comes from `/proc`. A process is a pid *and* its start time; a signal goes through a pidfd whose start
 //! time has been compared, so that it never reaches a stranger that was given the pid in between.
 
+use crate::protocol::APP_COOKIE_VARIABLE;
 use base::Random;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 
 /// The most bytes of an environment that are searched.
 const ENVIRONMENT_LIMIT: usize = 4 << 20;
+/// The most bytes of `/proc/PID/limits`, which has about 1,400.
+const LIMITS_LIMIT: usize = 16 << 10;
+/// Hex digits of a cookie that make its mark: 60 bits, far from the number that stands for no limit.
+const MARK_DIGITS: usize = 15;
 
 /// What the processes of one run of the supervisor carry: 32 hex digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +44,17 @@ impl Cookie {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What the pipes for the app's output are called.
+    pub fn pipe_name(&self) -> String {
+        format!("app-{}", self.0)
+    }
+
+    /// What the processes of the app have as their limit RLIMIT_LOCKS.
+    pub fn mark(&self) -> u64 {
+        let digits = self.0.get(..MARK_DIGITS).unwrap_or_default();
+        u64::from_str_radix(digits, 16).unwrap_or_default()
     }
 }
 
@@ -95,33 +114,62 @@ impl Process {
         read_file(&format!("/proc/{}/environ", self.pid), ENVIRONMENT_LIMIT)
             .is_ok_and(|bytes| bytes.split(|b| *b == 0).any(|entry| entry == wanted.as_bytes()))
     }
+
+    /// Whether it has the mark of this cookie.
+    pub fn is_marked(&self, cookie: &Cookie) -> bool {
+        read_file(&format!("/proc/{}/limits", self.pid), LIMITS_LIMIT)
+            .is_ok_and(|bytes| parse_mark(&bytes) == Some(cookie.mark()))
+    }
+
+    /// Whether it writes its output to a pipe of this cookie.
+    pub fn writes_to(&self, cookie: &Cookie) -> bool {
+        let name = cookie.pipe_name();
+        [1, 2].iter().any(|fd| {
+            rustix::fs::readlink(format!("/proc/{}/fd/{fd}", self.pid), Vec::new())
+                .is_ok_and(|target| target.to_string_lossy().contains(&name))
+        })
+    }
+
+    /// Whether it carries the cookie in one of the variables; where the app's is among them, the marks count as well.
+    fn belongs(&self, variables: &[&str], cookie: &Cookie) -> bool {
+        variables.contains(&APP_COOKIE_VARIABLE) && (self.is_marked(cookie) || self.writes_to(cookie))
+            || variables.iter().any(|variable| self.carries(variable, cookie))
+    }
 }
 
 /// All processes of this machine (or container) that can be seen.
 pub fn all() -> io::Result<Vec<Process>> {
+    let mut found = Vec::new();
+    each(|process| found.push(process))?;
+    Ok(found)
+}
+
+/// Looks at one process after another, in the order of their pids. One that is started meanwhile has a higher pid than
+/// its parent, unless the numbers began anew, and is looked at too.
+fn each(mut look: impl FnMut(Process)) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let proc = rustix::fs::open("/proc", flags, Mode::empty())?;
-    let mut found = Vec::new();
     for entry in rustix::fs::Dir::read_from(&proc)? {
         let entry = entry?;
         let Some(pid) = entry.file_name().to_str().ok().and_then(|name| name.parse().ok()) else {
             continue;
         };
         // One that ends between the listing and the look is no error.
-        found.extend(Process::find(pid));
+        Process::find(pid).into_iter().for_each(&mut look);
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Those below `root`, without the trees of `except`; `root` itself is not among them. Zombies are left out.
 pub fn below(all: &[Process], root: u32, except: &[u32]) -> Vec<Process> {
+    let mut children: BTreeMap<u32, Vec<&Process>> = BTreeMap::new();
+    for process in all.iter().filter(|p| p.pid != p.parent && !except.contains(&p.pid)) {
+        children.entry(process.parent).or_default().push(process);
+    }
     let mut found = Vec::new();
     let mut parents = vec![root];
     while let Some(parent) = parents.pop() {
-        for process in all.iter().filter(|p| p.parent == parent && p.pid != parent) {
-            if except.contains(&process.pid) {
-                continue;
-            }
+        for process in children.remove(&parent).unwrap_or_default() {
             parents.push(process.pid);
             if process.alive {
                 found.push(*process);
@@ -134,10 +182,7 @@ pub fn below(all: &[Process], root: u32, except: &[u32]) -> Vec<Process> {
 /// Those that carry the cookie in one of the variables, without this process. Zombies are left out.
 pub fn carrying(all: &[Process], variables: &[&str], cookie: &Cookie) -> Vec<Process> {
     let own = std::process::id();
-    all.iter()
-        .filter(|p| p.alive && p.pid != own && variables.iter().any(|name| p.carries(name, cookie)))
-        .copied()
-        .collect()
+    all.iter().filter(|p| p.alive && p.pid != own && p.belongs(variables, cookie)).copied().collect()
 }
 
 /// What a look for the processes of the app has found.
@@ -151,19 +196,46 @@ pub struct Found {
     pub certainly_none: bool,
 }
 
-/// Both, each once: the processes of the app. To be called by `root` itself, which must not reap meanwhile.
-pub fn descendants(root: u32, except: &[u32], variable: &str, cookie: &Cookie) -> io::Result<Found> {
+/// All, each once: the processes of the app. To be called by `root` itself, which must not reap meanwhile.
+pub fn descendants(root: u32, except: &[u32], cookie: &Cookie) -> io::Result<Found> {
     let all = all()?;
     let mut living = below(&all, root, except);
+    let known: BTreeSet<u32> = living.iter().map(|process| process.pid).collect();
     let others: Vec<Process> = all
         .iter()
-        .filter(|p| p.pid != root && !except.contains(&p.pid) && !living.contains(p))
+        .filter(|p| p.pid != root && !except.contains(&p.pid) && !known.contains(&p.pid))
         .copied()
         .collect();
-    living.extend(carrying(&others, &[variable], cookie));
+    living.extend(carrying(&others, &[APP_COOKIE_VARIABLE], cookie));
     let childless = !all.iter().any(|p| p.parent == root && !except.contains(&p.pid));
     let certainly_none = childless && living.is_empty();
     Ok(Found { living, certainly_none })
+}
+
+/// Kills the processes of the app, each as soon as it is seen: between a listing and the end of a list one that forks
+/// as fast as it can would have brought about more than were killed. To be called as [`descendants`].
+pub fn kill_descendants(root: u32, except: &[u32], cookie: &Cookie) -> io::Result<Found> {
+    let mut family = BTreeSet::from([root]);
+    let mut childless = true;
+    let mut living = Vec::new();
+    each(|process| {
+        if process.pid == root || except.contains(&process.pid) {
+            return;
+        }
+        childless &= process.parent != root;
+        let child = family.contains(&process.parent);
+        if child {
+            family.insert(process.pid);
+        }
+        if !process.alive || !(child || process.belongs(&[APP_COOKIE_VARIABLE], cookie)) {
+            return;
+        }
+        family.insert(process.pid);
+        // Who withstands it is there at the next look, and reported in the end.
+        let _ = process.send(Signal::KILL);
+        living.push(process);
+    })?;
+    Ok(Found { certainly_none: childless && living.is_empty(), living })
 }
 
 /// A pid as the kernel's calls take it.
@@ -171,7 +243,8 @@ pub fn raw_pid(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
-fn read_file(path: &str, limit: usize) -> io::Result<Vec<u8>> {
+/// A file of `/proc`, up to a limit.
+pub fn read_file(path: &str, limit: usize) -> io::Result<Vec<u8>> {
     let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
@@ -202,6 +275,13 @@ fn parse_stat(bytes: &[u8]) -> Option<Process> {
         start_ticks: fields.get(19)?.parse().ok()?,
         alive: !matches!(state, "Z" | "X" | "x") || threads > 1,
     })
+}
+
+/// The soft limit on locks, as `/proc/PID/limits` has it; none where there is no limit.
+fn parse_mark(limits: &[u8]) -> Option<u64> {
+    let text = str::from_utf8(limits).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Max file locks"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -245,6 +325,22 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_is_the_soft_limit_on_locks_and_no_limit_is_none() {
+        let limits = |soft: &str| {
+            format!(
+                "Limit                     Soft Limit           Hard Limit           Units     \n\
+                 Max address space         unlimited            unlimited            bytes     \n\
+                 Max file locks            {soft:<20} unlimited            locks     \n"
+            )
+        };
+        assert_eq!(parse_mark(limits("1152921504606846975").as_bytes()), Some((1 << 60) - 1));
+        assert_eq!(parse_mark(limits("unlimited").as_bytes()), None);
+        assert_eq!(parse_mark(b""), None);
+        let cookie = Cookie::parse("00000000000001f0123456789abcdef0").unwrap();
+        assert_eq!(cookie.mark(), 31);
+    }
+
+    #[test]
     fn a_cookie_is_32_hex_digits_and_nothing_else() {
         let cookie = Cookie::random(&base::SystemRandom);
         assert_eq!(Cookie::parse(cookie.as_str()), Some(cookie));
@@ -262,7 +358,7 @@ mod tests {
             .env("STEAD_COOKIE", cookie.as_str())
             .spawn()
             .unwrap();
-        let found = descendants(std::process::id(), &[], "STEAD_COOKIE", &cookie).unwrap();
+        let found = descendants(std::process::id(), &[], &cookie).unwrap();
         assert!(!found.certainly_none);
         let own = *found.living.iter().find(|p| p.pid == child.id()).unwrap();
         assert!(carrying(&all().unwrap(), &["STEAD_COOKIE"], &cookie).contains(&own));

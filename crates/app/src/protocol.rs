@@ -244,6 +244,8 @@ pub enum ToNode {
         killed: u32,
         /// Why the supervisor ended it without being told to.
         lapse: Option<String>,
+        /// What it did that the supervisor had to end it for.
+        fault: Option<String>,
     },
     /// Processes of the app have not gone although they were killed. The supervisor goes on trying.
     Stuck {

@@ -8,6 +8,7 @@
 #![allow(unsafe_code, reason = "fork, exec and what lies between have no safe form")]
 
 use libc::{c_char, c_int};
+use rustix::process::{Resource, Rlimit};
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -39,6 +40,8 @@ pub struct Launch<'a> {
     pub keep: Option<BorrowedFd<'a>>,
     /// Kill it when the calling thread ends.
     pub die_with_parent: bool,
+    /// What it and all its descendants have as their soft limit RLIMIT_LOCKS, to be found by; unchanged where none.
+    pub mark: Option<u64>,
 }
 
 /// A process that is on its way.
@@ -213,6 +216,11 @@ unsafe fn in_child(
         }
         if let Some(umask) = what.umask {
             libc::umask(umask);
+        }
+        if let Some(mark) = what.mark {
+            let maximum = rustix::process::getrlimit(Resource::Locks).maximum;
+            // Where a lower one is imposed it goes without; the environment has the cookie too.
+            let _ = rustix::process::setrlimit(Resource::Locks, Rlimit { current: Some(mark), maximum });
         }
         if what.user.is_some_and(|(uid, gid)| !become_user(uid, gid)) {
             return Stage::User;

@@ -19,6 +19,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 mod app_process;
+mod crowd;
 mod escalation;
 mod leftovers;
 mod limits;

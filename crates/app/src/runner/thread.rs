@@ -121,7 +121,7 @@ impl Thread {
                 self.ended(ending);
                 self.step(Input::Exited { ending }, self.named(&shown(ending)));
             }
-            ToNode::Ended { run, killed, lapse } if run == self.policy.run() => {
+            ToNode::Ended { run, killed, lapse, fault } if run == self.policy.run() => {
                 let lapsed = lapse.is_some();
                 if !lapsed && matches!(self.policy.phase(), Phase::Sweeping { .. }) {
                     self.crashed();
@@ -130,7 +130,11 @@ impl Thread {
                     self.error.clone_from(&lapse);
                     self.preparation_failed(why, 126);
                 }
-                let mut reason = lapse.unwrap_or_else(|| "no process of it is left".into());
+                if let Some(why) = &fault {
+                    self.error.clone_from(&fault);
+                    self.preparation_failed(why, 126);
+                }
+                let mut reason = lapse.or(fault).unwrap_or_else(|| "no process of it is left".into());
                 if killed > 0 {
                     reason.push_str(&format!(" ({killed} killed)"));
                 }

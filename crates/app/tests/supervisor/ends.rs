@@ -18,6 +18,8 @@ pub const TESTS: &[Test] = &[
     ("the_final_word_becomes_the_exit_code", the_final_word),
     ("the_apps_code_becomes_the_exit_code_when_wanted", the_apps_code),
     ("a_killed_supervisor_leaves_nothing", a_killed_supervisor_leaves_nothing),
+    ("a_killed_supervisor_leaves_nobody_who_dropped_its_environment", nobody_without_environment),
+    ("what_sudo_started_is_found_by_all", what_sudo_started),
     ("supervisor_and_node_killed_leave_only_what_the_next_start_ends", both_killed),
     ("a_frozen_node_without_supervisor_is_ended_by_the_next_start", a_frozen_node_without_supervisor),
     ("killed_at_any_moment_nothing_survives_the_next_start", killed_at_any_moment),
@@ -133,6 +135,49 @@ fn a_killed_supervisor_leaves_nothing() {
     until("the node is gone", || !lives(node));
     assert!(!lives(app) && !lives(escaped), "the node ends the app before itself");
     assert_eq!(stage.app_processes(), []);
+}
+
+/// Neither cookie nor descent nor session leads to it once its supervisor is gone.
+const STRIPPED: &str = "(env -i setsid /bin/sh -c 'trap \"\" TERM HUP; echo $$ > escaped; while :; do sleep 0.05; done' &); \
+                        echo $$ > pid; sleep 60";
+
+fn nobody_without_environment() {
+    let mut stage = Stage::begin();
+    stage.start(STRIPPED);
+    let (escaped, node) = (stage.pid_in("escaped"), stage.node());
+    stage.signal(Signal::KILL);
+    stage.exit_code();
+    until("the node is gone", || !lives(node));
+    assert!(!lives(escaped), "the node ends it before itself");
+
+    std::fs::remove_file(stage.path("escaped")).unwrap();
+    stage.supervise();
+    stage.start(STRIPPED);
+    let (escaped, node) = (stage.pid_in("escaped"), stage.node());
+    send(node, Signal::STOP);
+    stage.signal(Signal::KILL);
+    stage.exit_code();
+    assert!(lives(escaped), "nobody is left to end it");
+    send(node, Signal::KILL);
+    stage.supervise();
+    stage.status();
+    assert!(!lives(escaped), "ended before the next node was started");
+}
+
+fn what_sudo_started() {
+    let inner = "trap '' TERM HUP; echo $$ > escaped; while :; do sleep 0.05; done";
+    for way in ["stop", "node", "supervisor"] {
+        let mut stage = Stage::begin();
+        let spec = stage.spec(&["sudo", "-n", "--", "sh", "-c", inner]);
+        stage.ask(json!({ "do": "start", "spec": spec }));
+        let (escaped, node) = (stage.pid_in("escaped"), stage.node());
+        match way {
+            "stop" => assert_eq!(stage.ask(json!({ "do": "stop" })), json!({})),
+            "node" => send(node, Signal::KILL),
+            _ => stage.signal(Signal::KILL),
+        }
+        until(&format!("it is gone after the end of: {way}"), || !lives(escaped));
+    }
 }
 
 fn both_killed() {

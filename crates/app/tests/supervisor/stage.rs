@@ -5,6 +5,7 @@ use app::protocol::{APP_COOKIE_VARIABLE, NODE_COOKIE_VARIABLE};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -130,6 +131,16 @@ impl Stage {
         })
     }
 
+    /// A C program, where every user may run it.
+    pub fn compiled(&self, source: &str) -> PathBuf {
+        let (code, program) = (self.path("program.c"), self.path("program"));
+        std::fs::write(&code, source).unwrap();
+        let built = Command::new("cc").arg("-O2").arg("-o").arg(&program).arg(&code).status().unwrap();
+        assert!(built.success());
+        std::fs::set_permissions(self.home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        program
+    }
+
     /// Starts a script as the app and waits until it runs; returns its pid.
     pub fn start(&self, script: &str) -> u32 {
         self.ask(json!({ "do": "start", "spec": self.script(script) }));
@@ -210,10 +221,15 @@ pub fn lives(pid: u32) -> bool {
 }
 
 /// Waits until something is so, at most [`PATIENCE`].
-pub fn until(what: &str, mut so: impl FnMut() -> bool) {
+pub fn until(what: &str, so: impl FnMut() -> bool) {
+    until_patiently(what, PATIENCE, so);
+}
+
+/// Waits until something is so, which may take longer than anything else here.
+pub fn until_patiently(what: &str, patience: Duration, mut so: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !so() {
-        assert!(begin.elapsed() < PATIENCE, "waited too long until {what}");
+        assert!(begin.elapsed() < patience, "waited too long until {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -43,6 +43,7 @@ pub struct AppProcess {
     successor: Option<u32>,
     escalation: Option<Escalation>,
     lapse: Option<String>,
+    fault: Option<String>,
     asked: BTreeSet<u32>,
     killed: BTreeSet<u32>,
     notify: Option<NotifySocket>,
@@ -62,7 +63,12 @@ pub struct Family<'a> {
 impl Family<'_> {
     /// All living processes of the app.
     pub fn members(&self) -> io::Result<Found> {
-        processes::descendants(std::process::id(), self.except, APP_COOKIE_VARIABLE, self.cookie)
+        processes::descendants(std::process::id(), self.except, self.cookie)
+    }
+
+    /// The same, killed as they are found.
+    fn kill(&self) -> io::Result<Found> {
+        processes::kill_descendants(std::process::id(), self.except, self.cookie)
     }
 }
 
@@ -92,6 +98,7 @@ impl AppProcess {
                 stdio: [Some(null.as_fd()), Some(stdout.as_fd()), Some(stderr.as_fd())],
                 keep: None,
                 die_with_parent: true,
+                mark: Some(cookie.mark()),
             })
         })();
         let launched = launched.map_err(|error: io::Error| refused(format!("`{program}`: {error}")))?;
@@ -105,6 +112,7 @@ impl AppProcess {
             successor: None,
             escalation: None,
             lapse: None,
+            fault: None,
             asked: BTreeSet::new(),
             killed: BTreeSet::new(),
             notify,
@@ -213,6 +221,7 @@ impl AppProcess {
                 stdio: [Some(null.as_fd()), Some(null.as_fd()), Some(null.as_fd())],
                 keep: None,
                 die_with_parent: true,
+                mark: Some(cookie.mark()),
             })
         })();
         match launched {
@@ -269,6 +278,12 @@ impl AppProcess {
             self.ask_main();
         }
         self.end_by(kill_at);
+    }
+
+    /// Kills all of it now, for what it did.
+    pub fn condemn(&mut self, now: Duration, fault: String) {
+        self.fault = Some(fault);
+        self.end_by(now);
     }
 
     /// Kills what is left then, where the end has begun.
@@ -332,7 +347,8 @@ impl AppProcess {
             let _ = processes::raw_pid(self.main)
                 .map(|main| rustix::process::kill_process_group(main, Signal::KILL));
         }
-        let Ok(Found { living: left, certainly_none }) = family.members() else {
+        let look = if due == Due::Ask { family.members() } else { family.kill() };
+        let Ok(Found { living: left, certainly_none }) = look else {
             return None;
         };
         if certainly_none && self.main_gone {
@@ -344,7 +360,7 @@ impl AppProcess {
                     let ask = signal::from_number(self.spec.stop_signal).unwrap_or(Signal::TERM);
                     let _ = process.send(ask).and_then(|_| process.send(Signal::CONT));
                 }
-            } else if process.send(Signal::KILL).unwrap_or(false) {
+            } else {
                 self.killed.insert(process.pid);
             }
         }
@@ -362,6 +378,7 @@ impl AppProcess {
                 run: self.run,
                 killed: u32::try_from(self.killed.len()).unwrap_or(u32::MAX),
                 lapse: self.lapse.take(),
+                fault: self.fault.take(),
             },
         }
     }

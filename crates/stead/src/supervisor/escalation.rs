@@ -27,12 +27,13 @@ pub struct Escalation {
     kill_at: Duration,
     report_at: Duration,
     look_at: Duration,
+    looked_at: Option<Duration>,
 }
 
 impl Escalation {
     /// Asked now, killed then.
     pub fn new(kill_at: Duration) -> Escalation {
-        Escalation { kill_at, report_at: kill_at + KILL_CONFIRM, look_at: Duration::ZERO }
+        Escalation { kill_at, report_at: kill_at + KILL_CONFIRM, look_at: Duration::ZERO, looked_at: None }
     }
 
     /// Killed then at the latest.
@@ -44,9 +45,10 @@ impl Escalation {
         }
     }
 
-    /// Something has ended: look at once.
+    /// Something has ended: look at once, but where thousands end not after each of them.
     pub fn look_now(&mut self) {
-        self.look_at = Duration::ZERO;
+        let soonest = self.looked_at.map_or(Duration::ZERO, |at| at + KILL_PAUSE);
+        self.look_at = self.look_at.min(soonest);
     }
 
     /// What is due now; `main_gone`: the main process has ended.
@@ -55,6 +57,7 @@ impl Escalation {
         if now < self.look_at || (!killing && !main_gone) {
             return Due::Nothing;
         }
+        self.looked_at = Some(now);
         self.look_at = now + if killing { KILL_PAUSE } else { SWEEP_PAUSE };
         if killing && now >= self.report_at {
             self.report_at = now + KILL_CONFIRM;
@@ -97,6 +100,7 @@ mod tests {
         assert_eq!(escalation.step(ms(10), true), Due::Ask);
         assert_eq!(escalation.step(ms(20), true), Due::Nothing);
         escalation.look_now();
+        assert_eq!(escalation.step(ms(19), true), Due::Nothing, "not after each of many ends");
         assert_eq!(escalation.step(ms(20), true), Due::Ask);
         escalation.hasten(ms(50));
         assert_eq!(escalation.wake_at(true), ms(50));

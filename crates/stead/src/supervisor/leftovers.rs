@@ -14,7 +14,7 @@ use base::{Clock, Disk, LocalDisk, Open, SystemClock, SystemRandom};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const LOCK: &str = "supervisor.lock";
 const COOKIE: &str = "app.cookie";
@@ -28,6 +28,8 @@ pub struct Claim {
     pub cookie: Cookie,
     /// How many leftovers were ended.
     pub ended: usize,
+    /// The home's own directory.
+    pub place: PathBuf,
     _lock: OwnedFd,
 }
 
@@ -77,10 +79,12 @@ pub fn claim(home: &Path) -> Result<Claim, ClaimError> {
             return Err(ClaimError::Left(left));
         }
         NotifySocket::remove_leftover(&former);
+        // A name that a pipe of it was given and not yet relieved of.
+        let _ = disk.remove_file(&dir.join(former.pipe_name()));
     }
     let cookie = Cookie::random(&SystemRandom);
     write(&disk, &note, cookie.as_str()).map_err(failed(&note))?;
-    Ok(Claim { cookie, ended, _lock: lock })
+    Ok(Claim { cookie, ended, place: dir, _lock: lock })
 }
 
 fn make_private(disk: &LocalDisk, home: &Path, dir: &Path) -> io::Result<()> {

@@ -18,6 +18,16 @@ pub const KILL_CONFIRM: Duration = Duration::from_secs(10);
 pub const KILL_PAUSE: Duration = Duration::from_millis(10);
 /// Between two looks for what is left after the main process has ended; exits wake the supervisor anyway.
 pub const SWEEP_PAUSE: Duration = Duration::from_millis(100);
+/// The most processes of an app; one that has more is killed.
+pub const PROCESSES_MAX: usize = 4096;
+/// How often the machine is asked how many tasks it has, while an app runs.
+pub const CROWD_EVERY: Duration = Duration::from_secs(1);
+/// So many tasks more on the machine than at the last count, and the app's processes are counted again.
+pub const CROWD_GROWTH: usize = PROCESSES_MAX / 4;
+/// On a machine with many tasks they are counted so often anyway.
+pub const CROWD_PATIENCE: Duration = Duration::from_secs(60);
+/// The most dead children buried before the others have their turn.
+pub const BURIALS_SHARE: usize = 256;
 /// So many looks in a row must find nothing of a process that asked whether the app is ready: one that forks at the
 /// wrong moment hides its child from a single look.
 pub const PROBE_LOOKS: u32 = 2;

@@ -71,6 +71,7 @@ impl NodeProcess {
             keep: Some(theirs.as_fd()),
             // It must outlive us, to end the app.
             die_with_parent: false,
+            mark: None,
         })?;
         Ok(NodeProcess {
             pid: launched.pid,

@@ -1,22 +1,28 @@
 //! The app's standard output and error: read as they come, passed on by lines, the last ones kept.
 //!
 //! The supervisor holds the read ends, so the app neither waits nor gets SIGPIPE while no node runs. What is kept
-//! survives the node, and the app's restarts.
+//! survives the node, and the app's restarts. The pipes have a name for a moment, by which everyone who writes to them
+//! can be told from others ([`app::processes`]).
 
 use super::limits::{KEPT_BYTES_LIMIT, LINE_LIMIT, READ_SHARE};
 use super::sink::Sink;
+use app::processes::Cookie;
 use app::protocol::{LINES_BYTES_LIMIT, LINES_KEPT, LogLine, Stream};
 use base::{Clock, SystemClock};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
 /// Both streams.
 #[derive(Debug)]
 pub struct Output {
     streams: [Channel; 2],
+    /// Where pipes get their name.
+    name: PathBuf,
     count: u64,
     /// What the supervisor itself says is a JSON object a line.
     pub json: bool,
@@ -35,8 +41,8 @@ struct Channel {
 }
 
 impl Output {
-    /// No app yet.
-    pub fn new() -> Output {
+    /// No app yet; its pipes will have their name in this directory.
+    pub fn new(place: &Path, cookie: &Cookie) -> Output {
         let channel = |stream, sink| Channel {
             stream,
             pipe: None,
@@ -47,18 +53,34 @@ impl Output {
             sink,
         };
         let streams = [channel(Stream::Stdout, Sink::stdout()), channel(Stream::Stderr, Sink::stderr())];
-        Output { streams, count: 0, json: false }
+        Output { streams, name: place.join(cookie.pipe_name()), count: 0, json: false }
     }
 
     /// New pipes for a start of the app: their write ends.
     pub fn open(&mut self) -> io::Result<[OwnedFd; 2]> {
-        let (out_read, out_write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-        let (err_read, err_write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        let (out_read, out_write) = self.pipe()?;
+        let (err_read, err_write) = self.pipe()?;
         for (channel, pipe) in self.streams.iter_mut().zip([out_read, err_read]) {
             rustix::io::ioctl_fionbio(&pipe, true)?;
             channel.pipe = Some(pipe);
         }
         Ok([out_write, err_write])
+    }
+
+    /// A pipe that had a name; one without where the directory takes none (a full disk), since the name is a help only.
+    fn pipe(&self) -> io::Result<(OwnedFd, OwnedFd)> {
+        // Left by a supervisor that was killed in between.
+        let _ = rustix::fs::unlink(&self.name);
+        let named = (|| {
+            rustix::fs::mknodat(CWD, &self.name, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+            let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let read =
+                rustix::fs::open(&self.name, OFlags::RDONLY | OFlags::NONBLOCK | flags, Mode::empty())?;
+            let write = rustix::fs::open(&self.name, OFlags::WRONLY | flags, Mode::empty())?;
+            Ok((read, write))
+        })();
+        let _ = rustix::fs::unlink(&self.name);
+        named.or_else(|_: Errno| Ok(rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?))
     }
 
     /// No process of the app is left: takes what is in the pipes and closes them.

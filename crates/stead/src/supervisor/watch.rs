@@ -4,8 +4,9 @@
 //! boot clock, also for the timer: a machine that was suspended finds its deadlines passed at once.
 
 use super::app_process::{AppProcess, Family, is_farewell};
+use super::crowd::{self, Crowd};
 use super::leftovers::Claim;
-use super::limits::{FLUSH_LIMIT, SHORT_GRACE, SHORT_NODE_GRACE};
+use super::limits::{BURIALS_SHARE, FLUSH_LIMIT, PROCESSES_MAX, SHORT_GRACE, SHORT_NODE_GRACE};
 use super::manager::Manager;
 use super::node_process::{NodeProcess, Program};
 use super::output::Output;
@@ -37,10 +38,13 @@ pub struct Watch {
     inherited: Vec<u32>,
     node: Option<NodeProcess>,
     app: Option<AppProcess>,
+    crowd: Crowd,
     pauses: Pauses,
     launch_at: Option<Duration>,
     launches: u32,
     previous: Option<String>,
+    /// There may be more dead children than had their turn.
+    more_dead: bool,
     /// Why the node is being killed.
     condemned: Option<String>,
     draining: bool,
@@ -54,6 +58,7 @@ impl Watch {
     /// Takes the signals, becomes the parent of all orphans below, and plans the first node.
     pub fn begin(claim: Claim, program: Program, now: Duration) -> io::Result<Watch> {
         let signals = Signals::block()?;
+        signals::go_first();
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         let own = std::process::id();
         let inherited = processes::all()?.iter().filter(|p| p.parent == own).map(|p| p.pid).collect();
@@ -61,20 +66,23 @@ impl Watch {
         let timer = rustix::time::timerfd_create(TimerfdClockId::Boottime, flags)?;
         let previous = (claim.ended > 0)
             .then(|| format!("{} processes left over from a former run were killed", claim.ended));
+        let output = Output::new(&claim.place, &claim.cookie);
         Ok(Watch {
             claim,
             program,
             signals,
             timer,
-            output: Output::new(),
+            output,
             manager: Manager::from_environment(),
             inherited,
             node: None,
             app: None,
+            crowd: Crowd::default(),
             pauses: Pauses::default(),
             launch_at: Some(now),
             launches: 0,
             previous,
+            more_dead: false,
             condemned: None,
             draining: false,
             told_to_drain: false,
@@ -122,7 +130,12 @@ impl Watch {
                 }
             }
         }
-        while let Some((pid, ending)) = signals::peek_dead() {
+        self.more_dead = true;
+        for _ in 0..BURIALS_SHARE {
+            let Some((pid, ending)) = signals::peek_dead() else {
+                self.more_dead = false;
+                break;
+            };
             self.child_ended(now, pid, ending);
             signals::bury(pid);
         }
@@ -267,7 +280,7 @@ impl Watch {
             ToSupervisor::Stop { run } => match &mut self.app {
                 Some(app) if app.ending() => {}
                 Some(app) => app.end(now + app.stop_timeout(), None),
-                None => tell(&mut self.node, &ToNode::Ended { run, killed: 0, lapse: None }),
+                None => tell(&mut self.node, &ToNode::Ended { run, killed: 0, lapse: None, fault: None }),
             },
             ToSupervisor::Probe { run, command, limit } => {
                 let refused = || ToNode::Probed { run, complaint: Some("the app does not run".into()) };
@@ -316,7 +329,28 @@ impl Watch {
         Family { except: &self.except(), cookie: &self.claim.cookie }.members().ok()
     }
 
+    /// Ends an app that forks without end. The node's beats see to it that the time for this comes.
+    fn count_crowd(&mut self, now: Duration) {
+        if self.app.as_ref().is_none_or(AppProcess::ending) || !self.crowd.asks(now) {
+            return;
+        }
+        let tasks = processes::read_file("/proc/loadavg", crowd::LINE_LIMIT);
+        let tasks = tasks.ok().and_then(|line| crowd::tasks(&line)).unwrap_or_default();
+        if !self.crowd.counts(now, tasks) {
+            return;
+        }
+        let count = self.members().map_or(0, |found| found.living.len());
+        if count > PROCESSES_MAX
+            && let Some(app) = &mut self.app
+        {
+            let fault = format!("it had {count} processes; an app may have {PROCESSES_MAX}");
+            self.output.say("app stopped", &format!("the app is killed: {fault}"));
+            app.condemn(now, fault);
+        }
+    }
+
     fn keep_promises(&mut self, now: Duration) {
+        self.count_crowd(now);
         if let (Some(node), Some(app)) = (&self.node, &mut self.app)
             && now >= node.app_warning()
         {
@@ -407,6 +441,7 @@ impl Watch {
         let armed = rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &timer);
         // It takes every absolute time; if it did not, looking once a second would still keep the promises.
         let limit = armed.is_err().then(|| timespec(Duration::from_secs(1)));
+        let limit = if self.more_dead { Some(timespec(Duration::ZERO)) } else { limit };
         let mut polled = vec![PollFd::new(&self.signals.descriptor, PollFlags::IN)];
         polled.push(PollFd::new(&self.timer, PollFlags::IN));
         if let Some(node) = &self.node {
