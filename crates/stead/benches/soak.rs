@@ -3,8 +3,9 @@
 //! ```text
 //! make soak ARGS="load --seconds 60"
 //! make soak ARGS="kill --rounds 200 --seed 7"
+//! make soak ARGS="supervise --rounds 500 --lanes 4"
 //! ```
-//! Without a name both run. It ends at the first thing that is not as promised and leaves everything where it was.
+//! Without a name all run. It ends at the first thing that is not as promised and leaves everything where it was.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a soak ends where something is not as it must be")]
 #![allow(clippy::disallowed_methods, reason = "a soak looks from outside")]
 #![allow(missing_docs, reason = "a program, not a library")]
@@ -12,7 +13,7 @@
 #[path = "soak/rig.rs"]
 mod rig;
 
-use rig::{kill, load};
+use rig::{kill, load, supervise};
 use std::time::Duration;
 
 fn main() {
@@ -22,7 +23,7 @@ fn main() {
         at.map_or(default, |at| args[at + 1].parse().unwrap())
     };
     let named = |name: &str| args.iter().any(|arg| arg == name);
-    let all = !named("load") && !named("kill");
+    let all = !["load", "kill", "supervise"].into_iter().any(named);
     let seed = number("--seed", u64::from(std::process::id()));
     if all || named("load") {
         let seconds = number("--seconds", 60);
@@ -37,5 +38,10 @@ fn main() {
         let rounds = number("--rounds", 200);
         println!("\n## kill: {rounds} rounds, seed {seed}");
         kill::run(kill::Kill { rounds, seed });
+    }
+    if all || named("supervise") {
+        let (rounds, lanes) = (number("--rounds", 500), number("--lanes", 4));
+        println!("\n## supervise: {rounds} rounds on {lanes} homes, seed {seed}");
+        supervise::run(supervise::Supervise { rounds, seed, lanes, hold_bounds: true });
     }
 }

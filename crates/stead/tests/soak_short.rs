@@ -5,7 +5,7 @@
 #[path = "../benches/soak/rig.rs"]
 mod rig;
 
-use rig::{kill, load};
+use rig::{kill, load, supervise};
 use std::time::Duration;
 
 // semantics: no-refused-write, readers-free, foreign-checkpoint, cut, export-equal
@@ -18,4 +18,10 @@ fn checkpoints_under_load_hold_what_was_acknowledged_and_nothing_later() {
 #[test]
 fn kills_lose_nothing_that_was_acknowledged() {
     kill::run(kill::Kill { rounds: 6, seed: 1 });
+}
+
+// semantics: kill, frozen, one-copy
+#[test]
+fn however_it_ends_the_app_runs_once_and_nothing_of_it_is_left() {
+    supervise::run(supervise::Supervise { rounds: 12, seed: 3, lanes: 3, hold_bounds: false });
 }

@@ -156,7 +156,11 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
 /// Sends a signal to one process.
 pub fn signal(pid: u32, name: &str) {
     let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
-    let signal = if name == "KILL" { rustix::process::Signal::KILL } else { rustix::process::Signal::TERM };
+    let signal = match name {
+        "KILL" => rustix::process::Signal::KILL,
+        "STOP" => rustix::process::Signal::STOP,
+        _ => rustix::process::Signal::TERM,
+    };
     let _ = rustix::process::kill_process(pid, signal);
 }
 
