@@ -41,17 +41,21 @@ fn main() {
         }
         Some("node") => fake_node::play(&arguments[2..]),
         _ => {
-            let mut trials = Vec::new();
-            for (name, test) in [stops::TESTS, restarts::TESTS, ends::TESTS, output::TESTS].concat() {
-                trials.push(Trial::test(name, move || {
-                    test();
-                    Ok(())
-                }));
-            }
+            let trials = |tests: &[stage::Test]| -> Vec<Trial> {
+                let trial = |&(name, test): &stage::Test| {
+                    Trial::test(name, move || {
+                        test();
+                        Ok(())
+                    })
+                };
+                tests.iter().map(trial).collect()
+            };
             let mut options = Arguments::from_args();
             // They wait more than they work.
             options.test_threads = options.test_threads.or(Some(8));
-            libtest_mimic::run(&options, trials).exit();
+            let tests = [stops::TESTS, restarts::TESTS, ends::TESTS, output::TESTS].concat();
+            libtest_mimic::run(&options, trials(&tests)).exit_if_failed();
+            libtest_mimic::run(&options, trials(stops::STORMS)).exit();
         }
     }
 }

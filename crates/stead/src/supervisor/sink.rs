@@ -2,7 +2,8 @@
 //!
 //! Setting O_NONBLOCK on an inherited descriptor would set it for everyone who shares it, the shell included. So a
 //! pipe or terminal is opened anew through `/proc/self/fd`, a socket is sent to with MSG_DONTWAIT, and a plain file
-//! never waits. What the reader does not take in time is dropped by whole lines, and the next lines say how many.
+//! never waits. What the reader does not take in time is dropped by lines, and the next line says how many; of a line
+//! that is longer than what may wait, the beginning has gone out and the rest is dropped.
 
 use super::limits::SINK_LIMIT;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -60,6 +61,10 @@ pub struct Sink {
     target: Target,
     waiting: Vec<u8>,
     dropped: u64,
+    /// The rest of this line is dropped as well.
+    dropping: bool,
+    /// What was taken last did not end its line.
+    open: bool,
     name: &'static str,
 }
 
@@ -79,11 +84,16 @@ impl Sink {
             Ok(descriptor) => Target::of(descriptor),
             Err(_) => Target::Gone,
         };
-        Sink { target, waiting: Vec::new(), dropped: 0, name }
+        Sink { target, waiting: Vec::new(), dropped: 0, dropping: false, open: false, name }
     }
 
     /// Takes a line, or a piece of one, and writes what can be written now.
     pub fn offer(&mut self, bytes: &[u8]) {
+        let whole = bytes.ends_with(b"\n");
+        if self.dropping {
+            self.dropping = !whole;
+            return;
+        }
         if matches!(self.target, Target::Gone) {
             return;
         }
@@ -92,14 +102,17 @@ impl Sink {
         }
         if self.waiting.len() + bytes.len() > SINK_LIMIT {
             self.dropped += 1;
+            self.dropping = !whole;
             return;
         }
         if self.dropped > 0 {
             let lines = std::mem::take(&mut self.dropped);
-            let note = format!("stead: {lines} lines dropped: nobody reads {} fast enough\n", self.name);
+            let end = if self.open { "\n" } else { "" };
+            let note = format!("{end}stead: {lines} lines dropped: nobody reads {} fast enough\n", self.name);
             self.waiting.extend_from_slice(note.as_bytes());
         }
         self.waiting.extend_from_slice(bytes);
+        self.open = !whole;
     }
 
     /// Writes what can be written now.

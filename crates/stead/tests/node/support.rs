@@ -13,7 +13,7 @@ mod tmpfs;
 pub use database::{Db, count, integrity, sqlite3};
 pub use events::Events;
 pub use http::{Answer, request, request_with};
-pub use process::{Held, alive, children, signal};
+pub use process::{Held, alive, children, private_kib, signal, zombies_of};
 pub use silent::Silent;
 pub use terminal::Terminal;
 pub use tmpfs::Tmpfs;
@@ -189,15 +189,7 @@ impl<'a> Node<'a> {
 
     /// `stead run ARG…` in a home, answering; what its flags and files name is up, or an issue.
     pub fn start_with(home: &'a Home, args: &[&str]) -> Node<'a> {
-        let mut node = Node::spawn(home, args);
-        until("the node answers", || {
-            let ended = node.ended();
-            assert!(ended.is_none(), "the node ended with {ended:?}:\n{}", node.stderr());
-            let status = node.try_get("/")?.json();
-            let nothing_wrong = status["issues"].as_array().is_none_or(Vec::is_empty);
-            (status["state"] != "starting" || !nothing_wrong).then_some(())
-        });
-        node
+        Node::spawn(home, args).answering()
     }
 
     /// `stead run` in a home with a configuration that is in force once this returns.
@@ -214,19 +206,48 @@ impl<'a> Node<'a> {
 
     /// The same with variables in its environment.
     pub fn spawn_with(home: &'a Home, args: &[&str], variables: &[(&str, &str)]) -> Node<'a> {
+        let mut command = Node::command(home, &[STEAD], args);
+        let child = command.envs(variables.iter().copied()).spawn().unwrap();
+        Node { home, child, ended: None }
+    }
+
+    /// The same as the first process of a PID namespace: all pids seen from outside are others.
+    pub fn spawn_as_pid_1(home: &'a Home, args: &[&str]) -> Node<'a> {
+        let program = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", STEAD];
+        let child = Node::command(home, &program, args).spawn().unwrap();
+        Node { home, child, ended: None }
+    }
+
+    /// The same with its standard output going there.
+    pub fn spawn_onto(home: &'a Home, stdout: impl Into<Stdio>) -> Node<'a> {
+        let child = Node::command(home, &[STEAD], &[]).stdout(stdout).spawn().unwrap();
+        Node { home, child, ended: None }
+    }
+
+    fn command(home: &Home, program: &[&str], args: &[&str]) -> Command {
         let file = |name: &str| File::options().create(true).append(true).open(home.beside(name)).unwrap();
-        let mut command = Command::new(STEAD);
+        let mut command = Command::new(program[0]);
         clean(&mut command)
-            .envs(variables.iter().copied())
+            .args(&program[1..])
             .args(["run", "--listen", &home.address(), "--home"])
             .arg(&home.root)
             .args(args)
-            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(file("stdout"))
             .stderr(file("stderr"));
-        let child = command.spawn().unwrap();
-        Node { home, child, ended: None }
+        command
+    }
+
+    /// Waits until it answers, and what its flags and files name is up, or an issue.
+    pub fn answering(mut self) -> Node<'a> {
+        until("the node answers", || {
+            let ended = self.ended();
+            assert!(ended.is_none(), "the node ended with {ended:?}:\n{}", self.stderr());
+            let status = self.try_get("/")?.json();
+            let nothing_wrong = status["issues"].as_array().is_none_or(Vec::is_empty);
+            (status["state"] != "starting" || !nothing_wrong).then_some(())
+        });
+        self
     }
 
     /// What supervisor, node and app wrote, over all nodes of this home.

@@ -3,7 +3,7 @@
  * unruly orphans COUNT   leaves COUNT processes without a parent, each for its grandparent's reaper; says so; waits
  * unruly crowd COUNT     has COUNT children, which wait like itself
  * unruly storm LIMIT     forks without end from every process that it makes, each in a session of its own and with TERM
- *                        ignored; the kernel keeps its user (not root) to LIMIT processes at once
+ *                        ignored; the kernel keeps its user (not root) to LIMIT processes at once; over after two minutes
  */
 #include <signal.h>
 #include <stdio.h>
@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static int orphans(long count) {
@@ -49,9 +50,11 @@ static int storm(long limit) {
     signal(SIGTERM, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     signal(SIGCHLD, SIG_IGN);
-    for (;;) {
+    time_t over = time(NULL) + 120;
+    while (time(NULL) < over) {
         if (fork() == 0) setsid();
     }
+    return 0;
 }
 
 int main(int count, char **words) {

@@ -25,6 +25,24 @@ pub fn children(pid: u32) -> Vec<u32> {
     text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
+/// How many children of a process have ended and were not reaped.
+pub fn zombies_of(pid: u32) -> usize {
+    let pids = std::fs::read_dir("/proc").unwrap().flatten();
+    let stats = pids.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+    let is_its_zombie = |stat: &String| {
+        let fields = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect::<Vec<_>>());
+        fields.is_some_and(|fields| fields[0] == "Z" && fields[1] == pid.to_string())
+    };
+    stats.filter(is_its_zombie).count()
+}
+
+/// Memory that a process has for itself alone, KiB.
+pub fn private_kib(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let private = text.lines().filter(|line| line.starts_with("Private_"));
+    private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum()
+}
+
 /// The command line of a process.
 pub fn words(pid: u32) -> Vec<String> {
     let text = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
