@@ -439,6 +439,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use base::SystemClock;
+    use base::sim::SimClock;
 
     fn spec() -> Spec {
         Spec {
@@ -469,5 +470,30 @@ mod tests {
         assert_eq!(runner.stop("a test"), Ok(()));
         assert_eq!(runner.status().state, AppState::Stopped);
         assert_eq!((runner.logs(5, None), runner.descendants()), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_neither_shortens_nor_lengthens_the_wait_for_a_restart() {
+        const HOUR_MS: i64 = 3_600_000;
+        let (clock, delay) = (SimClock::default(), Duration::from_millis(200));
+        let policy = RestartPolicy { delay, ceiling: delay * 2, ..RestartPolicy::default() };
+        let runner = Runner::new(Link::detached(), Arc::new(clock.clone()), policy);
+        let (events, seen) = mpsc::channel();
+        runner.subscribe(move |event| {
+            let _ = events.send((event.status.state, event.time));
+        });
+        let next = || seen.recv().unwrap();
+        runner.start(spec());
+        assert_eq!(next().0, AppState::Starting);
+        let (waiting, failed_at) = next();
+        assert_eq!(waiting, AppState::Backoff);
+
+        clock.set_wall(Timestamp(failed_at.0 + HOUR_MS));
+        runner.set_restart_policy(policy);
+        clock.advance(delay - Duration::from_millis(1));
+        clock.set_wall(Timestamp(failed_at.0 - HOUR_MS));
+        clock.advance(Duration::from_millis(1));
+        let (state, started_at) = next();
+        assert_eq!((state, started_at.0), (AppState::Starting, failed_at.0 - HOUR_MS + 1));
     }
 }

@@ -34,11 +34,10 @@ static int orphans(long count) {
 
 static int crowd(long count) {
     for (long made = 0; made < count; made++) {
-        if (fork() == 0) {
-            for (;;) pause();
-        }
+        if (fork() == 0) break;
     }
     for (;;) pause();
+    return 0;
 }
 
 static int storm(long limit) {
