@@ -17,7 +17,6 @@ use base::{Clock, SystemClock};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
-use rustix::process::Signal;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -254,6 +253,7 @@ impl Link {
     /// Without a supervisor: ends the app, then this process.
     fn orphaned(&self, why: &str) -> ! {
         tracing::error!(event = "supervisor lost", reason = why, "killing the app and ending this node");
+        spawn::go_first();
         if let Some(cookie) = &self.shared.cookie {
             let left = kill_all(&[APP_COOKIE_VARIABLE], cookie, ORPHAN_KILL_LIMIT);
             if !left.is_empty() {
@@ -270,12 +270,8 @@ pub fn kill_all(variables: &[&str], cookie: &Cookie, limit: Duration) -> Vec<u32
     let deadline = SystemClock.boottime() + limit;
     let mut empty_looks = 0;
     loop {
-        let left =
-            processes::all().map(|all| processes::carrying(&all, variables, cookie)).unwrap_or_default();
-        for process in &left {
-            // Who cannot be killed is reported below.
-            let _ = process.send(Signal::KILL);
-        }
+        // Who cannot be killed is reported below.
+        let left = processes::kill_carrying(variables, cookie).unwrap_or_default();
         empty_looks = if left.is_empty() { empty_looks + 1 } else { 0 };
         if empty_looks == EMPTY_LOOKS || SystemClock.boottime() >= deadline {
             return left.iter().map(|process| process.pid).collect();

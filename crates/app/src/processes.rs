@@ -185,6 +185,20 @@ pub fn carrying(all: &[Process], variables: &[&str], cookie: &Cookie) -> Vec<Pro
     all.iter().filter(|p| p.alive && p.pid != own && p.belongs(variables, cookie)).copied().collect()
 }
 
+/// Kills those that carry the cookie in one of the variables, each as soon as it is seen; returns them.
+pub fn kill_carrying(variables: &[&str], cookie: &Cookie) -> io::Result<Vec<Process>> {
+    let own = std::process::id();
+    let mut living = Vec::new();
+    each(|process| {
+        if process.alive && process.pid != own && process.belongs(variables, cookie) {
+            // Who withstands it is there at the next look.
+            let _ = process.send(Signal::KILL);
+            living.push(process);
+        }
+    })?;
+    Ok(living)
+}
+
 /// What a look for the processes of the app has found.
 #[derive(Clone, Debug, Default)]
 pub struct Found {

@@ -344,6 +344,17 @@ pub fn adopt_descriptor(number: RawFd) -> io::Result<OwnedFd> {
     Ok(descriptor)
 }
 
+/// Has this thread run before all others that are not as urgent, where the system allows it (root does): an app that
+/// takes every processor, or forks without end, must not keep whoever ends it from that. Children do not inherit it.
+pub fn go_first() {
+    // SAFETY: a plain system call on a structure of this frame; a refusal changes nothing.
+    unsafe {
+        let mut least: libc::sched_param = std::mem::zeroed();
+        least.sched_priority = libc::sched_get_priority_min(libc::SCHED_RR);
+        libc::sched_setscheduler(0, libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, &raw const least);
+    }
+}
+
 /// Ends this process at once, with nothing run and nothing flushed.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: takes a number and does not return.

@@ -54,6 +54,7 @@ pub fn run(home: &Path, node_args: Vec<OsString>) -> u8 {
 
 /// Runs any program as the node; returns the exit code. To be called on the only thread of the process.
 pub fn run_program(home: &Path, program: Program) -> u8 {
+    app::spawn::go_first();
     let claim = match leftovers::claim(home) {
         Ok(claim) => claim,
         Err(error) => return refuse(&error),

@@ -55,6 +55,7 @@ fn main() {
             options.test_threads = options.test_threads.or(Some(8));
             let tests = [stops::TESTS, restarts::TESTS, ends::TESTS, output::TESTS].concat();
             libtest_mimic::run(&options, trials(&tests)).exit_if_failed();
+            options.test_threads = Some(1);
             libtest_mimic::run(&options, trials(stops::STORMS)).exit();
         }
     }

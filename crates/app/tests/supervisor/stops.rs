@@ -18,7 +18,10 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// Run alone, since nothing else has its turn meanwhile.
-pub const STORMS: &[Test] = &[("a_storm_of_forks_is_ended", a_storm_of_forks_is_ended)];
+pub const STORMS: &[Test] = &[
+    ("a_storm_of_forks_is_ended", a_storm_of_forks_is_ended),
+    ("a_storm_does_not_outlive_its_supervisor", a_storm_does_not_outlive_its_supervisor),
+];
 
 fn a_stop_is_asked_for_and_waits_for_the_app() {
     let stage = Stage::begin();
@@ -104,19 +107,34 @@ fn a_forking_app_is_outrun() {
 /// Longer than it takes on a machine that has nothing else left to do than to fork.
 const STORM_PATIENCE: Duration = Duration::from_secs(60);
 
-fn a_storm_of_forks_is_ended() {
-    let stage = Stage::begin();
+fn storm(stage: &Stage, limit: u32) -> serde_json::Value {
     let unruly = stage.compiled(include_str!("../../../stead/tests/node/process/unruly.c"));
-    let mut spec = stage.spec(&[unruly.to_str().unwrap(), "storm", "1000"]);
+    let mut spec = stage.spec(&[unruly.to_str().unwrap(), "storm", &limit.to_string()]);
     spec["directory"] = json!("/");
     spec["user"] = json!([61_234, 61_234]);
-    stage.ask(json!({ "do": "start", "spec": spec }));
+    spec
+}
+
+fn a_storm_of_forks_is_ended() {
+    let stage = Stage::begin();
+    stage.ask(json!({ "do": "start", "spec": storm(&stage, 1000) }));
     stage.running();
     // It may take every processor, so that neither this test nor the node has its turn; then it is ended by the node's
     // silence.
     until_patiently("it is ended", STORM_PATIENCE, || {
         stage.try_ask(&json!({ "do": "stop" })).is_some() && stage.app_processes().is_empty()
     });
+}
+
+fn a_storm_does_not_outlive_its_supervisor() {
+    let mut stage = Stage::begin();
+    let node = stage.node();
+    stage.ask(json!({ "do": "start", "spec": storm(&stage, 100) }));
+    until_patiently("it storms", STORM_PATIENCE, || stage.app_processes().len() > 50);
+    stage.signal(Signal::KILL);
+    stage.exit_code();
+    until_patiently("the node is gone", STORM_PATIENCE, || !lives(node));
+    assert_eq!(stage.app_processes(), []);
 }
 
 fn another_stop_signal_is_used() {

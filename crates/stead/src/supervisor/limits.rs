@@ -67,5 +67,7 @@ pub const LINE_LIMIT: usize = 8 << 10;
 pub const KEPT_BYTES_LIMIT: usize = 1 << 20;
 /// The most bytes that wait for whoever reads the supervisor's own output; beyond, lines are dropped and counted.
 pub const SINK_LIMIT: usize = 256 << 10;
+/// The most memory kept for that while nothing waits.
+pub const SINK_KEPT: usize = 16 << 10;
 /// How long the supervisor waits at its end for its output to be taken.
 pub const FLUSH_LIMIT: Duration = Duration::from_millis(500);

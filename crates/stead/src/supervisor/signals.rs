@@ -1,8 +1,8 @@
-//! Signals as a descriptor, the dead as a list, and a turn before others: the supervisor's calls without a safe form.
+//! Signals as a descriptor, and the dead as a list: the supervisor's two calls without a safe form.
 //!
 //! All signals of interest are blocked and read from a signalfd, so that the loop has one place to wait and nothing
 //! is ever interrupted half-way. Blocking the terminal's stop signals also keeps a Ctrl-Z from freezing supervision.
-#![allow(unsafe_code, reason = "signalfd(2), sigprocmask(2), waitid(2) with its pid, sched_setscheduler(2)")]
+#![allow(unsafe_code, reason = "signalfd(2), sigprocmask(2) and waitid(2) with its pid")]
 
 use app::protocol::Ending;
 use std::io;
@@ -70,17 +70,6 @@ impl Signals {
             }
             _ => None,
         }
-    }
-}
-
-/// Has this process run before all others that are not as urgent, where the system allows it (root does): an app that
-/// takes every processor, or forks without end, must not keep its supervisor from ending it. Children do not inherit it.
-pub fn go_first() {
-    // SAFETY: a plain system call on a structure of this frame; a refusal changes nothing.
-    unsafe {
-        let mut least: libc::sched_param = mem::zeroed();
-        least.sched_priority = libc::sched_get_priority_min(libc::SCHED_RR);
-        libc::sched_setscheduler(0, libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, &raw const least);
     }
 }
 

@@ -5,7 +5,7 @@
 //! never waits. What the reader does not take in time is dropped by lines, and the next line says how many; of a line
 //! that is longer than what may wait, the beginning has gone out and the rest is dropped.
 
-use super::limits::SINK_LIMIT;
+use super::limits::{SINK_KEPT, SINK_LIMIT};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -133,6 +133,9 @@ impl Sink {
             }
         }
         self.waiting.drain(..written);
+        if self.waiting.is_empty() {
+            self.waiting.shrink_to(SINK_KEPT);
+        }
     }
 
     fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {

@@ -58,7 +58,6 @@ impl Watch {
     /// Takes the signals, becomes the parent of all orphans below, and plans the first node.
     pub fn begin(claim: Claim, program: Program, now: Duration) -> io::Result<Watch> {
         let signals = Signals::block()?;
-        signals::go_first();
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         let own = std::process::id();
         let inherited = processes::all()?.iter().filter(|p| p.parent == own).map(|p| p.pid).collect();
