@@ -61,6 +61,11 @@ pub struct Family<'a> {
 }
 
 impl Family<'_> {
+    /// Those below us: all of them, unless somebody else has started one in the app's name. Strangers are not searched.
+    pub fn below(&self) -> io::Result<Vec<Process>> {
+        Ok(processes::below(&processes::all()?, std::process::id(), self.except))
+    }
+
     /// All living processes of the app.
     pub fn members(&self) -> io::Result<Found> {
         processes::descendants(std::process::id(), self.except, self.cookie)

@@ -300,8 +300,8 @@ impl Watch {
                 }
             }
             ToSupervisor::Pids { request } => {
-                let found = self.app.as_ref().and_then(|_| self.members()).unwrap_or_default();
-                let pids = found.living.iter().map(|process| process.pid).collect();
+                let found = self.app.as_ref().map(|_| self.below()).unwrap_or_default();
+                let pids = found.iter().map(|process| process.pid).collect();
                 tell(&mut self.node, &ToNode::Pids { request, pids });
             }
             ToSupervisor::Log { json } => self.output.json = json,
@@ -324,8 +324,8 @@ impl Watch {
         self.inherited.iter().copied().chain(self.node.as_ref().map(|node| node.pid)).collect()
     }
 
-    fn members(&self) -> Option<processes::Found> {
-        Family { except: &self.except(), cookie: &self.claim.cookie }.members().ok()
+    fn below(&self) -> Vec<processes::Process> {
+        Family { except: &self.except(), cookie: &self.claim.cookie }.below().unwrap_or_default()
     }
 
     /// Ends an app that forks without end. The node's beats see to it that the time for this comes.
@@ -338,7 +338,7 @@ impl Watch {
         if !self.crowd.counts(now, tasks) {
             return;
         }
-        let count = self.members().map_or(0, |found| found.living.len());
+        let count = self.below().len();
         if count > PROCESSES_MAX
             && let Some(app) = &mut self.app
         {
