@@ -138,13 +138,23 @@ pub fn launch(what: &Launch<'_>) -> io::Result<Launched> {
     let parent = rustix::process::getpid().as_raw_nonzero().get();
     let stdio = what.stdio.map(|fd| fd.map(|fd| fd.as_raw_fd()));
     let keep = what.keep.map(|fd| fd.as_raw_fd());
+    let nice = rustix::process::getpriority_process(None).unwrap_or(0);
     // SAFETY: the child runs only `in_child`, which keeps to async-signal-safe calls and ends in exec or _exit.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => {
             // SAFETY: in the child of fork; all pointers stay valid, they point into `prepared` and the vectors.
             let stage = unsafe {
-                in_child(what, &prepared, stdio, keep, parent, &arguments, &mut shell_arguments, &environment)
+                in_child(
+                    what,
+                    &prepared,
+                    stdio,
+                    keep,
+                    (parent, nice),
+                    &arguments,
+                    &mut shell_arguments,
+                    &environment,
+                )
             };
             let errno = io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO).to_ne_bytes();
             let report_bytes = [stage as u8, errno[0], errno[1], errno[2], errno[3]];
@@ -197,7 +207,7 @@ unsafe fn in_child(
     prepared: &Prepared,
     stdio: [Option<RawFd>; 3],
     keep: Option<RawFd>,
-    parent: c_int,
+    (parent, nice): (c_int, c_int),
     arguments: &[*const c_char],
     shell_arguments: &mut [*const c_char],
     environment: &[*const c_char],
@@ -205,6 +215,8 @@ unsafe fn in_child(
     // SAFETY: every call here is async-signal-safe (signal-safety(7)) and gets valid arguments.
     unsafe {
         libc::setsid();
+        // Where the caller goes first, its child would begin as one of no nice value at all.
+        libc::setpriority(libc::PRIO_PROCESS, 0, nice);
         default_signals();
         for (target, source) in (0..).zip(stdio) {
             if source.is_some_and(|fd| libc::dup2(fd, target) < 0) {
@@ -345,10 +357,14 @@ pub fn adopt_descriptor(number: RawFd) -> io::Result<OwnedFd> {
 }
 
 /// Has this thread run before all others that are not as urgent, where the system allows it (root does): an app that
-/// takes every processor, or forks without end, must not keep whoever ends it from that. Children do not inherit it.
+/// takes every processor, or forks without end, must not keep whoever ends it from that. Children do not inherit it. Who
+/// was given another way of being scheduled than the usual one keeps it.
 pub fn go_first() {
     // SAFETY: a plain system call on a structure of this frame; a refusal changes nothing.
     unsafe {
+        if libc::sched_getscheduler(0) != libc::SCHED_OTHER {
+            return;
+        }
         let mut least: libc::sched_param = std::mem::zeroed();
         least.sched_priority = libc::sched_get_priority_min(libc::SCHED_RR);
         libc::sched_setscheduler(0, libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, &raw const least);

@@ -9,6 +9,7 @@ use std::time::Duration;
 pub const TESTS: &[Test] = &[
     ("output_is_passed_on_line_by_line_and_kept", output_is_passed_on_line_by_line_and_kept),
     ("the_environment_is_as_asked_for", the_environment_is_as_asked_for),
+    ("the_nice_value_is_passed_on", the_nice_value_is_passed_on),
     ("user_group_and_umask_are_as_asked_for", user_group_and_umask_are_as_asked_for),
     ("only_the_last_thousand_lines_are_kept", only_the_last_thousand_lines_are_kept),
     ("long_lines_and_any_bytes_pass_unchanged", long_lines_and_any_bytes_pass_unchanged),
@@ -53,6 +54,19 @@ fn the_environment_is_as_asked_for() {
     assert!(out.contains(stage.path("").canonicalize().unwrap().to_str().unwrap()));
     assert!(out.contains("0 -> /dev/null"), "its input is empty");
     assert!(!out.contains("socket:") && !out.contains("signalfd"), "nothing of ours is inherited:\n{out}");
+}
+
+fn the_nice_value_is_passed_on() {
+    let mut stage = Stage::empty();
+    let inner = stage.command();
+    let mut command = std::process::Command::new("nice");
+    command.args(["-n", "7"]).arg(inner.get_program()).args(inner.get_args()).stdin(Stdio::null());
+    command.stdout(std::fs::File::create(stage.path("out")).unwrap());
+    stage.supervise_with(command);
+    stage.start("nice; echo end; sleep 60");
+    stage.appears("out", "end\n");
+    let expected = (rustix::process::getpriority_process(None).unwrap() + 7).min(19);
+    assert_eq!(stage.read("out"), format!("{expected}\nend\n"));
 }
 
 fn user_group_and_umask_are_as_asked_for() {

@@ -109,6 +109,7 @@ fn a_lost_data_directory_comes_back_before_the_app_starts() {
     home.db(DATABASE).insert_rows(7);
     node.configure(&config);
     node.until_sealed(DATABASE);
+    until("the app looked", || home.exists("seen").then_some(()));
     assert_eq!(node.stop(), 0);
     // Everything but the configuration.
     for lost in ["data", ".stead", "seen"] {
