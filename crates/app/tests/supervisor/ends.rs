@@ -166,7 +166,7 @@ fn nobody_without_environment() {
 
 fn what_sudo_started() {
     let inner = "trap '' TERM HUP; echo $$ > escaped; while :; do sleep 0.05; done";
-    for way in ["stop", "node", "supervisor"] {
+    for way in ["stop", "node", "supervisor", "both"] {
         let mut stage = Stage::begin();
         let spec = stage.spec(&["sudo", "-n", "--", "sh", "-c", inner]);
         stage.ask(json!({ "do": "start", "spec": spec }));
@@ -174,7 +174,15 @@ fn what_sudo_started() {
         match way {
             "stop" => assert_eq!(stage.ask(json!({ "do": "stop" })), json!({})),
             "node" => send(node, Signal::KILL),
-            _ => stage.signal(Signal::KILL),
+            "supervisor" => stage.signal(Signal::KILL),
+            _ => {
+                send(node, Signal::STOP);
+                stage.signal(Signal::KILL);
+                stage.exit_code();
+                send(node, Signal::KILL);
+                assert!(lives(escaped), "nobody is left to end it");
+                stage.supervise();
+            }
         }
         until(&format!("it is gone after the end of: {way}"), || !lives(escaped));
     }
