@@ -31,12 +31,13 @@ impl Figures {
         self.all.push(times);
     }
 
-    /// Whether nothing took longer than it may.
-    pub fn all_within(&self) -> bool {
-        self.all.iter().all(|times| {
-            times.dead <= times.event.dead_bound()
-                && times.asked.zip(times.event.asked_bound()).is_none_or(|(took, bound)| took <= bound)
-        })
+    /// The rounds in which something took longer than it may.
+    pub fn late(&self) -> Vec<&Times> {
+        let late = |times: &&Times| {
+            let asked = times.asked.zip(times.event.asked_bound());
+            times.dead > times.event.dead_bound() || asked.is_some_and(|(took, bound)| took > bound)
+        };
+        self.all.iter().filter(late).collect()
     }
 
     /// A table of them.
