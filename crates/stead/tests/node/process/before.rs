@@ -29,6 +29,7 @@ fn commands_run_in_order_once_and_neither_a_crash_nor_a_restore_runs_them_again(
     node.until("the second run", |status| {
         status["process"]["restarts"] == 1 && status["process"]["state"] == "running"
     });
+    until("it wrote", || (order(&home) == ["one", "two", "app", "app"]).then_some(()));
     node.checkpoint("a");
     node.restore("a");
     until("the app wrote", || (order(&home) == ["one", "two", "app", "app", "app"]).then_some(()));
