@@ -474,6 +474,9 @@ line and stands in the result as a comment. The result is a valid configuration;
     },
 }
 
+/// A token; a file that it was read from ends with a line end. What cannot be one is refused where it is used: the grammar
+/// would show it.
 fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
-    Ok(Secret::new(text))
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    Ok(Secret::new(text.strip_suffix('\r').unwrap_or(text)))
 }

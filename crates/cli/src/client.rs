@@ -17,6 +17,8 @@ use std::time::Duration;
 const DEFAULT_NODE: &str = "http://127.0.0.1:8080";
 /// How long a connection may take; a node on the same machine answers at once.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// How long an answer that is only read may take; what a node does for it takes milliseconds.
+const READ_WAIT: Duration = Duration::from_secs(15);
 
 /// A node that can be asked.
 #[derive(Debug)]
@@ -33,6 +35,15 @@ pub struct Client {
 impl Client {
     /// Finds the node that the command line means.
     pub fn find(global: &Global) -> Result<Client, Failure> {
+        let graphic = |token: &Secret| token.reveal().chars().all(|c| c.is_ascii_graphic());
+        if !global.token.as_ref().is_none_or(graphic) {
+            return Err(Failure::new(
+                Exit::Usage,
+                "the token cannot be sent",
+                "it is not made of printable ASCII characters without blanks",
+                "see what STEAD_TOKEN holds",
+            ));
+        }
         let builder = reqwest::Client::builder().connect_timeout(CONNECT_WAIT).no_proxy();
         let (builder, base, place, directory) = match &global.node {
             Some(given) => {
@@ -61,7 +72,7 @@ impl Client {
 
     /// Reads a route as JSON.
     pub async fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.json(Method::GET, path, None).await
+        within(READ_WAIT, &self.place, self.json(Method::GET, path, None)).await
     }
 
     /// Asks, and leaves the body to the caller; an error answer is a failure.
@@ -96,6 +107,22 @@ impl Client {
         let hint = "start one with `stead run`, or say where it is with --node URL or --home DIR";
         Failure::new(Exit::Unavailable, format!("no node answers at {}", self.place), innermost(error), hint)
     }
+}
+
+/// An answer, unless it takes too long: a frozen node still takes connections.
+async fn within<T>(
+    limit: Duration,
+    place: &str,
+    answer: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
+        Err(Failure::new(
+            Exit::Unavailable,
+            format!("the node at {place} does not answer"),
+            format!("it has said nothing for {} s", limit.as_secs()),
+            "it is frozen, or its disk is: `ps -C stead -o pid,stat,wchan:20,args` shows where it waits",
+        ))
+    })
 }
 
 fn innermost(error: &dyn std::error::Error) -> String {
@@ -185,6 +212,14 @@ mod tests {
             "error: the node refused\ncause: name: m1 (h1)\n       m2 (h2)\n\
              hint: mend what is listed; `stead config example` shows every key\n"
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_not_answered_is_not_waited_for() {
+        let never = std::future::pending::<Result<(), Failure>>();
+        let failure = within(Duration::from_millis(1), "x", never).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Unavailable);
+        assert!(failure.to_string().starts_with("error: the node at x does not answer\ncause: it has said"));
     }
 
     #[test]

@@ -146,8 +146,7 @@ fn man(path: &[String]) -> Outcome {
 
 /// Prints bytes that are for a program.
 fn raw(bytes: &[u8]) -> Exit {
-    // Whoever reads may have gone; that ends the output, not the command.
-    let _ = std::io::Write::write_all(&mut std::io::stdout(), bytes);
+    render::raw(bytes);
     Exit::Done
 }
 

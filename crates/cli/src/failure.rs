@@ -1,6 +1,7 @@
 //! An error as a person sees it: what, why, and what mends it.
 
 use crate::exit::Exit;
+use crate::harmless;
 use node::config::Problem;
 use node::preflight::Finding;
 use std::fmt;
@@ -101,6 +102,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (label, text) in [("error", &self.what), ("cause", &self.cause), ("hint", &self.hint)] {
             if !text.is_empty() {
+                let text = harmless::shown(text);
                 let mut lines = text.lines();
                 writeln!(f, "{label}: {}", lines.next().unwrap_or(""))?;
                 for line in lines {

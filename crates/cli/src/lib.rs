@@ -8,6 +8,7 @@ mod client;
 mod commands;
 pub mod exit;
 mod failure;
+mod harmless;
 pub mod import;
 mod moment;
 mod progress;
@@ -52,6 +53,13 @@ pub fn run(cli: Cli) -> u8 {
             Err(Failure::system("the command did not start", error, "see the limits of this user: ulimit -a"))
         }
     };
+    let outcome = outcome.and_then(|exit| match render::unwritten() {
+        Some(error) => {
+            let hint = "what was printed is not complete: make room where it goes";
+            Err(Failure::system("standard output cannot be written", error, hint))
+        }
+        None => Ok(exit),
+    });
     match outcome {
         Ok(exit) => exit.code(),
         Err(failure) => {
@@ -72,7 +80,11 @@ pub fn show_findings(report: &node::preflight::Report) {
 pub fn show(failure: &Failure, json: bool) {
     let mut err = anstream::stderr();
     // Whoever reads may have gone; the exit code still tells.
-    let _ = if json { writeln!(err, "{}", failure.to_json()) } else { write!(err, "{failure}") };
+    let _ = if json {
+        writeln!(err, "{}", harmless::json(failure.to_json().to_string()))
+    } else {
+        write!(err, "{failure}")
+    };
 }
 
 /// Whether lines on stderr may be coloured: on a terminal that can, unless `NO_COLOR` or its like says otherwise.

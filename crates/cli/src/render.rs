@@ -1,17 +1,22 @@
 //! Output for people: tables, ages, sizes, and colour only where a terminal wants it.
 
+use crate::harmless;
 use base::{Clock, SystemClock, Timestamp};
 use comfy_table::{ColumnConstraint, ContentArrangement, Table};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 
 /// Blanks between two columns.
 const GAP: u16 = 2;
 /// The last column of a table is broken into lines of so many characters at least.
 const LAST_COLUMN_MIN: usize = 12;
 
-/// Prints a line.
+/// Why standard output could not be written, where somebody still reads it.
+static UNWRITTEN: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints a line for people.
 pub fn line(text: impl AsRef<str>) {
     // Whoever reads may have gone; that ends the output, not the work.
     let _ = try_line(text);
@@ -19,7 +24,37 @@ pub fn line(text: impl AsRef<str>) {
 
 /// Prints a line, or says that nobody reads any more.
 pub fn try_line(text: impl AsRef<str>) -> io::Result<()> {
-    writeln!(anstream::stdout(), "{}", text.as_ref())
+    printed(writeln!(anstream::stdout(), "{}", harmless::shown(text.as_ref())))
+}
+
+/// Prints a line as it is where a program reads it, and for people on a terminal.
+pub fn passed_on(text: &str) {
+    if io::stdout().is_terminal() {
+        line(text);
+    } else {
+        let _ = printed(writeln!(io::stdout(), "{text}"));
+    }
+}
+
+/// Prints bytes that are for a program.
+pub fn raw(bytes: &[u8]) {
+    let mut out = io::stdout();
+    let _ = printed(out.write_all(bytes).and_then(|()| out.flush()));
+}
+
+/// Remembers the first line that could not be written although somebody reads.
+fn printed(written: io::Result<()>) -> io::Result<()> {
+    if let Err(error) = &written
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        let _ = UNWRITTEN.set(io::Error::new(error.kind(), error.to_string()));
+    }
+    written
+}
+
+/// Why what was printed is not all there, if that is so.
+pub fn unwritten() -> Option<&'static io::Error> {
+    UNWRITTEN.get()
 }
 
 /// Whether anybody still reads standard output: a pipe without a reader is in error before anything is written.
@@ -33,7 +68,7 @@ pub fn is_read() -> bool {
 
 /// Prints a line on stderr: what is said beside an answer.
 pub fn aside(text: impl AsRef<str>) {
-    let _ = writeln!(anstream::stderr(), "{}", text.as_ref());
+    let _ = writeln!(anstream::stderr(), "{}", harmless::shown(text.as_ref()));
 }
 
 /// Prints JSON for machines.
@@ -43,7 +78,7 @@ pub fn json(value: &Value) {
 
 /// JSON as it is printed.
 pub fn pretty(value: &Value) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default()
+    harmless::json(serde_json::to_string_pretty(value).unwrap_or_default())
 }
 
 /// A table without lines, as wide as the terminal at most.
@@ -63,7 +98,9 @@ pub fn grid_within(
     head: Vec<String>,
     rows: impl IntoIterator<Item = Vec<String>>,
 ) -> String {
-    let rows: Vec<Vec<String>> = rows.into_iter().collect();
+    let head: Vec<String> = head.iter().map(|cell| harmless::in_one_line(cell)).collect();
+    let whole = |row: Vec<String>| row.iter().map(|cell| harmless::in_one_line(cell)).collect();
+    let rows: Vec<Vec<String>> = rows.into_iter().map(whole).collect();
     let widest = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).chain(head.get(column));
         cells.flat_map(|cell| cell.lines()).map(|line| line.chars().count()).max().unwrap_or(0)

@@ -4,6 +4,7 @@
 //! shell. Lines longer than the terminal are cut by it, and what is too long for it is cut here. Where standard output
 //! is no terminal, or one that cannot move its cursor, there is none to take.
 
+use crate::harmless;
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
 };
@@ -66,8 +67,9 @@ impl Terminal {
     /// Draws a text over what is there, with a line at the bottom.
     pub fn draw(&mut self, text: &str, below: &str) {
         let coloured = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
-        let stripped = anstream::adapter::strip_str(text).to_string();
-        print(&frame(if coloured { text } else { &stripped }, below, size().0));
+        let text = harmless::shown(text);
+        let stripped = anstream::adapter::strip_str(&text).to_string();
+        print(&frame(if coloured { &text } else { &stripped }, below, size().0));
     }
 
     /// Waits until something is wanted.

@@ -83,12 +83,15 @@ fn refuse(failure: &Failure) -> u8 {
 fn serve(args: &RunArgs, link: &Link, logging: &Arc<Logging>) -> Result<u8, Failure> {
     let machine = Machine::real();
     let (home, _lock) = take_home(args, &machine)?;
-    tracing::info!(event = "startup", step = "home", path = %home.root().display(), result = "ok");
     let name = host_name();
     let overrides = args.overrides();
     let found = configuration::find(&home, args.config.as_deref(), &overrides, &name, machine.clock.now())?;
-    if let Found::Config(config, from) = &found {
+    if let Found::Config(config, _) = &found {
+        // Every line of a start has the form that it asks for.
         change_log(logging, link, &config.log);
+    }
+    tracing::info!(event = "startup", step = "home", path = %home.root().display(), result = "ok");
+    if let Found::Config(_, from) = &found {
         tracing::info!(event = "startup", step = "configuration", result = "ok", %from);
     }
     let listen = listen_address(&found, overrides.listen.as_deref())?;

@@ -162,7 +162,7 @@ async fn one(client: &Client, id: &str, path: &str, position: &Value, target: &P
     let txid = position["txid"].as_u64().unwrap_or(0);
     if txid == 0 {
         // Nothing was committed yet: the file was there, and empty.
-        return LocalDisk.open(target, base::Open::CreateNew).map(drop).map_err(|error| {
+        return LocalDisk.open(target, base::Open::Create { private: true }).map(drop).map_err(|error| {
             Failure::system(format!("{} cannot be written", target.display()), error, "make room")
         });
     }

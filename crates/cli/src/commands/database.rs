@@ -5,6 +5,7 @@ use crate::args::{Db, MomentArgs};
 use crate::client::Client;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::harmless;
 use crate::moment;
 use crate::progress;
 use crate::render::{self, Tone, age, text, tone};
@@ -46,7 +47,8 @@ fn list(databases: &[Value]) -> String {
     }
     let mut out = status::database_table(databases, render::width());
     for database in databases {
-        out.push_str(&format!("\n{}  {}", text(&database["path"]), text(&database["history"])));
+        let [path, history] = ["path", "history"].map(|key| harmless::in_one_line(&text(&database[key])));
+        out.push_str(&format!("\n{path}  {history}"));
     }
     out
 }

@@ -34,7 +34,7 @@ pub async fn download(client: &Client, route: &str, target: &Path) -> Result<(),
     let failed = |error: io::Error| unwritable(target, &error);
     let part = beside(target);
     let written = async {
-        let file = LocalDisk.open(&part, Open::CreateNew).map_err(failed)?;
+        let file = LocalDisk.open(&part, Open::Create { private: true }).map_err(failed)?;
         let mut progress = Progress::new(target.display().to_string());
         let mut offset = 0;
         let mut chunks = response.bytes_stream();

@@ -3,14 +3,14 @@
 use super::{Outcome, items};
 use crate::client::Client;
 use crate::exit::Exit;
-use crate::render;
+use crate::{harmless, render};
 use serde_json::Value;
 use std::time::Duration;
 
 /// How often a followed log is asked for what is new.
 const EVERY: Duration = Duration::from_millis(500);
 /// How many lines a followed log takes at once.
-const FOLLOWED_LINES: usize = 1000;
+const FOLLOWED_LINES: usize = 2000;
 
 pub async fn run(client: &Client, lines: usize, stderr: bool, follow: bool, json: bool) -> Outcome {
     let stream = if stderr { "&stream=stderr" } else { "" };
@@ -28,13 +28,21 @@ pub async fn run(client: &Client, lines: usize, stderr: bool, follow: bool, json
         tokio::time::sleep(EVERY).await;
         let answer = client.get(&format!("/logs?lines={FOLLOWED_LINES}{stream}")).await?;
         let now = items(&answer, "lines");
-        now[already(&shown, now)..].iter().for_each(|line| print(line, json));
+        let known = already(&shown, now);
+        if known == 0 && !shown.is_empty() && !now.is_empty() {
+            render::aside("lines are missing here: more came than are kept, or the node was started again");
+        }
+        now[known..].iter().for_each(|line| print(line, json));
         shown = now.to_vec();
     }
 }
 
 fn print(line: &Value, json: bool) {
-    if json { render::line(line.to_string()) } else { render::line(line["text"].as_str().unwrap_or("")) }
+    if json {
+        render::line(harmless::json(line.to_string()))
+    } else {
+        render::passed_on(line["text"].as_str().unwrap_or(""))
+    }
 }
 
 /// How many of the lines there are now had been shown: as many as end what was shown before.

@@ -143,7 +143,7 @@ fn write(
     let mut progress = Progress::new(output.display().to_string());
     for _ in 0..TRIES_MAX {
         let plan = history.plan(target).map_err(|error| damaged(&error))?;
-        let file = LocalDisk.open(part, Open::Create { private: false }).map_err(failed)?;
+        let file = LocalDisk.open(part, Open::Create { private: true }).map_err(failed)?;
         match plan.image(&*file, &mut |done, total| progress.at(done, total)) {
             Ok(imaged) => {
                 file.sync().map_err(failed)?;

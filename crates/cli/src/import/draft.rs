@@ -40,20 +40,23 @@ impl Draft {
 
     /// Something that a person should know; the message goes on after the key.
     pub fn note(&mut self, line: Option<u64>, key: &str, message: impl Into<String>) {
-        self.notes.push(Note { line, key: key.to_owned(), message: message.into() });
+        // Both end up in comments: a line of their own would be a line of the configuration.
+        self.notes.push(Note { line, key: one_line(key), message: one_line(&message.into()) });
     }
 
     /// A value for a key of Stead.
     pub fn set(&mut self, path: &'static str, value: Value, leaf: &Leaf) {
         let (value, strange) = with_variables(value);
-        if let Some(first) = self.keys.iter().find(|key| key.path == path) {
-            if first.value != value {
+        let refused = strange.or_else(|| refusal(path, &value));
+        if let Some(first) = self.keys.iter_mut().find(|key| key.path == path) {
+            if first.refused.is_some() && refused.is_none() {
+                *first = Key { path, value, refused, line: leaf.line };
+            } else if first.value != value {
                 let line = first.line.map_or_else(String::new, |line| format!(" from line {line}"));
                 self.note(leaf.line, &leaf.path, format!("`{path}` has a value already{line}: choose one"));
             }
             return;
         }
-        let refused = strange.or_else(|| refusal(path, &value));
         if let Some(why) = &refused {
             self.note(leaf.line, &leaf.path, format!("would be `{path}`: {why}"));
         }
@@ -81,8 +84,10 @@ impl Draft {
             self.note(None, "name", "is made up: choose the volume's name");
             "app".to_owned()
         });
+        let file = one_line(file);
         let mut out = format!("# Made from {file} of {} by `stead config import`.\n", program.name());
         if let Some(home) = home {
+            let home = one_line(home);
             // Infallible: a String takes any text.
             let _ = writeln!(out, "# Its paths count from the home: stead run --home {home} --config FILE");
         }
@@ -173,6 +178,11 @@ fn refusal(path: &str, value: &Value) -> Option<String> {
 
 /// `$VAR` as `${VAR}`, and why a text with something else in braces cannot be kept.
 fn with_variables(value: Value) -> (Value, Option<String>) {
+    if let Value::Array(items) = value {
+        let (items, strange): (Vec<Value>, Vec<Option<String>>) =
+            items.into_iter().map(with_variables).unzip();
+        return (Value::Array(items), strange.into_iter().flatten().next());
+    }
     let Value::String(text) = &value else { return (value, None) };
     let (mut out, mut rest, mut strange) = (String::new(), text.as_str(), None);
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -208,11 +218,18 @@ fn with_variables(value: Value) -> (Value, Option<String>) {
 /// A value as YAML has it in one line: plain where that reads back the same.
 fn scalar(value: &Value) -> String {
     let Value::String(text) = value else { return value.to_string() };
+    // Some readers of YAML take these for line ends, and JSON does not escape them.
+    const ENDS: [(char, &str); 3] = [('\u{85}', "\\u0085"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
+    if text.contains(ENDS.map(|(end, _)| end)) {
+        return ENDS.iter().fold(value.to_string(), |text, (end, escaped)| text.replace(*end, escaped));
+    }
     let plain = !text.contains(['\n', '#', '\t']) && !text.contains(": ") && !text.ends_with(':');
     let reads_back = serde_saphyr::from_str::<Value>(text).is_ok_and(|read| read == *value);
     if plain && reads_back && text.trim() == text { text.clone() } else { value.to_string() }
 }
 
+/// A text that stays in its comment, whatever the source put into it.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let ends_a_line = |c: char| c.is_whitespace() || c.is_control();
+    text.split(ends_a_line).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }

@@ -33,7 +33,12 @@ const TABLE: &[(&str, Fate)] = &[
         Not("is LiteFS's own: write each database out with `litefs export`, into data/ of Stead's home"),
     ),
     ("data.compress", Not("is not needed: history is always compressed")),
-    ("data.retention", To("retention.keep")),
+    (
+        "data.retention",
+        Not(
+            "is for replicas that fall behind; `retention.keep` is how far back a restore reaches, 30d by default",
+        ),
+    ),
     ("data.retention-monitor-interval", Not("is not needed: history is thinned by itself")),
     ("fuse.dir", To("mount.path")),
     ("fuse.*", Not("belongs to `mount.options`, which are not in this version")),
@@ -55,6 +60,7 @@ const TABLE: &[(&str, Fate)] = &[
 pub fn read(leaves: &[Leaf], draft: &mut Draft) -> Option<String> {
     let value = |path: &str| leaves.iter().find(|leaf| leaf.path == path).map(Leaf::text);
     let last_command = leaves.iter().filter(|leaf| leaf.kind == "exec[].cmd").filter_map(Leaf::index).max();
+    let first_command = leaves.iter().find(|leaf| leaf.kind == "exec[].cmd").map(Leaf::index);
     let file_backup = value("backup.type").as_deref() == Some("file");
     for leaf in leaves {
         match leaf.kind.as_str() {
@@ -62,7 +68,11 @@ pub fn read(leaves: &[Leaf], draft: &mut Draft) -> Option<String> {
             "exec[].cmd" if leaf.index() == last_command => {
                 draft.set("app.command", leaf.value.clone(), leaf)
             }
-            "exec[].cmd" => draft.set("app.before", json!([leaf.value]), leaf),
+            // The list is one value: it is set with its first command.
+            "exec[].cmd" if Some(leaf.index()) == first_command => {
+                draft.set("app.before", before(leaves, last_command), leaf);
+            }
+            "exec[].cmd" => {}
             "exec[].if-candidate" if leaf.index() == last_command => {
                 let why = "is `app.run_on: primary`, the default; `any` runs it everywhere";
                 draft.note(leaf.line, &leaf.path, why);
@@ -115,6 +125,14 @@ pub fn read(leaves: &[Leaf], draft: &mut Draft) -> Option<String> {
         );
     }
     None
+}
+
+/// The commands before the last one, in their order.
+fn before(leaves: &[Leaf], last: Option<usize>) -> Value {
+    let mut commands: Vec<&Leaf> =
+        leaves.iter().filter(|leaf| leaf.kind == "exec[].cmd" && leaf.index() != last).collect();
+    commands.sort_by_key(|leaf| leaf.index());
+    commands.into_iter().map(|leaf| leaf.value.clone()).collect()
 }
 
 fn address(value: &Value) -> Value {

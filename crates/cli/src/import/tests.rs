@@ -98,3 +98,41 @@ fn what_is_neither_is_refused() {
         assert!(matches!(import(text.as_bytes(), "x"), Err(ImportError::Unreadable(_))), "{text}");
     }
 }
+
+/// The source may come from anybody: no text of it is a line of the result.
+#[test]
+fn nothing_of_the_source_becomes_a_line_of_its_own() {
+    for text in [
+        "dbs:\n  - path: /srv/a.db\n\"a\\napp:\\n  command: touch /tmp/x\\n#\": 1\n",
+        "dbs:\n  - path: /srv/a.db\n    replica: {url: file:///b, sync-interval: \"x\\nlisten: 127.0.0.1:6666\\n#\"}\n",
+        "fuse: {dir: /litefs}\nlease: {type: \"static\\r\\nlisten: 127.0.0.1:6666\\u2028token: a\"}\n",
+    ] {
+        let config = import(text.as_bytes(), "a\nlisten: 127.0.0.1:6666\n#").unwrap().config;
+        let lines: Vec<&str> = config.split(['\n', '\r', '\u{2028}']).collect();
+        for begun in ["app:", "listen:", "token:", "  command"] {
+            assert!(!lines.iter().any(|line| line.starts_with(begun)), "{begun}: {config}");
+        }
+        let read =
+            Config::from_json(Document::from_yaml(config.as_bytes()).unwrap().value.to_string().as_bytes());
+        assert!(read.is_ok_and(|config| config.app.is_none()), "{config}");
+    }
+}
+
+#[test]
+fn every_command_of_litefs_has_its_place() {
+    let imported =
+        read("fuse: {dir: /litefs}\nexec:\n  - cmd: ./step1 $A\n  - cmd: ./step2\n  - cmd: ./server\n");
+    assert!(imported.config.contains("before: [\"./step1 ${A}\",\"./step2\"]"), "{}", imported.config);
+    assert!(imported.config.contains("command: ./server"), "{}", imported.config);
+    assert!(!imported.notes.iter().any(|note| note.message.contains("already")), "{:?}", imported.notes);
+}
+
+#[test]
+fn a_store_that_can_be_used_wins_over_one_that_cannot() {
+    let imported = read(
+        "dbs:\n  - path: /srv/a.db\n    replica: {url: s3://b/a}\n  - path: /srv/b.db\n    replica: {type: file, path: \
+         /backup/b}\n",
+    );
+    assert!(imported.config.contains("\n  url: file:///backup/b"), "{}", imported.config);
+    assert!(imported.notes.iter().any(|note| note.key == "dbs[0].replica.url"), "{:?}", imported.notes);
+}

@@ -76,8 +76,8 @@ impl Parts {
     }
 
     fn take(&mut self, name: &str, value: &str) {
-        // A line stays a line whatever a path or an error holds.
-        let value = value.replace('\n', " ");
+        // A line stays a line, and moves no cursor, whatever a path or an error holds.
+        let value: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         match name {
             "event" => self.event = value,
             "message" => self.message = value,

@@ -318,3 +318,96 @@ fn every_command_has_a_manual_page_that_is_well_formed() {
         assert!(!page.contains("query-process") && !page.contains("check-run"), "{words}: {page}");
     }
 }
+
+/// What applications, file names and comments hold is shown, and does nothing to the terminal.
+#[test]
+fn nothing_that_others_wrote_reaches_the_terminal_as_a_command() {
+    const TITLE: &str = "\u{1b}]0;forged\u{7}";
+    let home = Home::new();
+    let mut config = with_app();
+    config["app"]["command"] = json!(["sh", "-c", format!("printf '%s\\n' '{TITLE}said'; exec sleep 1000")]);
+    config["databases"] = json!([{ "path": DATABASE }, { "dir": "data", "pattern": "*.db" }]);
+    let node = Node::configured(&home, &config);
+    node.until_app();
+    home.db("data/a\nforged  wal  9.db").insert_rows(1);
+    node.until("it is followed", |status| status["databases"].as_array().is_some_and(|all| all.len() == 2));
+    node.post("/checkpoint", &json!({ "id": "c1", "comment": format!("{TITLE}why\nforged") })).ok();
+    let query = format!("SELECT 1 AS '{TITLE}column'");
+    for line in [
+        vec!["status"],
+        vec!["db", "list"],
+        vec!["checkpoint", "list"],
+        vec!["checkpoint", "show", "c1"],
+        vec!["db", "query", DATABASE, &query],
+        vec!["db", "query", DATABASE, "SELECT 'x' FROM \"\u{1b}]0;\""],
+        vec!["db", "query", DATABASE, &query, "--json"],
+    ] {
+        let told = home.stead(&line);
+        let text = String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned();
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{line:?}: {text:?}");
+        // A comment may have lines; a table's rows are the node's.
+        let forged = !line.contains(&"show") && text.lines().any(|line| line.starts_with("forged"));
+        assert!(!forged, "{line:?}: {text}");
+    }
+    let mut terminal = crate::support::Terminal::run(&home, 200, "stead logs; echo over");
+    terminal.until("the log, harmless", |shown| {
+        assert!(!shown.contains(TITLE), "{shown:?}");
+        shown.contains("]0;forged") && shown.contains("over")
+    });
+    assert!(
+        String::from_utf8_lossy(&home.stead(&["logs"]).stdout).contains(TITLE),
+        "a program gets it as it is"
+    );
+}
+
+#[test]
+fn copies_of_databases_are_their_owners() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = Home::new();
+    let node = Node::configured(&home, &with_app());
+    home.db(DATABASE).insert_rows(2);
+    node.until_sealed(DATABASE);
+    node.checkpoint("c1");
+    let at = |name: &str| home.beside(name).display().to_string();
+    for line in [
+        vec!["db", "export", DATABASE, &at("exported")],
+        vec!["db", "restore", DATABASE, "-o", &at("restored")],
+        vec!["checkpoint", "export", "c1", &at("all")],
+    ] {
+        let told = home.stead(&line);
+        assert!(told.status.success(), "{line:?}: {told:?}");
+    }
+    for copy in ["exported".to_owned(), "restored".to_owned(), format!("all/{DATABASE}")] {
+        let mode = std::fs::metadata(home.beside(&copy)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{copy}");
+    }
+}
+
+#[test]
+fn what_cannot_be_printed_is_not_called_done() {
+    for line in [vec!["config", "example"], vec!["config", "schema"], vec!["man"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let told =
+            std::process::Command::new(crate::support::STEAD).args(&line).stdout(full).output().unwrap();
+        assert_eq!(told.status.code(), Some(71), "{line:?}: {told:?}");
+        let text = String::from_utf8_lossy(&told.stderr).into_owned();
+        assert!(text.starts_with("error: standard output cannot be written\ncause: "), "{text}");
+    }
+}
+
+#[test]
+fn a_token_may_come_from_a_file_with_a_line_end_and_must_be_one() {
+    let home = Home::new();
+    let mut config = with_app();
+    config["token"] = json!("abc");
+    let _node = Node::configured(&home, &config);
+    let status = |token: &str| {
+        let mut command = std::process::Command::new(crate::support::STEAD);
+        command.args(["checkpoint", "create", "--node", &home.address()]).env("STEAD_TOKEN", token);
+        command.output().unwrap()
+    };
+    assert!(status("abc\n").status.success());
+    let refused = status("a b");
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(!String::from_utf8_lossy(&refused.stderr).contains("a b"), "{refused:?}");
+}

@@ -58,6 +58,13 @@ const fn row(
 /// In the order in which they are run.
 const COMMANDS: &[Row] = &[
     row("run", NotRun, None, "run ./app", Some((ByNode, "run --config BAD", 78))),
+    row(
+        "preflight --dir HERE",
+        Json,
+        None,
+        "preflight --dir /srv:1000:me",
+        Some((ByNode, "preflight --config BAD", 78)),
+    ),
     row("status", Json, Some(4), "status --wach", None),
     row(
         "checkpoint create c2 --comment why",
@@ -166,6 +173,7 @@ impl Stage {
             "BAD" => self.home.path("bad.yaml").display().to_string(),
             "ELSEWHERE" => self.home.path("elsewhere.yaml").display().to_string(),
             "LITESTREAM" => self.home.path("litestream.yml").display().to_string(),
+            "HERE" => self.home.root().display().to_string(),
             "COPY" | "NEW" | "OUT" | "OUT2" | "OUT3" => self.home.beside(word).display().to_string(),
             word => word.to_owned(),
         };

@@ -26,8 +26,17 @@ impl Terminal {
             "stty cols {columns} rows 24; trap : INT; stead() {{ '{STEAD}' --home '{}' \"$@\"; }}; {words}",
             home.root().display()
         );
-        let mut command = Command::new("script");
-        command.args(["--quiet", "--return", "--command", &script, "/dev/null"]);
+        // Whoever runs the tests may ignore Ctrl-C, and a shell cannot change that back.
+        let mut command = Command::new("env");
+        command.args([
+            "--default-signal=INT,QUIT",
+            "script",
+            "--quiet",
+            "--return",
+            "--command",
+            &script,
+            "/dev/null",
+        ]);
         for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "CI", "STEAD_NODE", "STEAD_TOKEN"] {
             command.env_remove(name);
         }
