@@ -3,7 +3,7 @@
 use crate::exit::Exit;
 use crate::harmless;
 use node::config::Problem;
-use node::preflight::Finding;
+use node::preflight::{Finding, plain};
 use std::fmt;
 
 /// A command that did not do what it was asked.
@@ -74,13 +74,13 @@ impl Failure {
     /// What keeps a node from starting.
     pub fn of_finding(finding: &Finding) -> Failure {
         let what = match &finding.path {
-            Some(path) => format!("{path} is not as it must be"),
+            Some(path) => format!("{} is not as it must be", plain(path)),
             None => "something is not as it must be".to_owned(),
         };
         let exit =
             if finding.exit_code == Exit::Configuration.code() { Exit::Configuration } else { Exit::System };
         let failure = Failure::new(exit, what, &finding.message, &finding.fix);
-        Failure { code: finding.code.to_owned(), ..failure }
+        Failure { code: finding.code.to_string(), ..failure }
     }
 
     /// The three lines as JSON.

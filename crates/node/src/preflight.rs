@@ -12,6 +12,7 @@ use base::Clock;
 use std::path::PathBuf;
 
 mod ask;
+mod code;
 mod cure;
 mod environment;
 pub mod facts;
@@ -24,10 +25,13 @@ mod mounts;
 mod plan;
 mod port;
 mod program;
+mod raw;
 mod space;
+mod walk;
 
+pub use code::Code;
 pub use environment::Environment;
-pub use finding::{Check, Finding, Report, Severity};
+pub use finding::{Check, Finding, Report, Severity, plain};
 pub use helper::serve as serve_probe;
 pub use plan::{Context, DirectoryPlan, Plan, of as plan};
 pub use port::{Holder, holder};

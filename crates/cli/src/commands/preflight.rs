@@ -120,7 +120,7 @@ fn as_text(report: &Report, width: usize) -> String {
         };
         lines.push(format!("{}{}", tone(colour, &format!("{word:<6}")), title(check)));
         for done in &check.done {
-            lines.extend(folded(&format!("fixed: {done}"), width));
+            lines.extend(folded(&format!("fixed: {}", preflight::plain(done)), width));
         }
         for finding in &check.findings {
             lines.extend(folded(&finding.message, width));
@@ -145,7 +145,7 @@ fn as_text(report: &Report, width: usize) -> String {
 fn title(check: &Check) -> String {
     let kind = check.check.replace('_', " ");
     match &check.path {
-        Some(path) => format!("{kind} {path}"),
+        Some(path) => format!("{kind} {}", preflight::plain(path)),
         None => kind,
     }
 }
@@ -175,7 +175,7 @@ fn width() -> usize {
 mod tests {
     use super::*;
     use crate::args::Directory;
-    use node::preflight::Finding;
+    use node::preflight::{Code, Finding};
     use std::path::PathBuf;
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn a_report_is_read_on_forty_columns() {
         let finding = Finding::error(
-            "no_permission",
+            Code::NoPermission,
             "user 1000:1000 may not write here: it belongs to 0:0, mode 0755",
             "sudo chown 1000:1000 /music",
         );

@@ -166,7 +166,7 @@ fn tell_log(check: &Check) {
         tracing::info!(event = "startup", step, check = what, path, result);
     }
     for found in &check.findings {
-        let (code, path, hint) = (found.code, found.path.as_deref(), found.fix.as_str());
+        let (code, path, hint) = (found.code.word(), found.path.as_deref(), found.fix.as_str());
         let error = found.message.as_str();
         if result == "fail" {
             tracing::error!(event = "startup", step, check = what, path, result, code, hint, error);
@@ -185,7 +185,7 @@ fn sentence(finding: &Finding) -> String {
 
 fn issue(finding: &Finding) -> Issue {
     Issue {
-        code: finding.code.to_owned(),
+        code: finding.code.to_string(),
         component: COMPONENT,
         message: sentence(finding),
         path: finding.path.clone(),

@@ -4,7 +4,7 @@ mod fake;
 
 use crate::config::Overrides;
 use crate::control::*;
-use crate::preflight::{Check, Finding, Report};
+use crate::preflight::{Check, Code, Finding, Report};
 use app::{AppEvent, AppState, AppStatus, PreparationFailure};
 use base::{Clock, Disk, LocalDisk, Timestamp};
 use database::engine::{TurnError, Unfinished};
@@ -94,7 +94,7 @@ fn what_preflight_finds_keeps_everything_back_until_it_is_mended() {
     let world = world(&dir);
     let node = node(&dir, &world);
     let missing =
-        Finding::error("directory_missing", "it does not exist", "sudo mkdir -p /music").at("/music");
+        Finding::error(Code::DirectoryMissing, "it does not exist", "sudo mkdir -p /music").at("/music");
     *world.machine.lock().unwrap() =
         Report { checks: vec![Check::of("directory", "paths.music", vec![missing])] };
     let status = node.configure(with_app()).unwrap();

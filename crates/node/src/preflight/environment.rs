@@ -1,5 +1,6 @@
 //! What the node's environment says about the app's process: `UMASK`, `PUID`, `PGID`, `HOSTNAME`. Pure.
 
+use super::Code;
 use super::finding::{Check, Finding};
 
 /// The variables that are looked at, as they are set.
@@ -65,24 +66,25 @@ pub fn check(environment: &Environment, machine: &str) -> Vec<Check> {
             variable(code, name, message, format!("export {name}=1000")).of_configuration()
         })
     };
-    let puid = ids("PUID", "puid_invalid", environment.puid.as_ref());
-    let mut pgid = ids("PGID", "pgid_invalid", environment.pgid.as_ref());
+    let puid = ids("PUID", Code::PuidInvalid, environment.puid.as_ref());
+    let mut pgid = ids("PGID", Code::PgidInvalid, environment.pgid.as_ref());
     if pgid.is_none()
         && given(environment.pgid.as_ref()).is_some()
         && given(environment.puid.as_ref()).is_none()
     {
         let message = "PGID is set without PUID, and has no effect".to_owned();
-        pgid = Some(variable("pgid_alone", "PGID", message, "export PUID=1000".to_owned()).only_a_warning());
+        pgid =
+            Some(variable(Code::PgidAlone, "PGID", message, "export PUID=1000".to_owned()).only_a_warning());
     }
     let umask = given(environment.umask.as_ref()).filter(|_| environment.app_umask().is_none());
     let umask = umask.map(|text| {
         let message = format!("UMASK is `{text}`, which is no umask: up to three octal digits");
-        variable("umask_invalid", "UMASK", message, "export UMASK=022".to_owned()).of_configuration()
+        variable(Code::UmaskInvalid, "UMASK", message, "export UMASK=022".to_owned()).of_configuration()
     });
     let hostname = given(environment.hostname.as_ref()).filter(|text| *text != machine);
     let hostname = hostname.map(|text| {
         let message = format!("HOSTNAME is `{text}`, but this machine is called `{machine}`");
-        variable("hostname_differs", "HOSTNAME", message, "export HOSTNAME=\"$(uname -n)\"".to_owned())
+        variable(Code::HostnameDiffers, "HOSTNAME", message, "export HOSTNAME=\"$(uname -n)\"".to_owned())
             .only_a_warning()
     });
     [("UMASK", umask), ("PUID", puid), ("PGID", pgid), ("HOSTNAME", hostname)]
@@ -95,7 +97,7 @@ pub fn check(environment: &Environment, machine: &str) -> Vec<Check> {
         .collect()
 }
 
-fn variable(code: &'static str, name: &str, message: String, fix: String) -> Finding {
+fn variable(code: Code, name: &str, message: String, fix: String) -> Finding {
     Finding::error(code, message, fix).at(name)
 }
 
@@ -125,7 +127,8 @@ mod tests {
             (set("-", "-", "-", "other"), vec!["hostname_differs"], None, None),
         ] {
             let checks = check(&environment, "node-a");
-            let found: Vec<_> = checks.iter().flat_map(|check| &check.findings).map(|f| f.code).collect();
+            let found: Vec<_> =
+                checks.iter().flat_map(|check| &check.findings).map(|f| f.code.word()).collect();
             assert_eq!(found, codes, "{environment:?}");
             assert_eq!((environment.app_user(), environment.app_umask()), (user, umask), "{environment:?}");
         }

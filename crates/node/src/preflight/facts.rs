@@ -1,5 +1,7 @@
 //! What is asked of the helper, and what it answers: plain data, a line of JSON each.
 
+use super::raw;
+use super::walk::Trust;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -10,6 +12,7 @@ pub type Ids = (u32, u32);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {
     /// Absolute.
+    #[serde(with = "raw")]
     pub path: PathBuf,
     /// As whom it is used; the helper's own user where none.
     pub user: Option<Ids>,
@@ -45,6 +48,7 @@ pub enum Kind {
     /// A program: the first of these that there is.
     Program {
         /// Where it may lie.
+        #[serde(with = "raw::list")]
         candidates: Vec<PathBuf>,
     },
 }
@@ -55,11 +59,11 @@ pub enum Found {
     /// Nothing.
     Missing,
     /// A link that leads to nothing.
-    Dangling(PathBuf),
+    Dangling(#[serde(with = "raw")] PathBuf),
     /// Links that lead to each other.
     Loop,
     /// Something on the way is no directory.
-    Blocked(PathBuf),
+    Blocked(#[serde(with = "raw")] PathBuf),
     /// It cannot be looked at; the error's number.
     Unknown(i32),
     /// A directory.
@@ -74,6 +78,7 @@ pub enum Found {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// From the root to here.
+    #[serde(with = "raw")]
     pub path: PathBuf,
     /// Its owner.
     pub uid: u32,
@@ -98,6 +103,7 @@ pub struct Space {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interpreter {
     /// As its first line names it.
+    #[serde(with = "raw")]
     pub path: PathBuf,
     /// Why the user cannot run it; the error's number.
     pub refused: Option<i32>,
@@ -110,7 +116,10 @@ pub struct Facts {
     pub found: Found,
     /// The path itself is a link.
     pub link: bool,
+    /// Who decides where the path leads.
+    pub trust: Trust,
     /// The path without links, as far as it exists.
+    #[serde(with = "raw")]
     pub real: PathBuf,
     /// Every part of `real`, the root first.
     pub way: Vec<Step>,

@@ -1,5 +1,6 @@
 //! What a look found: checks, each well or with findings that name cause and cure.
 
+use super::Code;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -22,7 +23,7 @@ pub const CONFIGURATION: u8 = 78;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// A stable word.
-    pub code: &'static str,
+    pub code: Code,
     /// How bad it is.
     pub severity: Severity,
     /// Which path, variable or address.
@@ -38,12 +39,12 @@ pub struct Finding {
 
 impl Finding {
     /// A problem of the system.
-    pub fn error(code: &'static str, message: impl Into<String>, fix: impl Into<String>) -> Finding {
+    pub fn error(code: Code, message: impl Into<String>, fix: impl Into<String>) -> Finding {
         Finding {
             code,
             severity: Severity::Error,
             path: None,
-            message: message.into(),
+            message: plain(&message.into()),
             fix: fix.into(),
             exit_code: SYSTEM,
         }
@@ -66,6 +67,19 @@ impl Finding {
     pub fn at(self, path: impl Into<String>) -> Finding {
         Finding { path: Some(path.into()), ..self }
     }
+}
+
+/// A text on one line, without anything that a terminal would obey: names and links may hold whatever their owners like.
+pub fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for char in text.chars() {
+        if char.is_control() {
+            plain.extend(char.escape_default());
+        } else {
+            plain.push(char);
+        }
+    }
+    plain
 }
 
 /// One thing that was looked at.
@@ -149,8 +163,8 @@ mod tests {
     #[test]
     fn the_exit_code_is_that_of_the_worst_and_warnings_have_none() {
         let report = |findings: Vec<Finding>| Report { checks: vec![Check::of("directory", "a", findings)] };
-        let system = Finding::error("directory_missing", "m", "f");
-        let setting = Finding::error("umask_invalid", "m", "f").of_configuration();
+        let system = Finding::error(Code::DirectoryMissing, "m", "f");
+        let setting = Finding::error(Code::UmaskInvalid, "m", "f").of_configuration();
         assert_eq!(report(vec![]).exit_code(), 0);
         assert_eq!(report(vec![system.clone().only_a_warning()]).exit_code(), 0);
         assert_eq!(report(vec![system.clone()]).exit_code(), 71);

@@ -2,14 +2,15 @@
 //!
 //! It has one thread, so that becoming another user for a moment is one system call and concerns nobody else. It
 //! makes and changes only what an ask says: a directory that is missing, owner and mode of one directory. Nothing is
-//! changed through a link: the last part of a path is opened without following it, the rest was resolved before.
+//! changed through a link: the last part of a path is opened without following it, the rest is walked ([`walk`]).
 
 use super::facts::{Ask, Facts, Found, Ids, Interpreter, Kind, Mend, Space, Step};
 use super::limits::{PROBE_BYTES, SCRIPT_HEAD_BYTES};
 use super::modes;
 use super::plan::own;
+use super::walk::{self, Trust};
 use base::{Clock, SystemClock};
-use rustix::fs::{Access, AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Uid};
+use rustix::fs::{Access, AtFlags, CWD, Gid, Mode, OFlags, StatVfsMountFlags, Uid};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
@@ -19,7 +20,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The mode of a directory that is made.
-const DIRECTORY_MODE: u32 = 0o755;
+pub(super) const DIRECTORY_MODE: u32 = 0o755;
 /// How many names are tried for the file of a write test.
 const NAMES_TRIED: u32 = 16;
 
@@ -55,6 +56,7 @@ fn look(ask: &Ask) -> Facts {
         failed = made.and_then(|()| mend.map_or(Ok(()), set)).err();
     }
     let mut facts = found(&ask.path);
+    facts.trust = walk::trust(&ask.path);
     (facts.done, facts.failed) = (done, failed);
     match &ask.kind {
         Kind::Directory { need, write, .. } if facts.found == Found::Directory => {
@@ -110,6 +112,7 @@ fn found(path: &Path) -> Facts {
     let mut facts = Facts {
         found: Found::Missing,
         link: std::fs::symlink_metadata(path).is_ok_and(|at| at.is_symlink()),
+        trust: Trust::Sure,
         real: path.to_owned(),
         way: Vec::new(),
         refused: None,
@@ -189,9 +192,9 @@ fn way(real: &Path) -> Vec<Step> {
 }
 
 /// What could not be done, and the error's number.
-type Undone = (String, i32);
+pub(super) type Undone = (String, i32);
 
-fn undone(what: impl Into<String>) -> impl FnOnce(Errno) -> Undone {
+pub(super) fn undone(what: impl Into<String>) -> impl FnOnce(Errno) -> Undone {
     move |error| (what.into(), error.raw_os_error())
 }
 
@@ -200,49 +203,43 @@ fn make(path: &Path, owner: Ids, done: &mut Vec<String>) -> Result<(), Undone> {
     if std::fs::symlink_metadata(path).is_ok() {
         return Ok(());
     }
-    let mut missing: Vec<&Path> =
-        path.ancestors().take_while(|dir| std::fs::symlink_metadata(dir).is_err()).collect();
-    missing.reverse();
-    for dir in missing {
-        let failed = || undone(format!("{} cannot be made", dir.display()));
-        match rustix::fs::mkdir(dir, Mode::from_raw_mode(DIRECTORY_MODE)) {
-            Err(Errno::EXIST) => continue,
-            other => other.map_err(failed())?,
-        }
-        // Whatever the umask is.
-        let made = directory(dir).map_err(failed())?;
-        rustix::fs::fchmod(&made, Mode::from_raw_mode(DIRECTORY_MODE)).map_err(failed())?;
-        let mut text = format!("made {}", dir.display());
-        if dir == path && own() != owner {
-            let failed = undone(format!("{} cannot be given to {}:{}", dir.display(), owner.0, owner.1));
-            give(&made, owner).map_err(failed)?;
-            text = format!("{text} for {}:{}", owner.0, owner.1);
-        }
-        done.push(text);
+    let (place, name) = walk::parent(path, Some(done))?;
+    let Some(made) = place.make(&name)? else { return Ok(()) };
+    let mut text = format!("made {}", path.display());
+    if own() != owner {
+        let failed = undone(format!("{} cannot be given to {}:{}", path.display(), owner.0, owner.1));
+        give(&made, owner).map_err(failed)?;
+        text = format!("{text} for {}:{}", owner.0, owner.1);
     }
+    done.push(text);
     Ok(())
 }
 
 /// Gives one directory to its owner, and lets its owner use it. Never through a link, never below it; nothing where a
 /// directory above is what refuses.
 fn set(path: &Path, mend: Mend, user: Ids, need: u32, done: &mut Vec<String>) -> Result<(), Undone> {
-    let Ok(at) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    if !at.is_dir() {
-        return Ok(());
-    }
+    let Ok(named) = std::fs::symlink_metadata(path) else { return Ok(()) };
     let (uid, gid) = mend.owner;
     let refused = |way: &[Step]| modes::refusal(way, user, need).is_some_and(|refusal| refusal.last);
     let mut steps = way(&found(path).real);
-    if (at.uid(), at.gid()) != mend.owner && (mend.always || refused(&steps)) {
+    let given = (named.uid(), named.gid()) != mend.owner && (mend.always || refused(&steps));
+    if !named.is_dir() || !(given || refused(&steps)) {
+        return Ok(());
+    }
+    // From here on it is the one that was opened, whatever the path leads to meanwhile.
+    let (place, name) = walk::parent(path, None)?;
+    let opened = place.directory(&name).map_err(undone(format!("{} cannot be opened", path.display())))?;
+    let at = rustix::fs::fstat(&opened).map_err(undone("it cannot be looked at"))?;
+    if given {
         let failed = undone(format!("{} cannot be given to {uid}:{gid}", path.display()));
-        directory(path).and_then(|opened| give(&opened, mend.owner)).map_err(failed)?;
+        give(&opened, mend.owner).map_err(failed)?;
         done.push(format!("gave {} to {uid}:{gid}", path.display()));
         steps = way(&found(path).real);
     }
     if refused(&steps) && user.0 == uid {
         let failed = undone(format!("the mode of {} cannot be changed", path.display()));
-        let mode = Mode::from_raw_mode(at.mode() & 0o7777 | 0o700);
-        directory(path).and_then(|opened| rustix::fs::fchmod(&opened, mode)).map_err(failed)?;
+        let mode = Mode::from_raw_mode(at.st_mode & 0o7777 | 0o700);
+        rustix::fs::fchmod(&opened, mode).map_err(failed)?;
         done.push(format!("let the owner of {} use it (u+rwx)", path.display()));
     }
     Ok(())
@@ -252,34 +249,24 @@ fn give(what: &OwnedFd, owner: Ids) -> Result<(), Errno> {
     rustix::fs::fchown(what, Some(Uid::from_raw(owner.0)), Some(Gid::from_raw(owner.1)))
 }
 
-/// A directory, with no link in the last part of its path, and none in the rest once that was resolved.
-fn directory(path: &Path) -> Result<OwnedFd, Errno> {
-    let parent =
-        base::disk::parent(path).canonicalize().map_err(|error| Errno::from_raw_os_error(number(&error)))?;
-    let real = parent.join(path.file_name().unwrap_or(OsStr::new(".")));
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rustix::fs::openat2(CWD, &real, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
-        // Some containers forbid the call.
-        Err(Errno::NOSYS | Errno::PERM) => rustix::fs::openat(CWD, &real, flags, Mode::empty()),
-        other => other,
-    }
-}
-
 /// Creates, removes, writes, syncs and reads a file of its own.
 fn write_test(dir: &Path) -> Result<(), Undone> {
+    // All of it in one directory, also where somebody moves another one here meanwhile.
+    let here = rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let here = here.map_err(undone("it cannot be opened"))?;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut tried = Err(Errno::EXIST);
-    let mut path = PathBuf::new();
+    let mut name = String::new();
     for number in 0..NAMES_TRIED {
-        path = dir.join(format!(".stead-probe-{}-{number}", std::process::id()));
-        tried = rustix::fs::openat(CWD, &path, flags, Mode::RUSR | Mode::WUSR);
+        name = format!(".stead-probe-{}-{number}", std::process::id());
+        tried = rustix::fs::openat(&here, &name, flags, Mode::RUSR | Mode::WUSR);
         if !matches!(tried, Err(Errno::EXIST)) {
             break;
         }
     }
     let file = tried.map_err(undone("a file cannot be created"))?;
     // Before it is used: whatever hangs or kills this process then leaves nothing behind.
-    rustix::fs::unlink(&path).map_err(undone("a file cannot be removed"))?;
+    rustix::fs::unlinkat(&here, &name, AtFlags::empty()).map_err(undone("a file cannot be removed"))?;
     use_file(&file)
 }
 

@@ -6,7 +6,8 @@ use super::limits::ANSWER_LIMIT;
 use super::modes::{self, ALL, SEARCH};
 use super::mounts::Mounts;
 use super::plan::{Plan, Subject, What, own};
-use super::{cure, program, space};
+use super::walk::Trust;
+use super::{Code, cure, program, space};
 use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 use std::io;
@@ -40,15 +41,15 @@ pub fn judge(subject: &Subject, answer: &Answer, plan: &Plan, mounts: &Mounts) -
         Answer::Silence => {
             ms = ANSWER_LIMIT.as_secs_f64() * 1000.0;
             let message = format!("no answer for {} s: its file system hangs", ANSWER_LIMIT.as_secs());
-            vec![Finding::error("no_answer", message, cure::hanging(&mounts.mount_point(path)))]
+            vec![Finding::error(Code::NoAnswer, message, cure::hanging(&mounts.mount_point(path)))]
         }
         Answer::NotAsked => {
             let message = "not looked at, since other paths do not answer";
-            vec![Finding::error("not_asked", message, "findmnt")]
+            vec![Finding::error(Code::NotAsked, message, "findmnt")]
         }
         Answer::Nobody(error) => {
             let message = format!("it could not be looked at: {error}");
-            vec![Finding::error("not_looked_at", message, "ulimit -a")]
+            vec![Finding::error(Code::NotLookedAt, message, "ulimit -a")]
         }
     };
     if subject.what != What::Program {
@@ -120,7 +121,7 @@ impl Case<'_> {
 
     /// Something Stead makes when it starts: there must be a place for it.
     fn to_be_made(&self) -> Vec<Finding> {
-        let fix = cure::make(self.path(), own());
+        let fix = cure::make(self.path(), own(), self.facts.trust);
         if self.facts.read_only {
             return vec![self.read_only()];
         }
@@ -128,7 +129,7 @@ impl Case<'_> {
         let refused = refusal.map(|refusal| {
             let (at, mode) = (refusal.step.path.display(), refusal.step.mode);
             let message = format!("it does not exist and cannot be made: {at} has mode {mode:04o}");
-            Finding::error("directory_missing", message, fix)
+            Finding::error(Code::DirectoryMissing, message, fix)
         });
         refused.into_iter().collect()
     }
@@ -147,10 +148,11 @@ impl Case<'_> {
             && (step.uid, step.gid) != owner
         {
             let message = format!("it belongs to {}:{}, not to {}:{}", step.uid, step.gid, owner.0, owner.1);
-            findings.push(Finding::error("wrong_owner", message, cure::give(&self.facts.real, owner)));
+            let fix = cure::give(&self.facts.real, owner, self.facts.trust);
+            findings.push(Finding::error(Code::WrongOwner, message, fix));
         }
         let refused = self.refused(need);
-        if findings.is_empty() || refused.as_ref().is_some_and(|f| f.code != "no_permission") {
+        if findings.is_empty() || refused.as_ref().is_some_and(|f| f.code != Code::NoPermission) {
             findings.extend(refused);
         }
         let full = space_findings(self.facts, self.path());
@@ -159,11 +161,15 @@ impl Case<'_> {
         findings.extend(full.into_iter().map(|f| if may_be_full { f.only_a_warning() } else { f }));
         if let Some((what, errno)) = &self.facts.unwritable {
             let full = *errno == Errno::NOSPC.raw_os_error() || *errno == Errno::DQUOT.raw_os_error();
-            let known = findings.iter().any(|f| f.code.ends_with("_full"));
+            let known = findings.iter().any(|f| matches!(f.code, Code::DiskFull | Code::InodesFull));
             if !full || !(known || may_be_full) {
                 let message = format!("{what}: {}", text(*errno));
-                findings.push(Finding::error("write_failed", message, cure::look(self.path())));
+                findings.push(Finding::error(Code::WriteFailed, message, cure::look(self.path())));
             }
+        }
+        // Why `--fix` did not mend it.
+        if let (Some(first), Some((what, errno))) = (findings.first_mut(), &self.facts.failed) {
+            first.message = format!("{}, and {what}: {}", first.message, text(*errno));
         }
         findings
     }
@@ -171,7 +177,9 @@ impl Case<'_> {
     /// What is there instead of a directory.
     fn no_directory(&self, owner: Ids) -> Option<Finding> {
         let path = self.path();
-        let make = || cure::make(path, owner);
+        let trust = self.facts.trust;
+        let make = || cure::make(path, owner, trust);
+        let anew = || cure::make(path, owner, trust.without_the_last());
         let (code, message, fix) = match &self.facts.found {
             Found::Directory => return None,
             Found::Missing => {
@@ -179,25 +187,29 @@ impl Case<'_> {
                     Some((what, errno)) => format!("it does not exist, and {what}: {}", text(*errno)),
                     None => "it does not exist".to_owned(),
                 };
-                ("directory_missing", message, make())
+                (Code::DirectoryMissing, message, make())
             }
             Found::Dangling(to) => {
                 let message = format!("it is a link to {}, which does not exist", to.display());
-                ("dangling_link", message, cure::make(to, owner))
+                let fix = match trust {
+                    Trust::Led => format!("{} && {}", cure::aside(path), anew()),
+                    _ => cure::make(to, owner, trust),
+                };
+                (Code::DanglingLink, message, fix)
             }
             Found::Loop => {
                 let message = "it is a link that leads back to itself".to_owned();
-                ("link_loop", message, format!("{} && {}", cure::aside(path), make()))
+                (Code::LinkLoop, message, format!("{} && {}", cure::aside(path), make()))
             }
             Found::Blocked(by) => {
                 let message = format!("{} is no directory", by.display());
-                ("not_a_directory", message, format!("{} && {}", cure::aside(by), make()))
+                (Code::NotADirectory, message, format!("{} && {}", cure::aside(by), make()))
             }
             Found::File | Found::Other => {
                 let message = "it is no directory".to_owned();
-                ("not_a_directory", message, format!("{} && {}", cure::aside(path), make()))
+                (Code::NotADirectory, message, format!("{} && {}", cure::aside(path), make()))
             }
-            Found::Unknown(errno) => ("unreadable", text(*errno), cure::look(path)),
+            Found::Unknown(errno) => (Code::Unreadable, text(*errno), self.unknown(*errno)),
         };
         Some(Finding::error(code, message, fix))
     }
@@ -222,17 +234,30 @@ impl Case<'_> {
             }
             Found::Directory | Found::Other => {
                 let message = "it is no file, but a database is to be there";
-                vec![Finding::error("database_is_no_file", message, cure::aside(path))]
+                vec![Finding::error(Code::DatabaseIsNoFile, message, cure::aside(path))]
             }
             Found::Loop => {
                 let message = "it is a link that leads back to itself";
-                vec![Finding::error("link_loop", message, cure::aside(path))]
+                vec![Finding::error(Code::LinkLoop, message, cure::aside(path))]
             }
             Found::Blocked(by) => {
                 let message = format!("{} is no directory", by.display());
-                vec![Finding::error("not_a_directory", message, cure::aside(by))]
+                vec![Finding::error(Code::NotADirectory, message, cure::aside(by))]
             }
-            Found::Unknown(errno) => vec![Finding::error("unreadable", text(*errno), cure::look(path))],
+            Found::Unknown(errno) => {
+                vec![Finding::error(Code::Unreadable, text(*errno), self.unknown(*errno))]
+            }
+        }
+    }
+
+    /// What mends an error of the kernel.
+    fn unknown(&self, errno: i32) -> String {
+        // The server behind the file system has gone.
+        let gone = [Errno::NOTCONN, Errno::STALE, Errno::CONNABORTED].map(Errno::raw_os_error);
+        if gone.contains(&errno) {
+            cure::hanging(&self.mounts.mount_point(self.path()))
+        } else {
+            cure::look(self.path())
         }
     }
 
@@ -252,17 +277,21 @@ impl Case<'_> {
         if self.given(&self.facts.way) != self.facts.way {
             return None;
         }
+        if errno == Errno::PERM.raw_os_error() {
+            let message = format!("user {uid}:{gid} may not write here: it is set immutable");
+            return Some(Finding::error(Code::Immutable, message, cure::changeable(&self.facts.real)));
+        }
         let message = format!(
             "the permission bits allow it, but user {uid}:{gid} is refused ({}): an access list or a security module",
             text(errno)
         );
-        Some(Finding::error("refused", message, cure::allow(&self.facts.real, uid)))
+        Some(Finding::error(Code::Refused, message, cure::allow(&self.facts.real, uid)))
     }
 
     fn read_only(&self) -> Finding {
         let at = self.mounts.mount_point(&self.facts.real);
         let message = format!("its file system, mounted at {}, is read-only", at.display());
-        Finding::error("read_only", message, cure::remount(&at, "rw"))
+        Finding::error(Code::ReadOnly, message, cure::remount(&at, "rw"))
     }
 
     /// The part of a way that the permission bits close to the user.
@@ -274,7 +303,11 @@ impl Case<'_> {
         let has = format!("it belongs to {}:{}, mode {:04o}", step.uid, step.gid, step.mode);
         if !refusal.last {
             let message = format!("user {uid}:{gid} may not enter {}: {has}", step.path.display());
-            return Some(Finding::error("not_searchable", message, cure::enter(&step.path, refusal.class)));
+            return Some(Finding::error(
+                Code::NotSearchable,
+                message,
+                cure::enter(&step.path, refusal.class),
+            ));
         }
         let what = match last {
             ALL | READ_WRITE => "write",
@@ -287,8 +320,8 @@ impl Case<'_> {
             format!("in {}", step.path.display())
         };
         let message = format!("user {uid}:{gid} may not {what} {at}: {has}");
-        let fix = cure::own(&step.path, step.uid, user);
-        Some(Finding::error("no_permission", message, fix))
+        let fix = cure::own(&step.path, step.uid, user, self.facts.trust, self.facts.found == Found::File);
+        Some(Finding::error(Code::NoPermission, message, fix))
     }
 
     /// The way as it is once Stead has given the app's user what belongs to the node in the home.

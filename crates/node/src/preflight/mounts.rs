@@ -5,6 +5,7 @@
 
 use super::finding::Finding;
 use super::limits::TABLE_BYTES_MAX;
+use super::{Code, cure};
 use base::{Disk, LocalDisk, Open};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -45,8 +46,8 @@ impl Mounts {
             self.wanted.iter().filter(missing).max_by_key(|wanted| wanted.at.components().count())?;
         let at = wanted.at.display();
         let message = format!("{at} is a mount point in /etc/fstab ({}), and is not mounted", wanted.device);
-        let fix = format!("sudo mount {}", shell_words::quote(&wanted.at.to_string_lossy()));
-        let finding = Finding::error("not_mounted", message, fix);
+        let fix = format!("sudo mount {}", cure::quoted(&wanted.at));
+        let finding = Finding::error(Code::NotMounted, message, fix);
         Some(if wanted.by_hand { finding.only_a_warning() } else { finding })
     }
 }
@@ -128,7 +129,7 @@ mod tests {
             ),
         };
         let music = mounts.finding(Path::new("/music/albums")).unwrap();
-        assert_eq!((music.code, music.fix.as_str()), ("not_mounted", "sudo mount /music"));
+        assert_eq!((music.code.word(), music.fix.as_str()), ("not_mounted", "sudo mount /music"));
         assert_eq!(music.severity, super::super::Severity::Error);
         let by_hand = mounts.finding(Path::new("/mnt/a b")).unwrap();
         assert_eq!(by_hand.severity, super::super::Severity::Warning);

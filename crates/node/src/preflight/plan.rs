@@ -1,10 +1,10 @@
 //! What is to be looked at, from a configuration or from flags. Pure.
 
-use super::How;
 use super::environment::Environment;
 use super::facts::{Ask, Ids, Kind, Mend};
 use super::finding::{Check, Finding};
 use super::modes::{ALL, READ, SEARCH};
+use super::{Code, How};
 use crate::config::{App, Config, DatabaseEntry};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -177,7 +177,7 @@ impl Plan {
                 "the app is to run as {uid}:{gid}, and user {} may not become anybody else",
                 own.0.as_raw()
             );
-            Finding::error("user_not_switchable", message, "sudo stead run").at("app.user")
+            Finding::error(Code::UserNotSwitchable, message, "sudo stead run").at("app.user")
         });
         let check = Check::of("user", "app.user", wrong.into_iter().collect());
         Some(Check { path: Some(format!("{}:{}", user.0, user.1)), ..check })
@@ -213,7 +213,7 @@ impl Plan {
                 create: ((directory.create && thorough) || how == How::Mending).then_some(owner),
                 mend: (how == How::Mending).then_some(Mend { owner, always: directory.owner.is_some() }),
                 need: if directory.writable { ALL } else { READ },
-                write: thorough && directory.writable,
+                write: thorough && directory.writable && !self.holds_databases(&directory.path),
             };
             let name = format!("paths.{}", directory.label);
             all.push(subject(name, directory.path.clone(), user, What::Directory(directory.owner), kind));
@@ -229,6 +229,14 @@ impl Plan {
         }
         all.extend(self.programs.iter().map(|(key, program)| self.program(key, program)));
         all
+    }
+
+    /// Whether databases lie in a directory: nothing is tried where others follow every change.
+    fn holds_databases(&self, path: &Path) -> bool {
+        let Some(home) = &self.home else { return false };
+        let mut beside =
+            self.databases.iter().map(|database| base::disk::parent(&home.join(database)).to_owned());
+        path.starts_with(home.join("data")) || beside.any(|dir| dir == path)
     }
 
     fn program(&self, key: &str, program: &str) -> Subject {

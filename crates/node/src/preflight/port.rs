@@ -1,5 +1,6 @@
 //! Whether the API's address is free, and who has it where it is not.
 
+use super::Code;
 use super::finding::{Check, Finding};
 use super::mounts::table;
 use super::plan::Plan;
@@ -35,24 +36,24 @@ fn finding(address: SocketAddr, error: &io::Error, plan: &Plan) -> Option<Findin
     Some(match (holder, error.kind()) {
         (Some(Holder { pid, name }), _) => {
             let message = format!("{address} is taken by pid {pid} ({name})");
-            Finding::error("port_taken", message, format!("sudo kill {pid}")).at(at)
+            Finding::error(Code::PortTaken, message, format!("sudo kill {pid}")).at(at)
         }
         (None, io::ErrorKind::AddrInUse) => {
             let message = format!("{address} is taken by a process that this user cannot see");
             let fix = format!("sudo ss -ltnp 'sport = :{}'", address.port());
-            Finding::error("port_taken", message, fix).at(at)
+            Finding::error(Code::PortTaken, message, fix).at(at)
         }
         (None, io::ErrorKind::PermissionDenied) => {
             let message = format!("this user may not listen on port {}: {error}", address.port());
-            let fix = format!("sudo sysctl net.ipv4.ip_unprivileged_port_start={}", address.port());
-            Finding::error("port_refused", message, fix).at(at)
+            let fix = format!("sudo sysctl -w net.ipv4.ip_unprivileged_port_start={}", address.port());
+            Finding::error(Code::PortRefused, message, fix).at(at)
         }
         (None, io::ErrorKind::AddrNotAvailable) => {
             let message = format!("{} is no address of this machine", address.ip());
-            Finding::error("address_unknown", message, "ip address show").at(at)
+            Finding::error(Code::AddressUnknown, message, "ip address show").at(at)
         }
         (None, _) => Finding::error(
-            "port_unusable",
+            Code::PortUnusable,
             format!("{address} cannot be listened on: {error}"),
             "ip address show",
         )

@@ -1,10 +1,10 @@
 //! Whether a program can be run by its user: it exists, is executable, and its interpreter is there. Pure.
 
-use super::cure;
 use super::facts::{Found, Kind};
 use super::finding::Finding;
 use super::judge::{Case, text};
 use super::modes;
+use super::{Code, cure};
 use rustix::io::Errno;
 
 /// To run a program.
@@ -26,15 +26,15 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
                 Kind::Program { candidates } if candidates.len() == 1 => cure::look(case.path()),
                 _ => format!("export PATH=\"$PATH:/the/directory/of/{shown}\""),
             };
-            vec![Finding::error("command_missing", message, fix)]
+            vec![Finding::error(Code::CommandMissing, message, fix)]
         }
         Found::Directory | Found::Other => {
             let message = format!("`{shown}` of {key} is no file");
-            vec![Finding::error("command_not_executable", message, cure::look(real))]
+            vec![Finding::error(Code::CommandNotExecutable, message, cure::look(real))]
         }
         Found::Unknown(errno) => {
             let message = format!("`{shown}` of {key} cannot be looked at: {}", text(*errno));
-            vec![Finding::error("command_missing", message, cure::look(case.path()))]
+            vec![Finding::error(Code::CommandMissing, message, cure::look(case.path()))]
         }
     }
 }
@@ -47,7 +47,7 @@ fn runnable(case: &Case<'_>) -> Vec<Finding> {
         let unset = case.facts.way.last().is_some_and(|step| step.mode & 0o111 == 0);
         if unset || refusal.is_some_and(|refusal| refusal.last) {
             let message = format!("{} of {key} is not executable for user {uid}:{gid}", real.display());
-            return vec![Finding::error("command_not_executable", message, cure::executable(real))];
+            return vec![Finding::error(Code::CommandNotExecutable, message, cure::executable(real))];
         }
         if let Some(found) = case.way_to(&case.facts.way, EXECUTE) {
             return vec![found];
@@ -58,7 +58,7 @@ fn runnable(case: &Case<'_>) -> Vec<Finding> {
             real.display(),
             text(errno)
         );
-        return vec![Finding::error("command_refused", message, cure::remount(&at, "exec"))];
+        return vec![Finding::error(Code::CommandRefused, message, cure::remount(&at, "exec"))];
     }
     let Some((interpreter, errno)) =
         case.facts.interpreter.as_ref().and_then(|found| Some((&found.path, found.refused?)))
@@ -68,5 +68,5 @@ fn runnable(case: &Case<'_>) -> Vec<Finding> {
     let why = if errno == Errno::NOENT.raw_os_error() { "does not exist".to_owned() } else { text(errno) };
     let message = format!("{} of {key} is a script for {}: {why}", real.display(), interpreter.display());
     let fix = format!("head -n 1 {} # and install what it names", cure::quoted(real));
-    vec![Finding::error("interpreter_missing", message, fix)]
+    vec![Finding::error(Code::InterpreterMissing, message, fix)]
 }

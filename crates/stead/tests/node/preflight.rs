@@ -2,10 +2,12 @@
 //! exactly that cure, and then gone. These tests change owners and mount file systems: they need root.
 
 mod directories;
+mod every;
 mod health;
 mod hung;
 mod machine;
 mod programs;
+mod scenes;
 mod start;
 
 use crate::support::Home;
@@ -70,9 +72,13 @@ fn found_and_mended(home: &Home, args: &[&str], code: &str, path: &Path) -> Stri
 
 /// Runs a cure as root, who needs no sudo.
 fn shell(fix: &str) {
-    let plain = fix.replace("sudo ", "");
-    let ran = Command::new("sh").args(["-c", &plain]).status().unwrap();
+    let ran = Command::new("sh").args(["-c", &plain(fix)]).status().unwrap();
     assert!(ran.success(), "{fix}");
+}
+
+/// A cure as root types it, with the program under test.
+fn plain(fix: &str) -> String {
+    fix.replace("sudo stead ", &format!("{} ", crate::support::STEAD)).replace("sudo ", "")
 }
 
 /// A directory with an owner and a mode.

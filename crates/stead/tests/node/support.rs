@@ -160,7 +160,7 @@ fn own_address() -> SocketAddr {
 }
 
 /// The environment of whoever runs the tests must not configure the nodes.
-fn clean(command: &mut Command) -> &mut Command {
+pub fn clean(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("STEAD_") {
             command.env_remove(name);
