@@ -1,6 +1,7 @@
 //! What a node and its app stand on: every finding produced for real, told with its cause and its cure, mended by
 //! exactly that cure, and then gone. These tests change owners and mount file systems: they need root.
 
+mod attacks;
 mod directories;
 mod every;
 mod health;
