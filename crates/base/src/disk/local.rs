@@ -19,7 +19,10 @@ impl Disk for LocalDisk {
         let mut options = OpenOptions::new();
         options.read(true);
         match how {
-            Open::Read => {}
+            Open::Read => {
+                // A pipe in the place of a file is not waited for; files themselves know no waiting.
+                options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+            }
             Open::Write => {
                 options.write(true);
             }

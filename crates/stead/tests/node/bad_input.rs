@@ -6,6 +6,7 @@ mod files;
 mod history;
 mod home;
 mod locks;
+mod starts;
 mod table;
 
 use serde_json::{Value, json};

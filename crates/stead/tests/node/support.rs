@@ -13,7 +13,7 @@ mod tmpfs;
 pub use database::{Db, count, integrity, sqlite3};
 pub use events::Events;
 pub use http::{Answer, request, request_with};
-pub use process::{Held, alive, children, private_kib, signal, zombies_of};
+pub use process::{Held, alive, children, private_kib, signal, words, zombies_of};
 pub use silent::Silent;
 pub use terminal::Terminal;
 pub use tmpfs::Tmpfs;

@@ -137,13 +137,9 @@ fn pipes_sockets_and_devices_are_told_without_waiting_for_them() {
 #[test]
 fn a_name_that_is_a_script_is_pasted_as_a_name() {
     let home = Home::new();
-    for name in [
-        "a\ntouch pwned",
-        "$(touch pwned)`touch pwned`",
-        "'; touch pwned; '",
-        "\u{1b}[2J\u{7}\u{9b}",
-        "-R ü",
-    ] {
+    for name in
+        ["a\ntouch pwned", "$(touch pwned)`touch pwned`", "'; touch pwned; '", "\u{1b}[2J\u{7}\u{9b}", "-R ü"]
+    {
         let path = home.beside(name);
         let found = look(&home, &["--dir", &for_app(&path)]);
         let finding = found.finding("directory_missing");
