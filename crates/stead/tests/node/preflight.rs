@@ -2,6 +2,7 @@
 //! exactly that cure, and then gone. These tests change owners and mount file systems: they need root.
 
 mod attacks;
+mod diagnosis;
 mod directories;
 mod every;
 mod health;
