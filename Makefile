@@ -3,6 +3,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help run test bench soak fuzz
 
+# Tools of the system that tests use lie there, and not everybody looks there.
+export PATH := $(PATH):/usr/sbin:/sbin
+
 # Cases for each property test under `make fuzz`.
 CASES ?= 20000
 
