@@ -106,8 +106,12 @@ fn another_user_changes_nothing_without_a_token() {
             assert_eq!(error["error"]["code"], "forbidden");
         }
     }
-    let image = format!("/databases/{DATABASE}?view=image");
-    assert_eq!(other_asks(&home.address(), "GET", &image, "", None).0, 403, "contents are not for them");
+    home.db(DATABASE).insert_rows(3);
+    node.until_sealed(DATABASE);
+    for query in ["view=image", "%76iew=image", "vie%77=image", "view%3Dimage", "%76%69ew=%69mage&txid=1"] {
+        let image = format!("/databases/{DATABASE}?{query}");
+        assert_eq!(other_asks(&home.address(), "GET", &image, "", None).0, 403, "no contents by {query}");
+    }
     assert_eq!(node.get("/config").ok(), before);
     assert_eq!(node.status()["checkpoints"]["count"], 1);
     assert_eq!(node.status()["state"], "primary");
