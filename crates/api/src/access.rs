@@ -7,6 +7,8 @@
 //! | loopback, token | everyone | the token |
 //! | elsewhere | the token; health is free | the token |
 //!
+//! Who may not read gets of health whether each check passes, and nothing that a check or an app has said.
+//!
 //! Whatever the door, a request that a web page from elsewhere could have caused changes nothing. What everyone may read
 //! on a loopback address is not for such pages either: a name that an attacker points here (DNS rebinding) is no name
 //! of this machine. Nothing that a proxy says about a client (`X-Forwarded-For`, `Forwarded`) is believed.
@@ -36,6 +38,15 @@ pub struct Keys<'a> {
     pub hosts: &'a [HostName],
 }
 
+/// How much of an answer a request that was let in is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sees {
+    /// All of it.
+    Everything,
+    /// Whether the node is well, and by which checks: it would not be let in to read.
+    Verdicts,
+}
+
 /// Whether a request changes something or reads what databases hold. To let one in may take a look at the system's
 /// tables; all others are let in or not at once.
 pub fn is_guarded(method: &Method, uri: &Uri) -> bool {
@@ -58,14 +69,30 @@ impl Doors {
         Doors { listen, hostname }
     }
 
-    /// Whether a request may pass.
+    /// Whether a request may pass, and how much it sees.
     pub fn check(
         &self,
         (method, uri, headers): (&Method, &Uri, &HeaderMap),
         peer: Peer,
         keys: Keys<'_>,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Sees, ApiError> {
         let guarded = is_guarded(method, uri);
+        let allowed = self.judge(guarded, (uri, headers), peer, keys);
+        let is_free = !guarded && matches!(peer, Peer::Tcp { .. }) && is_health(uri.path());
+        match allowed {
+            Err(_) if is_free => Ok(Sees::Verdicts),
+            allowed => allowed.map(|()| Sees::Everything),
+        }
+    }
+
+    /// Whether a request may do what it asks for, were health not free.
+    fn judge(
+        &self,
+        guarded: bool,
+        (uri, headers): (&Uri, &HeaderMap),
+        peer: Peer,
+        keys: Keys<'_>,
+    ) -> Result<(), ApiError> {
         if guarded {
             self.refuse_foreign((uri, headers), peer, keys.hosts)?;
         }
@@ -74,9 +101,6 @@ impl Doors {
             Peer::Unix { .. } => Err(forbidden("only the node's own user and root may use this socket")),
             Peer::Tcp { peer: far, local } => {
                 let near = self.listen.ip().to_canonical().is_loopback();
-                if !guarded && is_health(uri.path()) {
-                    return Ok(());
-                }
                 if !guarded && near {
                     let knows = bearer(headers).zip(keys.token);
                     return match knows.is_some_and(|(given, token)| token.matches(given)) {
@@ -226,6 +250,8 @@ mod tests {
 
     const NEAR: &str = "127.0.0.1:8080";
     const FAR: &str = "10.0.0.5:8080";
+    /// Let in, to see verdicts only.
+    const VERDICTS: u16 = 299;
 
     /// A request over TCP from a peer whose uid nobody can tell.
     fn ask(
@@ -246,7 +272,8 @@ mod tests {
         let peer = Peer::Tcp { peer: "127.0.0.1:1".parse().unwrap(), local: listen.parse().unwrap() };
         let (method, uri) = (method.parse().unwrap(), uri.parse().unwrap());
         match doors.check((&method, &uri, &map), peer, keys) {
-            Ok(()) => 200,
+            Ok(Sees::Everything) => 200,
+            Ok(Sees::Verdicts) => VERDICTS,
             Err(error) => error.into_response().status().as_u16(),
         }
     }
@@ -276,8 +303,13 @@ mod tests {
             (NEAR, Some("s"), "GET", "/databases/data/a.db?%76iew=image", &[], 401),
             (FAR, None, "GET", "/", &[], 401),
             (FAR, None, "GET", "/", &[right], 403),
-            (FAR, None, "GET", "/api/health/live", &[], 200),
-            (FAR, None, "GET", "/primary", &[], 200),
+            (NEAR, Some("s"), "GET", "/api/health/ready?verbose=1", &[], 200),
+            (FAR, None, "GET", "/api/health/live", &[], VERDICTS),
+            (FAR, None, "GET", "/api/health/ready?verbose=1", &[right], VERDICTS),
+            (FAR, None, "GET", "/primary", &[], VERDICTS),
+            (FAR, Some("s"), "GET", "/api/health/ready?verbose=1", &[], VERDICTS),
+            (FAR, Some("s"), "GET", "/api/health/ready?verbose=1", &[wrong], VERDICTS),
+            (FAR, Some("s"), "GET", "/api/health/ready?verbose=1", &[right], 200),
             (FAR, Some("s"), "GET", "/", &[], 401),
             (FAR, Some("s"), "GET", "/", &[wrong], 403),
             (FAR, Some("s"), "GET", "/", &[right], 200),
@@ -341,7 +373,8 @@ mod tests {
                     "reading {path}: {headers:?}"
                 );
             }
-            assert_eq!(ask(NEAR, None, "GET", "/api/health/live", &headers), 200, "{headers:?}");
+            let health = if status == 200 { 200 } else { VERDICTS };
+            assert_eq!(ask(NEAR, None, "GET", "/api/health/ready", &headers), health, "{headers:?}");
         }
         let link = [
             ("sec-fetch-site", "cross-site"),

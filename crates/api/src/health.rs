@@ -3,7 +3,7 @@
 
 use node::control::{Component, Issue, Looked, State, Status};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// The answer of `GET /api/health/ready?verbose=1`.
@@ -21,6 +21,19 @@ impl Readiness {
     /// Whether the node is ready.
     pub fn ok(&self) -> bool {
         self.status == "ok"
+    }
+
+    /// What of it is for everyone: which checks pass and what kind of issue there is. Texts may hold what an app has
+    /// said, or an address that is nobody's business.
+    pub fn verdicts(&self) -> Value {
+        let checks: BTreeMap<_, _> =
+            self.checks.iter().map(|(name, check)| (name, json!({ "status": check.status }))).collect();
+        let issues: Vec<_> = self
+            .issues
+            .iter()
+            .map(|issue| json!({ "code": issue.code, "component": issue.component }))
+            .collect();
+        json!({ "status": self.status, "checks": checks, "issues": issues })
     }
 }
 
@@ -42,6 +55,7 @@ pub struct Check {
 /// An issue, with the exit code of the process that failed, or the one that a node would end with over it.
 #[derive(Debug, Serialize)]
 pub struct Finding {
+    code: String,
     component: &'static str,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -157,6 +171,7 @@ fn finding(issue: &Issue) -> Finding {
         _ => 71,
     });
     Finding {
+        code: issue.code.clone(),
         component: issue.component,
         message: issue.message.clone(),
         path: issue.path.clone(),

@@ -1,6 +1,6 @@
 //! The routes. Each handler decodes a request, asks the node on a thread that may block, and encodes the answer.
 
-use crate::access::{Doors, Keys, check_hosts, is_guarded};
+use crate::access::{Doors, Keys, Sees, check_hosts, is_guarded};
 use crate::error::ApiError;
 use crate::peer::Peer;
 use axum::Router;
@@ -91,7 +91,11 @@ async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Re
         let_in(&shared, &head)
     };
     let mut response = match allowed {
-        Ok(()) => next.run(Request::from_parts(head, body)).await,
+        Ok(sees) => {
+            let mut request = Request::from_parts(head, body);
+            request.extensions_mut().insert(sees);
+            next.run(request).await
+        }
         Err(error) => error.into_response(),
     };
     let headers = response.headers_mut();
@@ -100,7 +104,7 @@ async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Re
     response
 }
 
-fn let_in(shared: &Shared, head: &Parts) -> Result<(), ApiError> {
+fn let_in(shared: &Shared, head: &Parts) -> Result<Sees, ApiError> {
     let Some(peer) = head.extensions.get::<Peer>().copied() else {
         return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", "the peer is not known"));
     };

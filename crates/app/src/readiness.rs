@@ -43,7 +43,10 @@ pub enum Question {
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Question::Http { address, path } => write!(f, "http://{address}{path}"),
+            // What comes after the path may be a secret, and this is shown to whoever may read the status.
+            Question::Http { address, path } => {
+                write!(f, "http://{address}{}", path.split('?').next().unwrap_or_default())
+            }
             Question::Tcp { address } => write!(f, "tcp {address}"),
             Question::Command { words } => write!(f, "`{}`", words.join(" ")),
             Question::Notify => f.write_str("READY=1 from the app"),

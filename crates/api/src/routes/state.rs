@@ -1,16 +1,17 @@
 //! What the node is and does: status, health, lease, app.
 
 use super::{Shared, bad_query, blocking};
+use crate::access::Sees;
 use crate::error::ApiError;
 use crate::limits::{LOG_LINES, LOG_LINES_MAX};
 use crate::{body, health, page};
-use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use node::control::{self, AppAction, Status};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -112,6 +113,7 @@ pub struct Ready {
 
 pub async fn ready(
     State(shared): State<Shared>,
+    Extension(sees): Extension<Sees>,
     query: Result<Query<Ready>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(Ready { verbose }) = query.map_err(|rejection| bad_query(&rejection))?;
@@ -119,6 +121,7 @@ pub async fn ready(
     let readiness = health::readiness(&status, shared.control.looked().as_ref());
     let code = if readiness.ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = match verbose.as_deref() {
+        Some("1" | "true" | "") if sees == Sees::Verdicts => readiness.verdicts(),
         Some("1" | "true" | "") => json!(readiness),
         _ => json!({ "status": readiness.status }),
     };

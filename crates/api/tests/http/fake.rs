@@ -31,6 +31,20 @@ impl Fake {
     }
 }
 
+/// What an app has said last, in an issue.
+pub const LAST_WORDS: &str = "cannot connect to postgres://u:hunter2@db/x";
+
+fn last_words() -> Issue {
+    Issue {
+        code: "app_crash_loop".to_owned(),
+        component: "app",
+        message: format!("the app has ended 5 times; its last words: {LAST_WORDS}"),
+        path: None,
+        exit_code: Some(1),
+        hint: "see `stead logs --stderr`".to_owned(),
+    }
+}
+
 pub fn database() -> DatabasePath {
     DatabasePath::parse("data/shop/a b.db").unwrap()
 }
@@ -71,7 +85,7 @@ impl Control for Fake {
             }),
             replicas: Vec::new(),
             checkpoints: Checkpoints::default(),
-            issues: Vec::new(),
+            issues: if configured { vec![last_words()] } else { Vec::new() },
         }
     }
 

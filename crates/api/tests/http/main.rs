@@ -69,6 +69,11 @@ impl Served {
         Described::new(self.get("/openapi.json").await.1)
     }
 
+    async fn described_with(&self, token: &str) -> Described {
+        let request = self.request("GET", "/openapi.json").bearer_auth(token);
+        Described::new(read(request.send().await.unwrap()).await.1)
+    }
+
     async fn get(&self, path: &str) -> (u16, Value) {
         read(self.request("GET", path).send().await.unwrap()).await
     }
@@ -333,6 +338,32 @@ async fn beyond_this_machine_only_health_is_free() {
     let with = |token: &str| node.request("GET", "/").bearer_auth(token).send();
     assert_eq!(with("wrong").await.unwrap().status(), 403);
     assert_eq!(with("s").await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn of_health_everyone_sees_which_checks_fail_and_only_a_reader_what_was_said() {
+    let path = "/api/health/ready?verbose=1";
+    let brief = json!([{ "code": "app_crash_loop", "component": "app" }]);
+    let far = Served::start_on(Fake::configured(r#"{"name":"n","token":"s"}"#), "0.0.0.0:0");
+    let described = far.described_with("s").await;
+    for token in [None, Some("wrong"), Some("s")] {
+        let request =
+            token.iter().fold(far.request("GET", path), |request, token| request.bearer_auth(token));
+        let (status, body) = read(request.send().await.unwrap()).await;
+        described.holds(("GET", path), status, &body);
+        assert_eq!((status, &body["checks"]["node"]["status"]), (200, &json!("ok")), "{token:?}: {body}");
+        let reads = token == Some("s");
+        assert_eq!(body.to_string().contains(fake::LAST_WORDS), reads, "{token:?}: {body}");
+        assert_eq!(body["issues"] == brief, !reads, "{token:?}: {body}");
+        assert_eq!(body["checks"]["node"] == json!({ "status": "ok" }), !reads, "{token:?}: {body}");
+    }
+    let near = Served::start(Fake::configured(CONFIG));
+    assert!(near.get(path).await.1.to_string().contains(fake::LAST_WORDS));
+    for (name, value) in [("origin", "https://evil.example"), ("host", "evil.example")] {
+        let request = near.request("GET", path).header(name, value);
+        let (status, body) = read(request.send().await.unwrap()).await;
+        assert_eq!((status, &body["issues"]), (200, &brief), "{name}: {body}");
+    }
 }
 
 #[tokio::test]

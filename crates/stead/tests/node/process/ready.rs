@@ -82,7 +82,7 @@ fn until_its_url_answers_well_the_node_is_not_ready_and_gets_no_traffic() {
     let home = Home::new();
     let server = Server::start(503);
     let url = format!("http://{}/health", server.address);
-    let node = Node::configured(&home, &ready(json!({ "http": url })));
+    let node = Node::configured(&home, &ready(json!({ "http": format!("{url}?key=of-the-app") })));
     let pid = node.until_app();
     let asked = format!("{url}: answered 503 Said So");
     let status = node.until("the answer is shown", |status| status["process"]["waits_for"] == asked);
@@ -93,6 +93,7 @@ fn until_its_url_answers_well_the_node_is_not_ready_and_gets_no_traffic() {
     assert_eq!(health.status, 503);
     let check = health.json()["checks"]["app"].clone();
     assert_eq!((&check["status"], &check["output"]), (&json!("fail"), &json!(format!("waits for {asked}"))));
+    assert!(!node.stderr().contains("of-the-app"), "a query may hold a secret:\n{}", node.stderr());
 
     server.answer(204);
     let status = until_ready(&node);

@@ -48,7 +48,9 @@ fn a_web_page_from_elsewhere_changes_and_reads_nothing() {
             assert_eq!(answer.status, 403, "{what}: {method} {path}: {}", answer.head);
             assert!(!answer.head.to_lowercase().contains("access-control"), "{what}: {}", answer.head);
         }
-        assert_eq!(request_with(&own, "GET", "/api/health/live", &head).status, 200, "{what}");
+        let health = request_with(&own, "GET", "/api/health/ready?verbose=1", &head);
+        assert_eq!(health.status, 200, "{what}");
+        assert_eq!(health.json()["checks"]["node"], json!({ "status": "ok" }), "{what}");
     }
     assert_eq!(node.status()["state"], "primary");
     assert_eq!(node.status()["checkpoints"]["count"], 0);
