@@ -101,6 +101,8 @@ pub struct Config {
 struct Source {
     written: Value,
     places: Places,
+    /// A flag says what the app's command is, whatever is written.
+    command_from_flag: bool,
 }
 
 /// The same text in other places is the same.
@@ -186,6 +188,7 @@ impl Config {
             self.storage.url = Some(url);
         }
         if !flags.command.is_empty() {
+            self.source.command_from_flag = true;
             let given = serde_json::from_value::<App>(json!({ "command": flags.command }));
             match (given, &mut self.app) {
                 (Ok(given), Some(app)) => {
@@ -296,7 +299,10 @@ impl Config {
                 let rest: Vec<_> = contradictions.filter(|problem| !explained(&problem.path)).collect();
                 problems.extend(rest);
                 if problems.is_empty() {
-                    return Ok(Config { source: Source { written: source, places }, ..config });
+                    return Ok(Config {
+                        source: Source { written: source, places, ..Source::default() },
+                        ..config
+                    });
                 }
             }
             // The schema lets nothing pass that serde refuses; should it ever, this is what to say.
@@ -397,13 +403,19 @@ impl Config {
         posted
     }
 
-    /// Every key with its value, for showing: secrets as `***`, and so each variable of the app, since any may be one;
-    /// those that came from the environment are shown as they were written.
+    /// Every key with its value, for showing: secrets as `***`, and so each variable of the app, since any may be one,
+    /// but for those that only name another. What else of the app is made of variables is shown as it was written.
     pub fn redacted_json(&self) -> Value {
         let mut shown = serde_json::to_value(self).unwrap_or_default();
-        let written = &self.source.written["app"]["env"];
-        for (name, slot) in shown["app"]["env"].as_object_mut().into_iter().flatten() {
-            let text = written[name].as_str().filter(|text| text.replace("$${", "").contains("${"));
+        let Some(app) = shown.get_mut("app") else { return shown };
+        let given = app.get("command").filter(|_| self.source.command_from_flag).cloned();
+        let written = &self.source.written["app"];
+        as_written(app, written);
+        if let Some(given) = given {
+            app["command"] = given;
+        }
+        for (name, slot) in app.get_mut("env").and_then(Value::as_object_mut).into_iter().flatten() {
+            let text = written["env"][name].as_str().filter(|text| expand::is_name_alone(text));
             *slot = json!(text.unwrap_or(HIDDEN));
         }
         shown
@@ -426,6 +438,26 @@ fn lay_over(under: &mut Map<String, Value>, over: Map<String, Value>) {
             (Some(Value::Object(under)), Value::Object(over)) => lay_over(under, over),
             (_, value) => drop(under.insert(key, value)),
         }
+    }
+}
+
+/// Puts texts with variables in the place of what became of them. Texts and lists only: what is shown keeps its kinds.
+fn as_written(shown: &mut Value, written: &Value) {
+    match (shown, written) {
+        (Value::Object(shown), Value::Object(written)) => {
+            for (key, slot) in shown {
+                if let Some(written) = written.get(key) {
+                    as_written(slot, written);
+                }
+            }
+        }
+        (Value::Array(shown), Value::Array(written)) => {
+            shown.iter_mut().zip(written).for_each(|(slot, written)| as_written(slot, written));
+        }
+        (slot @ (Value::String(_) | Value::Array(_)), Value::String(text)) if expand::has_variables(text) => {
+            *slot = json!(text);
+        }
+        _ => {}
     }
 }
 

@@ -104,8 +104,7 @@ fn variable(inside: &str, variables: Variables<'_>) -> Result<String, Fault> {
         Some((name, default)) => (name, Some(default)),
         None => (inside, None),
     };
-    let head = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-    if !head || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+    if !is_name(name) {
         return Err(Fault {
             message: format!("`${{{inside}}}` names no environment variable"),
             hint: "write ${NAME} or ${NAME:-default}; $${ stands for a literal ${".to_owned(),
@@ -119,6 +118,21 @@ fn variable(inside: &str, variables: Variables<'_>) -> Result<String, Fault> {
             hint: format!("set {name}, or give a default: ${{{name}:-default}}"),
         }),
     }
+}
+
+fn is_name(text: &str) -> bool {
+    let head = text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    head && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// Whether a text names a variable, with or without a default or something around it.
+pub fn has_variables(text: &str) -> bool {
+    text.replace("$${", "").contains("${")
+}
+
+/// Whether a text is `${NAME}` and nothing else, so that it may be shown whatever it stands for.
+pub fn is_name_alone(text: &str) -> bool {
+    text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).is_some_and(is_name)
 }
 
 /// Literal text as a file must have it to expand to itself.
