@@ -51,8 +51,13 @@ impl Core {
             return;
         }
         let Some(config) = self.config() else { return };
-        let before_due = std::mem::take(&mut lock(&self.parts).before_due);
-        let Some(plan) = settings::app(&config, &self.setup, before_due) else { return };
+        let (before_due, followed) = {
+            let mut parts = lock(&self.parts);
+            (std::mem::take(&mut parts.before_due), parts.followed.clone())
+        };
+        // The databases may be those of an earlier configuration, until the node is restarted.
+        let followed = followed.as_ref().unwrap_or(&config);
+        let Some(plan) = settings::app(&config, followed, &self.setup, before_due) else { return };
         self.setup.app.start(plan, settings::restart(&config), settings::ends_with_app(&config));
         self.await_app();
     }

@@ -34,6 +34,10 @@ pub(crate) struct PartStates {
     pub(crate) restore_open: Option<Unfinished>,
     /// This node has become primary, and what runs before the app has not been begun since.
     pub(crate) before_due: bool,
+    /// The configuration that was taken first.
+    pub(crate) accepted: Option<Arc<Config>>,
+    /// The one that the databases were started with, while they are up.
+    pub(crate) followed: Option<Arc<Config>>,
     /// When the databases are tried again, on the boot clock, and how long the wait was.
     pub(crate) retry: Option<(Duration, Duration)>,
 }
@@ -104,7 +108,9 @@ impl Core {
         }
         let (config, _) = config.under(&self.setup.flags);
         (self.setup.logging)(&config.log);
-        *lock(&self.config) = Some(Arc::new(config));
+        let config = Arc::new(config);
+        lock(&self.parts).accepted = Some(config.clone());
+        *lock(&self.config) = Some(config);
         self.clear("config", "config_invalid");
         self.compare_address();
         self.step(LifeEvent::Configure, reason);
@@ -117,7 +123,7 @@ impl Core {
         let before = self.config().ok_or(ConfigureError::Unconfigured)?;
         self.save_config(&config)?;
         let (config, kept_by_flags) = config.under(&self.setup.flags);
-        let after_restart = settings::needs_restart(&before, &config);
+        let after_restart = self.needs_restart(&config);
         let app_changed = before.app != config.app;
         let commands = |config: &Config| config.app.as_ref().map(|app| app.before.clone());
         if commands(&before) != commands(&config) {
@@ -125,6 +131,7 @@ impl Core {
         }
         (self.setup.logging)(&config.log);
         *lock(&self.config) = Some(Arc::new(config));
+        self.compare_address();
         self.tell("state", json!({ "configuration": "changed", "after_restart": after_restart }));
         if app_changed {
             self.stop_app("its configuration changed");
@@ -133,6 +140,20 @@ impl Core {
         self.look_again(Duration::ZERO);
         self.alarm.ring();
         Ok(Reconfigured { after_restart, kept_by_flags })
+    }
+
+    /// The keys in which a configuration differs from what runs, and which are read only when the node starts.
+    fn needs_restart(&self, config: &Config) -> Vec<&'static str> {
+        let (accepted, followed) = {
+            let parts = lock(&self.parts);
+            (parts.accepted.clone(), parts.followed.clone())
+        };
+        let running = settings::Running {
+            listening: self.setup.listening,
+            accepted: accepted.as_deref(),
+            followed: followed.as_deref(),
+        };
+        settings::needs_restart(running, config)
     }
 
     /// Stops everything and forgets the configuration, never the data.
@@ -175,7 +196,7 @@ impl Core {
         }
     }
 
-    /// The API listens already when a configuration is posted: another address waits for the next start.
+    /// The API listens already when a configuration is posted or changed: another address waits for the next start.
     fn compare_address(&self) {
         let Some(config) = self.config() else { return };
         let now = self.setup.listening;
@@ -235,7 +256,7 @@ impl Core {
         parts.before_due = true;
     }
 
-    fn bring_up_databases(&self, config: &Config) -> bool {
+    fn bring_up_databases(&self, config: &Arc<Config>) -> bool {
         lock(&self.parts).database = Some(self.component("starting", None));
         tracing::info!(event = "startup", step = "databases");
         let started = (self.setup.start_databases)(settings::engine(config, &self.setup), self.notify());
@@ -248,6 +269,7 @@ impl Core {
                 self.replace_databases(Some(databases));
                 let mut parts = lock(&self.parts);
                 parts.database = Some(self.component("ok", None));
+                parts.followed = Some(config.clone());
                 parts.retry = None;
                 drop(parts);
                 self.clear("database", "databases_not_started");
@@ -298,6 +320,7 @@ impl Core {
         }
         let mut parts = lock(&self.parts);
         parts.retry = None;
+        parts.followed = None;
         parts.database = parts.database.is_some().then(|| self.component("stopped", None));
         parts.lease = parts.lease.is_some().then(|| self.component("stopped", None));
     }

@@ -5,6 +5,7 @@ use crate::config::{App, Config, DatabaseEntry, Ready};
 use app::{Plan, Question, ReadyWhen, RestartPolicy, Spec};
 use base::DatabasePath;
 use database::engine::{CHECKPOINT_FRAMES, Entry, Retention, Settings};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,13 +52,14 @@ fn first_database(config: &Config) -> Option<&DatabasePath> {
     })
 }
 
-/// How the app is run, and what comes before it; nothing where none is configured. `before_due`: this node has become
-/// primary since those commands ran.
-pub(super) fn app(config: &Config, setup: &Setup, before_due: bool) -> Option<Plan> {
+/// How the app is run, and what comes before it; nothing where none is configured. `followed`: what the databases were
+/// started with. `before_due`: this node has become primary since those commands ran.
+pub(super) fn app(config: &Config, followed: &Config, setup: &Setup, before_due: bool) -> Option<Plan> {
     let app = config.app.as_ref()?;
     let before = app.before.iter().map(|command| command.words().to_vec()).collect();
     let ready = app.ready.as_ref().map(ready_when);
-    Some(Plan { spec: spec(app, config, setup), before, before_due, ready })
+    let database = first_database(followed);
+    Some(Plan { spec: spec((app, database), config, setup), before, before_due, ready })
 }
 
 fn ready_when(ready: &Ready) -> ReadyWhen {
@@ -74,13 +76,13 @@ fn ready_when(ready: &Ready) -> ReadyWhen {
     ReadyWhen { question, timeout: timeout.0, interval: interval.0 }
 }
 
-fn spec(app: &App, config: &Config, setup: &Setup) -> Spec {
+fn spec((app, database): (&App, Option<&DatabasePath>), config: &Config, setup: &Setup) -> Spec {
     let root = setup.home.root();
     let mut env = vec![
         ("STEAD_NODE".to_owned(), setup.api_url.clone()),
         ("STEAD_DATA".to_owned(), setup.home.data().display().to_string()),
     ];
-    if let Some(path) = first_database(config) {
+    if let Some(path) = database {
         env.push(("STEAD_DATABASE".to_owned(), root.join(path.as_str()).display().to_string()));
     }
     env.extend(app.env.iter().map(|(name, value)| (name.clone(), value.clone())));
@@ -134,15 +136,27 @@ pub(super) fn checkpoints(config: &Config) -> Option<Rhythm> {
     Some(Rhythm { every, keep: usize::try_from(config.checkpoints.keep).unwrap_or(usize::MAX) })
 }
 
-/// The keys that differ and that are read only when the node starts.
-pub(super) fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
+/// What was begun with, as far as only a restart can change it.
+#[derive(Clone, Copy)]
+pub(super) struct Running<'a> {
+    /// Where the API listens.
+    pub(super) listening: SocketAddr,
+    /// The configuration that was taken first.
+    pub(super) accepted: Option<&'a Config>,
+    /// The one that the databases were started with; nothing while they are not up, since they start with the newest.
+    pub(super) followed: Option<&'a Config>,
+}
+
+/// The keys that differ from what runs and that are read only when the node starts.
+pub(super) fn needs_restart(running: Running<'_>, config: &Config) -> Vec<&'static str> {
+    let Running { listening, accepted, followed } = running;
     let keys = [
-        ("name", before.name != after.name),
-        ("listen", before.listen != after.listen),
-        ("storage", before.storage != after.storage),
-        ("retention", before.retention != after.retention),
-        ("databases", before.databases != after.databases),
-        ("lease", before.lease != after.lease),
+        ("name", accepted.is_some_and(|first| first.name != config.name)),
+        ("listen", listening != config.listen.0),
+        ("storage", followed.is_some_and(|old| old.storage != config.storage)),
+        ("retention", followed.is_some_and(|old| old.retention != config.retention)),
+        ("databases", followed.is_some_and(|old| old.databases != config.databases)),
+        ("lease", accepted.is_some_and(|first| first.lease != config.lease)),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }
@@ -158,10 +172,17 @@ mod tests {
     #[test]
     fn what_only_a_restart_can_change_is_named() {
         let before = config(r#"{"name":"a","app":{"command":"x"}}"#);
+        let needs_restart = |followed: Option<&Config>, after: &Config| {
+            let listening = before.listen.0;
+            super::needs_restart(Running { listening, accepted: Some(&before), followed }, after)
+        };
         let live = config(r#"{"name":"a","app":{"command":"y"},"checkpoints":{"every":"1h"}}"#);
-        assert!(needs_restart(&before, &live).is_empty());
+        assert!(needs_restart(Some(&before), &live).is_empty());
         let later = config(r#"{"name":"a","databases":[{"path":"data/b.db"}],"retention":{"keep":"1d"}}"#);
-        assert_eq!(needs_restart(&before, &later), ["retention", "databases"]);
+        assert_eq!(needs_restart(Some(&before), &later), ["retention", "databases"]);
+        assert!(needs_restart(None, &later).is_empty(), "databases that are not up start with it");
+        let elsewhere = config(r#"{"name":"b","listen":"127.0.0.1:9"}"#);
+        assert_eq!(needs_restart(None, &elsewhere), ["name", "listen"]);
     }
 
     #[test]

@@ -492,6 +492,34 @@ fn a_change_of_the_app_is_made_at_once_and_the_rest_is_named() {
 }
 
 #[test]
+fn what_a_change_leaves_to_a_restart_is_told_until_it_is_made_and_the_app_sees_what_is_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    node.configure(with_app()).unwrap();
+    let seen = || world.plan.lock().unwrap().clone().unwrap().spec.env;
+    let env = seen();
+    assert!(
+        env.iter().any(|(name, path)| name == "STEAD_DATABASE" && path.ends_with("/data/database.sqlite"))
+    );
+    let other = r#"{"name":"notes","listen":"127.0.0.1:9","databases":[{"path":"data/new.db"}],
+                    "app":{"command":["./new"]}}"#;
+    for _ in 0..2 {
+        assert_eq!(node.reconfigure(config(other)).unwrap().after_restart, ["listen", "databases"]);
+        assert_eq!(codes(&node.status()), ["listen_after_restart"]);
+    }
+    assert_eq!(seen(), env, "the database that is kept is the old one");
+    assert!(node.reconfigure(with_app()).unwrap().after_restart.is_empty(), "it runs so already");
+    assert!(codes(&node.status()).is_empty());
+    node.drain("the test is over");
+
+    let again = self::node(&dir, &world);
+    again.configure(config(other)).unwrap();
+    assert!(seen().iter().any(|(_, value)| value.ends_with("/data/new.db")));
+    again.drain("the test is over");
+}
+
+#[test]
 fn flags_lie_over_every_configuration_and_are_not_saved_with_a_posted_one() {
     let dir = tempfile::tempdir().unwrap();
     let world = world(&dir);

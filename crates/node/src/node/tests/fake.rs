@@ -62,6 +62,8 @@ pub struct World {
     /// What a look at the machine finds.
     pub machine: Mutex<Report>,
     pub status: Mutex<AppStatus>,
+    /// How the app was last started.
+    pub plan: Mutex<Option<Plan>>,
 }
 
 impl World {
@@ -182,6 +184,7 @@ impl App for FakeApp {
         let start: Vec<&str> = before.into_iter().chain([plan.spec.command[0].as_str()]).collect();
         self.0.note(format!("start {}", start.join(", ")));
         self.0.status.lock().unwrap().state = AppState::Running;
+        *self.0.plan.lock().unwrap() = Some(plan);
     }
     fn stop(&self, _: &str) -> Result<(), String> {
         self.0.note("stop app");
@@ -214,6 +217,7 @@ pub fn world(dir: &tempfile::TempDir) -> Arc<World> {
         broken: Mutex::default(),
         machine: Mutex::default(),
         status: Mutex::default(),
+        plan: Mutex::default(),
     })
 }
 
@@ -245,7 +249,7 @@ pub fn node_with(dir: &tempfile::TempDir, world: &Arc<World>, flags: Overrides) 
         }),
         api_url: "http://127.0.0.1:8080".to_owned(),
         logging: Box::new(|_: &Log| {}),
-        listening: ([127, 0, 0, 1], 8080).into(),
+        listening: flags.listen.as_deref().unwrap_or("127.0.0.1:8080").parse().unwrap(),
         flags,
         app_user: None,
         app_umask: None,
