@@ -104,7 +104,11 @@ impl From<rusqlite::Error> for QueryError {
 
 /// Runs a query. Only for a process that opens nothing else of the database.
 pub fn run(query: &Query) -> Result<Rows, QueryError> {
-    let mut conn = open(query)?;
+    run_within(query, TIME_MAX)
+}
+
+fn run_within(query: &Query, limit: Duration) -> Result<Rows, QueryError> {
+    let mut conn = open(query, limit)?;
     let mut rows = Rows::default();
     if query.write {
         conn.execute_batch("BEGIN IMMEDIATE")?;
@@ -115,12 +119,17 @@ pub fn run(query: &Query) -> Result<Rows, QueryError> {
     rows.changes = conn.total_changes().saturating_sub(before);
     conn.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)?;
     if query.write {
-        conn.execute_batch(if ran.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+        match ran {
+            Ok(()) => conn.execute_batch("COMMIT")?,
+            // Some failures have taken the transaction back already. What else is open ends with the connection.
+            Err(_) if conn.is_autocommit() => {}
+            Err(_) => drop(conn.execute_batch("ROLLBACK")),
+        }
     }
     ran.map(|()| rows)
 }
 
-fn open(query: &Query) -> Result<Connection, QueryError> {
+fn open(query: &Query, limit: Duration) -> Result<Connection, QueryError> {
     let how = if query.write { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
     let mut conn = Connection::open_with_flags(&query.file, how | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     conn.busy_handler(Some(wait))?;
@@ -139,7 +148,7 @@ fn open(query: &Query) -> Result<Connection, QueryError> {
     ))?;
     conn.set_limit(Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX)?;
     conn.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
-    let end = SystemClock.boottime() + TIME_MAX;
+    let end = SystemClock.boottime() + limit;
     conn.progress_handler(STEPS, Some(move || SystemClock.boottime() > end))?;
     Ok(conn)
 }
@@ -378,6 +387,19 @@ mod tests {
             assert!(matches!(ask(&file, &sql, true), Err(QueryError::Sql(_))), "{sql}");
         }
         assert_eq!(ask(&file, "SELECT count(*) FROM t", false).unwrap().rows, [[json!(5)]]);
+    }
+
+    #[test]
+    fn a_write_that_fails_says_why_and_leaves_nothing() {
+        let (_dir, file) = database();
+        for sql in ["INSERT OR ROLLBACK INTO t(id) VALUES (1)", "INSERT INTO t(id) VALUES (100), (1)"] {
+            let failed = ask(&file, &format!("DELETE FROM t WHERE id=2; {sql}"), true).unwrap_err();
+            assert_eq!(failed, QueryError::Sql("UNIQUE constraint failed: t.id".to_owned()), "{sql}");
+        }
+        let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) INSERT INTO t(x) SELECT max(i) FROM n";
+        let query = Query { file: file.clone(), sql: sql.to_owned(), write: true };
+        assert_eq!(run_within(&query, Duration::from_millis(100)), Err(QueryError::Slow));
+        assert_eq!(ask(&file, "SELECT count(*) FROM t", false).unwrap().rows, [[json!(6)]]);
     }
 
     #[test]
