@@ -13,22 +13,34 @@ use database::query::{Query, QueryError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+/// How long an answer waits until what was written to an empty database is followed and sealed.
+const FIRST_SEAL_LIMIT: Duration = Duration::from_secs(2);
+/// Between two looks at that.
+const FIRST_SEAL_STEP: Duration = Duration::from_millis(20);
 /// How the files that an export makes in `tmp/` are called; leftovers of such names are removed at start.
 pub(crate) const EXPORT_PREFIX: &str = "export-";
 
 impl Core {
-    fn history_of(&self, path: &DatabasePath) -> Result<Arc<History>, DatabaseError> {
+    /// The history of a database; none of one that is empty.
+    fn history_of(&self, path: &DatabasePath) -> Result<Option<Arc<History>>, DatabaseError> {
         if self.config().is_none() {
             return Err(DatabaseError::Unconfigured);
         }
         let databases = self.databases().ok_or_else(not_up)?;
-        databases.history(path).ok_or_else(|| DatabaseError::NotFound(path.to_string()))
+        if let Some(history) = databases.history(path) {
+            return Ok(Some(history));
+        }
+        match databases.list().into_iter().find(|info| info.path == *path) {
+            Some(info) if info.mode == "empty" => Ok(None),
+            _ => Err(DatabaseError::NotFound(path.to_string())),
+        }
     }
 
     /// The history files of a database, oldest first; of two copies the one on this machine.
     pub(crate) fn history(&self, path: &DatabasePath) -> Result<Vec<HistoryFile>, DatabaseError> {
-        let history = self.history_of(path)?;
+        let Some(history) = self.history_of(path)? else { return Ok(Vec::new()) };
         let mut files: Vec<HistoryFile> = history
             .files()
             .into_iter()
@@ -52,7 +64,16 @@ impl Core {
 
     /// Compares the live database and its whole history with their checksums.
     pub(crate) fn verify(&self, path: &DatabasePath) -> Result<Verified, DatabaseError> {
-        self.history_of(path)?;
+        if self.history_of(path)?.is_none() {
+            return Ok(Verified {
+                path: path.clone(),
+                ok: true,
+                position: None,
+                pages: 0,
+                files: 0,
+                problems: Vec::new(),
+            });
+        }
         let databases = self.databases().ok_or_else(not_up)?;
         let check = databases.verify(path).map_err(|error| DatabaseError::Failed(error.to_string()))?;
         Ok(Verified {
@@ -69,7 +90,11 @@ impl Core {
     pub(crate) fn export(&self, path: &DatabasePath, moment: Moment) -> Result<PathBuf, DatabaseError> {
         let (history, moment) = match moment {
             Moment::Checkpoint(id) => self.history_in(path, &id)?,
-            moment => (self.history_of(path)?, moment),
+            moment => {
+                let empty =
+                    || DatabaseError::NothingThere(format!("{path} is empty: nothing was ever in it"));
+                (self.history_of(path)?.ok_or_else(empty)?, moment)
+            }
         };
         if matches!(moment, Moment::Now)
             && let Some(databases) = self.databases()
@@ -104,10 +129,10 @@ impl Core {
     /// Runs SQL on a database as it is or was.
     pub(crate) fn ask(&self, path: &DatabasePath, question: Question) -> Result<Asked, AskError> {
         let began = self.setup.machine.clock.boottime();
-        self.history_of(path)?;
+        let was_empty = self.history_of(path)?.is_none();
         let Ok(_place) = Place::take(&self.queries) else { return Err(AskError::TooMany(QUERIES_MAX)) };
         let (rows, position) = match (question.write, question.moment) {
-            (true, _) => self.ask_writing(path, question.sql)?,
+            (true, _) => self.ask_writing(path, question.sql, was_empty)?,
             (false, Moment::Now) => {
                 let file = self.setup.home.root().join(path.as_str());
                 (read(Query { file, sql: question.sql, write: false })?, None)
@@ -129,7 +154,12 @@ impl Core {
     }
 
     /// Nothing of the node waits for the statements: a restore, a change of role and the end of the node end them.
-    fn ask_writing(&self, path: &DatabasePath, sql: String) -> Result<(Rows, Option<Position>), AskError> {
+    fn ask_writing(
+        &self,
+        path: &DatabasePath,
+        sql: String,
+        was_empty: bool,
+    ) -> Result<(Rows, Option<Position>), AskError> {
         let under_way = self.writers.enter().map_err(|why| AskError::NotNow(why.to_owned()))?;
         if self.state() != State::Primary {
             return Err(AskError::NotPrimary("see `stead status`".to_owned()));
@@ -143,11 +173,24 @@ impl Core {
                 NoAnswer::Refused(error) => AskError::Query(error),
                 NoAnswer::Unknown(why) => AskError::Ended(self.writers.closed().map_or(why, str::to_owned)),
             })?;
+        let clock = &self.setup.machine.clock;
+        let end = clock.boottime() + FIRST_SEAL_LIMIT;
+        loop {
+            let position = self.sealed(path)?;
+            // The engine finds a file that is no longer empty by itself, soon.
+            let waits = was_empty && position.is_none() && clock.boottime() < end;
+            if !waits || self.writers.closed().is_some() {
+                return Ok((rows, position));
+            }
+            clock.sleep(FIRST_SEAL_STEP);
+        }
+    }
+
+    /// Seals what is open; where the database stands then, if it is followed.
+    fn sealed(&self, path: &DatabasePath) -> Result<Option<Position>, DatabaseError> {
         let databases = self.databases().ok_or_else(not_up)?;
         databases.sync();
-        let position =
-            databases.list().into_iter().find(|info| info.path == *path).and_then(|info| info.position);
-        Ok((rows, position))
+        Ok(databases.list().into_iter().find(|info| info.path == *path).and_then(|info| info.position))
     }
 
     /// The history that a checkpoint's position counts in, and that position.

@@ -20,6 +20,29 @@ fn ask(node: &Node<'_>, sql: &str, more: Value) -> Answer {
 }
 
 #[test]
+fn an_empty_database_is_asked_verified_and_written_to_as_any() {
+    let home = Home::new();
+    home.write(DATABASE, "");
+    let node = Node::configured(&home, &config());
+    assert_eq!(node.status()["databases"][0]["mode"], "empty");
+    assert_eq!(stdout(&home.stead(&["db", "query", DATABASE, "SELECT 7 AS x"])), "x\n7");
+    assert_eq!(node.get(&format!("{ROUTE}?view=log")).ok()["files"], json!([]));
+    let verified = node.post(ROUTE, &json!({ "action": "verify" })).ok();
+    assert_eq!((&verified["ok"], &verified["position"]), (&json!(true), &Value::Null));
+    stdout(&home.stead(&["db", "verify"]));
+    let image = node.get(&format!("{ROUTE}?view=image"));
+    assert_eq!((image.status, &image.json()["error"]["code"]), (404, &json!("nothing_there")));
+    assert!(image.json()["error"]["message"].as_str().unwrap().contains("is empty"), "{}", image.json());
+
+    let sql = "CREATE TABLE t(x); INSERT INTO t VALUES (7)";
+    stdout(&home.stead(&["db", "query", DATABASE, sql, "--write"]));
+    node.until_sealed(DATABASE);
+    assert_eq!(ask(&node, "SELECT x FROM t", json!({})).ok()["rows"], json!([[7]]));
+    node.verify(DATABASE);
+    assert_eq!(node.get("/databases/data/none.db?view=log").status, 404);
+}
+
+#[test]
 fn a_database_is_asked_as_it_is_and_as_it_was() {
     let home = Home::new();
     let node = Node::configured(&home, &config());
