@@ -29,6 +29,9 @@ pub const LOCK_LIMIT: Duration = Duration::from_secs(10);
 /// Vectors tried for one point in time, newest first, before the history is called damaged.
 pub const VECTORS_TRIED: usize = 1000;
 
+/// How far clocks of clients may be ahead, milliseconds: a time beyond that is still to come.
+pub const AHEAD_MAX_MS: i64 = 1000;
+
 /// A target found: its name, its moment, its positions, and what turning to it changes.
 pub(crate) struct Resolved {
     pub(crate) name: String,
@@ -44,6 +47,7 @@ impl Core {
             return Err(RestoreError::Unconfigured);
         }
         self.may_restore()?;
+        self.refuse_to_come(&request.target)?;
         let _running = Running::begin(&self.restoring).ok_or(RestoreError::Running)?;
         let _turn = lock(&self.turn);
         // Whoever had the turn may have given the right to write away.
@@ -90,6 +94,17 @@ impl Core {
     fn may_restore(&self) -> Result<(), RestoreError> {
         match self.state() {
             State::Replica => Err(RestoreError::NotPrimary("it has released the right to write".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is to come cannot be turned to, and the app would be stopped for nothing.
+    fn refuse_to_come(&self, target: &Target) -> Result<(), RestoreError> {
+        let now = self.now();
+        match target {
+            Target::Time(time) if time.0 > now.0.saturating_add(AHEAD_MAX_MS) => {
+                Err(RestoreError::ToCome { time: *time, now })
+            }
             _ => Ok(()),
         }
     }

@@ -59,26 +59,18 @@ pub async fn remove(State(shared): State<Shared>, id: Id) -> Result<Json<Value>,
 #[serde(deny_unknown_fields)]
 struct Restore {
     id: Option<String>,
-    time: Option<Moment>,
+    time: Option<Value>,
     #[serde(default)]
     undo: bool,
     #[serde(default)]
     dry_run: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Moment {
-    UnixMs(i64),
-    Text(String),
-}
-
 pub async fn restore(State(shared): State<Shared>, body: Body) -> Result<Json<Restored>, ApiError> {
     let Restore { id, time, undo, dry_run } = body::json(body).await?;
     let target = match (id, time, undo) {
         (Some(id), None, false) => Target::Checkpoint(CheckpointId::parse(&id)?),
-        (None, Some(Moment::UnixMs(ms)), false) => Target::Time(Timestamp(ms)),
-        (None, Some(Moment::Text(text)), false) => Target::Time(parse_time(&text)?),
+        (None, Some(time), false) => Target::Time(moment(&time)?),
         (None, None, true) => Target::Undo,
         _ => {
             return Err(ApiError::malformed("say where to: one of `id`, `time` and `undo`")
@@ -89,11 +81,27 @@ pub async fn restore(State(shared): State<Shared>, body: Body) -> Result<Json<Re
     Ok(Json(restored))
 }
 
+/// A moment as a body has it: RFC 3339, or milliseconds since 1970.
+fn moment(given: &Value) -> Result<Timestamp, ApiError> {
+    if let Some(text) = given.as_str() {
+        return parse_time(text);
+    }
+    let time = given.as_i64().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    time.and_then(in_writing).ok_or_else(|| no_time(&given.to_string()))
+}
+
 /// An RFC 3339 time.
 pub fn parse_time(text: &str) -> Result<Timestamp, ApiError> {
-    match text.parse::<jiff::Timestamp>() {
-        Ok(time) => Ok(Timestamp(time.as_millisecond())),
-        Err(_) => Err(ApiError::malformed(format!("`{text}` is no time"))
-            .hint("write RFC 3339, such as 2026-11-21T10:00:00Z")),
-    }
+    text.parse().ok().and_then(in_writing).ok_or_else(|| no_time(&format!("`{text}`")))
+}
+
+/// A time that RFC 3339 can write: its years have four digits and no sign.
+fn in_writing(time: jiff::Timestamp) -> Option<Timestamp> {
+    let year = time.to_zoned(jiff::tz::TimeZone::UTC).year();
+    (0..=9999).contains(&year).then_some(Timestamp(time.as_millisecond()))
+}
+
+fn no_time(given: &str) -> ApiError {
+    ApiError::malformed(format!("{given} is no time"))
+        .hint("write RFC 3339, such as 2026-11-21T10:00:00Z, or whole milliseconds since 1970 in a body")
 }

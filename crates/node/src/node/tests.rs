@@ -325,6 +325,12 @@ fn a_point_in_time_takes_the_newest_moment_that_is_whole() {
         world.ledger.note_vector(moment(txid as i64 * 1000), &world.vector(txid)).unwrap();
     }
     *world.lost.lock().unwrap() = vec![2];
+    world.done();
+    let ahead = |ms| node.restore(to(Target::Time(moment(ms))));
+    let refused = ahead(crate::restore::AHEAD_MAX_MS + 1);
+    assert!(matches!(refused, Err(RestoreError::ToCome { .. })), "{refused:?}");
+    assert!(world.done().is_empty(), "the app runs on");
+    world.clock.pass(Duration::from_secs(10));
     let time = |ms| RestoreRequest { target: Target::Time(moment(ms)), dry_run: true };
 
     assert_eq!(node.restore(time(9000)).unwrap().as_of, moment(3000));
