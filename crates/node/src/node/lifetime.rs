@@ -334,12 +334,16 @@ impl Core {
         lock(&self.held_down).clone()
     }
 
-    /// Keeps the app down until `app start`, also over a restart of the node.
+    /// Keeps the app down until `app start`, also over a restart of the node. What somebody asks for holds once it is
+    /// noted, since until then it is refused; what a failed restore asks for holds in any case.
     pub(crate) fn hold_down(&self, why: HeldDown) -> io::Result<()> {
         let bytes = serde_json::to_vec(&why)?;
-        *lock(&self.held_down) = Some(why);
         let home = &self.setup.home;
-        base::disk::write_atomic(home.disk(), &home.app_stopped(), &bytes, true)
+        let noted = base::disk::write_atomic(home.disk(), &home.app_stopped(), &bytes, true);
+        if noted.is_ok() || matches!(why, HeldDown::Restore(_)) {
+            *lock(&self.held_down) = Some(why);
+        }
+        noted
     }
 
     /// Lets the app run again.

@@ -367,6 +367,23 @@ fn a_maintenance_stop_stays_stopped_over_a_restart_of_the_node() {
 }
 
 #[test]
+fn a_stop_that_cannot_be_noted_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    node.configure(with_app()).unwrap();
+    node.checkpoint(Some(id("a")), None).unwrap();
+    let noted = node.core.setup.home.app_stopped();
+    LocalDisk.create_dir_all(&noted.join("in the way")).unwrap();
+    let refused = node.app(AppAction::Stop);
+    assert!(matches!(refused, Err(ActionError::Failed(_))), "{refused:?}");
+    assert_eq!(world.app_state(), app::AppState::Running);
+    node.restore(to(Target::Checkpoint(id("a")))).unwrap();
+    assert_eq!(world.app_state(), app::AppState::Running, "nobody was told that it stops");
+    node.drain("the test is over");
+}
+
+#[test]
 fn a_maintenance_stop_outlives_a_restore_that_failed() {
     let dir = tempfile::tempdir().unwrap();
     let world = world(&dir);
