@@ -8,8 +8,8 @@ use axum::http::header::{HeaderValue, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 use node::config::{Problem, Problems};
 use node::control::{
-    ActionError, AskError, BadCheckpointId, CheckpointError, ConfigureError, DatabaseError, QueryError,
-    RestoreError,
+    ActionError, AskError, BadCheckpointId, CheckpointError, ConfigureError, DatabaseError, LogsError,
+    QueryError, RestoreError,
 };
 use serde::Serialize;
 
@@ -258,6 +258,12 @@ impl From<DatabaseError> for ApiError {
     }
 }
 
+impl From<LogsError> for ApiError {
+    fn from(error: LogsError) -> ApiError {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no_lines", error.to_string()).hint("try again")
+    }
+}
+
 impl From<AskError> for ApiError {
     fn from(error: AskError) -> ApiError {
         let message = error.to_string();
@@ -353,6 +359,8 @@ mod tests {
             (DatabaseError::Failed("x".into()).into(), 500, "failed"),
             (AskError::Database(DatabaseError::Unconfigured).into(), 400, "unconfigured"),
             (AskError::NotPrimary("x".into()).into(), 409, "not_primary"),
+            (LogsError::NoAnswer.into(), 503, "no_lines"),
+            (LogsError::Busy.into(), 503, "no_lines"),
             (AskError::TooMany(4).into(), 503, "too_many_queries"),
             (AskError::Query(QueryError::Sql("x".into())).into(), 400, "sql_error"),
             (AskError::Query(QueryError::Slow).into(), 503, "query_too_slow"),

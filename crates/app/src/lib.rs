@@ -25,5 +25,6 @@ pub use policy::RestartPolicy;
 pub use protocol::{LogLine, Spec, Stream};
 pub use readiness::{Question, ReadyWhen};
 pub use runner::{
-    AppEvent, AppState, AppStatus, LastExit, Plan, Preparation, PreparationFailure, Runner, StopError,
+    AppEvent, AppState, AppStatus, LastExit, LogsError, Plan, Preparation, PreparationFailure, Runner,
+    StopError,
 };

@@ -13,7 +13,7 @@
 //!  Probe{run}                ──▶       Probed{run}: nothing of the question's process is left
 //!                            ◀──       Notified{run}: what the app has said of itself
 //!  Condition                 ──▶       told to the service manager, where there is one
-//!  Logs, Pids                ──▶       Lines, Pids
+//!  Logs, Pids                ──▶       Lines… | NoLines, Pids
 //!  Log{json}                 ──▶       the form of the supervisor's own lines, from now on
 //!                            ◀──       Terminate: drain, then exit 0
 //!  FinalWord{code}           ──▶       the supervisor exits with this code once the node has
@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The version of these messages.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// The most bytes in one message: a configuration (1 MiB at most) may hold a long command or environment.
 pub const MESSAGE_LIMIT: usize = 2 << 20;
 /// The most bytes of log text in one [`ToNode::Lines`]; more go into further messages.
@@ -280,6 +280,11 @@ pub enum ToNode {
         lines: Vec<LogLine>,
         /// More follow.
         more: bool,
+    },
+    /// No further lines come: too much was asked for at the same time.
+    NoLines {
+        /// The question.
+        request: u64,
     },
     /// The answer to `Pids`.
     Pids {

@@ -11,19 +11,19 @@
 
 use crate::link::Link;
 use crate::policy::RestartPolicy;
-use crate::protocol::{LogLine, Spec, Stream, ToNode, ToSupervisor};
+use crate::protocol::{Spec, ToNode, ToSupervisor};
 use crate::readiness::ReadyWhen;
 use base::{Clock, Timestamp};
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::mpsc::{self, Sender, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+mod questions;
 mod thread;
 
-/// How long the supervisor may take to answer a question about output or pids.
-const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+pub use questions::LogsError;
+use questions::Questions;
 
 /// What the app is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -187,19 +187,13 @@ struct Shared {
     subscribers: Mutex<Vec<Subscriber>>,
     termination: Mutex<Termination>,
     finish: Mutex<Option<FinishCallback>>,
-    questions: Mutex<Questions>,
+    questions: Questions,
 }
 
 #[derive(Default)]
 struct Termination {
     asked: bool,
     callback: Option<TerminateCallback>,
-}
-
-#[derive(Default)]
-struct Questions {
-    last: u64,
-    open: HashMap<u64, Sender<ToNode>>,
 }
 
 enum Command {
@@ -228,14 +222,14 @@ impl Runner {
             subscribers: Mutex::default(),
             termination: Mutex::default(),
             finish: Mutex::default(),
-            questions: Mutex::default(),
+            questions: Questions::default(),
         });
         let runner = Runner { shared: Arc::clone(&shared), queue: queue.clone() };
         let answering = Arc::clone(&shared);
         let back = queue.clone();
         shared.link.deliver_to(Box::new(move |message| match message {
             ToNode::Terminate => answering.terminate(),
-            ToNode::Lines { request, .. } | ToNode::Pids { request, .. } => {
+            ToNode::Lines { request, .. } | ToNode::NoLines { request } | ToNode::Pids { request, .. } => {
                 answering.answer(request, message)
             }
             other => {
@@ -269,44 +263,6 @@ impl Runner {
     /// The app, now.
     pub fn status(&self) -> AppStatus {
         self.shared.status()
-    }
-
-    /// The app's last lines, oldest first; of `stdout` or `stderr` only where a stream is named. Empty where the
-    /// supervisor does not answer in time.
-    pub fn logs(&self, lines: usize, stream: Option<&str>) -> Vec<LogLine> {
-        let stream = match stream {
-            None => None,
-            Some("stdout") => Some(Stream::Stdout),
-            Some("stderr") => Some(Stream::Stderr),
-            Some(_) => return vec![],
-        };
-        let mut all = Vec::new();
-        self.ask(
-            |request| ToSupervisor::Logs { request, lines, stream },
-            |answer| match answer {
-                ToNode::Lines { lines, more, .. } => {
-                    all.extend(lines);
-                    more
-                }
-                _ => false,
-            },
-        );
-        all
-    }
-
-    /// The pids of all processes of the app, at this moment.
-    pub fn descendants(&self) -> Vec<u32> {
-        let mut found = Vec::new();
-        self.ask(
-            |request| ToSupervisor::Pids { request },
-            |answer| {
-                if let ToNode::Pids { pids, .. } = answer {
-                    found = pids;
-                }
-                false
-            },
-        );
-        found
     }
 
     /// Calls back with every change of state, on the runner's thread: the callback must be quick and must not call
@@ -359,35 +315,9 @@ impl Runner {
     pub fn link(&self) -> &Link {
         &self.shared.link
     }
-
-    fn ask(&self, question: impl FnOnce(u64) -> ToSupervisor, mut take: impl FnMut(ToNode) -> bool) {
-        let (sender, answers) = mpsc::channel();
-        let request = {
-            let mut questions = lock(&self.shared.questions);
-            questions.last += 1;
-            let request = questions.last;
-            questions.open.insert(request, sender);
-            request
-        };
-        if self.shared.link.send(&question(request)).is_ok() {
-            while let Ok(answer) = answers.recv_timeout(ANSWER_LIMIT) {
-                if !take(answer) {
-                    break;
-                }
-            }
-        }
-        lock(&self.shared.questions).open.remove(&request);
-    }
 }
 
 impl Shared {
-    fn answer(&self, request: u64, message: ToNode) {
-        if let Some(asker) = lock(&self.questions).open.get(&request) {
-            // One that has stopped waiting does not want it any more.
-            let _ = asker.send(message);
-        }
-    }
-
     fn terminate(&self) {
         let callback = {
             let mut termination = lock(&self.termination);
@@ -469,7 +399,7 @@ mod tests {
         assert_eq!(error, "the app cannot be started: this node has no supervisor");
         assert_eq!(runner.stop("a test"), Ok(()));
         assert_eq!(runner.status().state, AppState::Stopped);
-        assert_eq!((runner.logs(5, None), runner.descendants()), (vec![], vec![]));
+        assert_eq!((runner.logs(5, None), runner.descendants()), (Err(LogsError::NoAnswer), vec![]));
     }
 
     #[test]

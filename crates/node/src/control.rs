@@ -15,6 +15,7 @@ use std::time::Duration;
 
 mod ask;
 mod status;
+pub use app::LogsError;
 pub use ask::*;
 pub use status::*;
 
@@ -458,7 +459,7 @@ pub trait Control: Send + Sync {
     /// The moments of the node's life, oldest first.
     fn transitions(&self) -> Vec<Transition>;
     /// The app's last lines, oldest first; `stream` is `stdout`, `stderr` or both.
-    fn logs(&self, lines: usize, stream: Option<&str>) -> Vec<LogLine>;
+    fn logs(&self, lines: usize, stream: Option<&str>) -> Result<Vec<LogLine>, LogsError>;
     /// Events from now on; a reader that falls behind by more than the queue's limit is cut off.
     fn events(&self) -> Receiver<Event>;
     /// What the last look at paths, room and programs found; nothing where none was made.

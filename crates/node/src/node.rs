@@ -12,8 +12,9 @@
 use crate::config::{Config, Overrides};
 use crate::control::{
     ActionError, AppAction, AskError, Asked, Checkpoint, CheckpointError, CheckpointId, CheckpointMade,
-    Checkpoints, ConfigureError, Control, DatabaseError, Event, HistoryFile, Issue, LogLine, Looked, Moment,
-    Question, Reconfigured, RestoreError, RestoreRequest, Restored, State, Status, Transition, Verified,
+    Checkpoints, ConfigureError, Control, DatabaseError, Event, HistoryFile, Issue, LogLine, LogsError,
+    Looked, Moment, Question, Reconfigured, RestoreError, RestoreRequest, Restored, State, Status,
+    Transition, Verified,
 };
 use crate::home::{Home, Identity};
 use crate::issues::Issues;
@@ -347,7 +348,7 @@ impl Control for Node {
     fn transitions(&self) -> Vec<Transition> {
         lock(&self.core.life).transitions()
     }
-    fn logs(&self, lines: usize, stream: Option<&str>) -> Vec<LogLine> {
+    fn logs(&self, lines: usize, stream: Option<&str>) -> Result<Vec<LogLine>, LogsError> {
         self.core.logs(lines, stream)
     }
     fn events(&self) -> Receiver<Event> {

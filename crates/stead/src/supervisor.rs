@@ -18,6 +18,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+mod answers;
 mod app_process;
 mod crowd;
 mod escalation;

@@ -98,7 +98,7 @@ pub async fn logs(
         return Err(ApiError::malformed(format!("`{other}` is no stream: use stdout or stderr")));
     }
     let lines = lines.unwrap_or(LOG_LINES).min(LOG_LINES_MAX);
-    let lines = blocking(move || shared.control.logs(lines, stream.as_deref())).await?;
+    let lines = blocking(move || shared.control.logs(lines, stream.as_deref())).await??;
     Ok(Json(json!({ "lines": lines })))
 }
 

@@ -266,9 +266,12 @@ impl Control for Fake {
         }]
     }
 
-    fn logs(&self, lines: usize, stream: Option<&str>) -> Vec<LogLine> {
+    fn logs(&self, lines: usize, stream: Option<&str>) -> Result<Vec<LogLine>, LogsError> {
+        if lines == 0 {
+            return Err(LogsError::NoAnswer);
+        }
         let stream = stream.unwrap_or("both").to_owned();
-        vec![LogLine { time: Timestamp(0), stream, text: lines.to_string() }]
+        Ok(vec![LogLine { time: Timestamp(0), stream, text: lines.to_string() }])
     }
 
     fn events(&self) -> Receiver<Event> {

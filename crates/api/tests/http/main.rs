@@ -208,6 +208,7 @@ async fn every_request_has_its_status_and_every_error_its_form() {
         ),
         ("GET", "/history".into(), "", 200, ""),
         ("GET", "/logs?lines=5&stream=stderr".into(), "", 200, ""),
+        ("GET", "/logs?lines=0".into(), "", 503, "no_lines"),
         ("GET", "/logs?lines=x".into(), "", 400, "malformed"),
         ("GET", "/logs?stream=stdin".into(), "", 400, "malformed"),
         ("GET", "/api/health/live".into(), "", 200, ""),

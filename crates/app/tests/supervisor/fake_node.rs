@@ -2,7 +2,7 @@
 
 use app::link::Beats;
 use app::policy::RestartPolicy;
-use app::protocol::DESCRIPTOR_VARIABLE;
+use app::protocol::{DESCRIPTOR_VARIABLE, ToSupervisor};
 use app::{Link, Runner, Spec, spawn};
 use base::SystemClock;
 use serde_json::{Value, json};
@@ -67,8 +67,18 @@ fn obey(runner: &Runner, request: &Value) -> Value {
             Err(error) => json!({ "error": error.to_string() }),
         },
         "logs" => {
-            let lines = runner.logs(request["lines"].as_u64().unwrap() as usize, request["stream"].as_str());
-            json!(lines.iter().map(|line| line.text.clone()).collect::<Vec<_>>())
+            match runner.logs(request["lines"].as_u64().unwrap() as usize, request["stream"].as_str()) {
+                Ok(lines) => json!(lines.iter().map(|line| line.text.clone()).collect::<Vec<_>>()),
+                Err(error) => json!({ "error": error.to_string() }),
+            }
+        }
+        // As many at once as one likes, none of them waited for.
+        "ask_for_logs" => {
+            for request in 0..request["times"].as_u64().unwrap() {
+                let question = ToSupervisor::Logs { request: u64::MAX - request, lines: 2000, stream: None };
+                runner.link().send(&question).unwrap();
+            }
+            json!({})
         }
         "pids" => json!(runner.descendants()),
         "authority" => {

@@ -1,6 +1,6 @@
 //! What the app prints: passed on, kept, and never in its way.
 
-use crate::stage::{Stage, Test, until};
+use crate::stage::{HORIZON_MS, Stage, Test, until};
 use serde_json::json;
 use std::io::Read;
 use std::process::Stdio;
@@ -13,6 +13,7 @@ pub const TESTS: &[Test] = &[
     ("user_group_and_umask_are_as_asked_for", user_group_and_umask_are_as_asked_for),
     ("only_the_last_thousand_lines_are_kept", only_the_last_thousand_lines_are_kept),
     ("long_lines_and_any_bytes_pass_unchanged", long_lines_and_any_bytes_pass_unchanged),
+    ("many_questions_about_output_harm_nobody", many_questions_about_output_harm_nobody),
     ("a_reader_that_stalls_does_not_stall_the_app", a_reader_that_stalls_does_not_stall_the_app),
     ("a_reader_that_is_gone_does_not_disturb_the_app", a_reader_that_is_gone),
     ("the_terminals_file_status_is_left_alone", file_status_is_left_alone),
@@ -99,6 +100,21 @@ fn only_the_last_thousand_lines_are_kept() {
     let expected: Vec<String> = (1501..=2500).map(|n| n.to_string()).collect();
     assert_eq!(logs, json!(expected));
     assert_eq!(stage.read("out").lines().count(), 2500);
+}
+
+fn many_questions_about_output_harm_nobody() {
+    let stage = Stage::begin();
+    let line = "x".repeat(1000);
+    let app =
+        stage.start(&format!("yes {line} | head -n 1000; yes {line} | head -n 1000 >&2; echo end; sleep 60"));
+    stage.appears("out", "end\n");
+    let node = stage.node();
+    // Far more in all than may wait for the node.
+    stage.ask(json!({ "do": "ask_for_logs", "times": 100 }));
+    let logs = stage.ask(json!({ "do": "logs", "lines": 5000, "stream": "stdout" }));
+    assert_eq!(logs.as_array().unwrap().last(), Some(&json!("end")), "{logs}");
+    std::thread::sleep(Duration::from_millis(2 * HORIZON_MS));
+    assert_eq!((stage.node(), stage.running()), (node, app));
 }
 
 fn long_lines_and_any_bytes_pass_unchanged() {

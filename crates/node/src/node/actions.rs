@@ -6,7 +6,7 @@
 use super::lifetime::HeldDown;
 use super::{Core, lock, settings};
 use crate::config::Period;
-use crate::control::{ActionError, AppAction, Issue, LogLine, State};
+use crate::control::{ActionError, AppAction, Issue, LogLine, LogsError, State};
 use crate::life::LifeEvent;
 use app::{AppEvent, AppState, AppStatus, PreparationFailure};
 use database::engine::Unfinished;
@@ -255,7 +255,7 @@ impl Core {
         if self.setup.app.status().crash_loop.is_none() {
             return;
         }
-        let words = self.setup.app.logs(LAST_WORDS, Some("stderr"));
+        let words = self.setup.app.logs(LAST_WORDS, Some("stderr")).unwrap_or_default();
         // Asking has taken its time.
         if let Some(issue) = crash_loop_issue(&self.setup.app.status(), &words) {
             self.raise(issue);
@@ -266,12 +266,12 @@ impl Core {
     }
 
     /// The app's last lines.
-    pub(crate) fn logs(&self, lines: usize, stream: Option<&str>) -> Vec<LogLine> {
-        let lines = self.setup.app.logs(lines, stream);
-        lines
+    pub(crate) fn logs(&self, lines: usize, stream: Option<&str>) -> Result<Vec<LogLine>, LogsError> {
+        let lines = self.setup.app.logs(lines, stream)?;
+        Ok(lines
             .into_iter()
             .map(|line| LogLine { time: line.time, stream: line.stream.name().to_owned(), text: line.text })
-            .collect()
+            .collect())
     }
 }
 

@@ -3,7 +3,7 @@
 //! They are traits so that the order of things (stop the app, turn back, start it again) can be tested without
 //! either; the real ones are `database::Engine` and `app::Runner`.
 
-use app::{AppStatus, LogLine, Plan, RestartPolicy, Runner};
+use app::{AppStatus, LogLine, LogsError, Plan, RestartPolicy, Runner};
 use base::{DatabasePath, Incarnation};
 use database::engine::{
     Change, Check, CheckError, Cut, CutError, DatabaseInfo, Engine, HistoryProblem, Notify, Settings,
@@ -89,7 +89,7 @@ pub trait App: Send + Sync {
     /// How it is.
     fn status(&self) -> AppStatus;
     /// Its last lines.
-    fn logs(&self, lines: usize, stream: Option<&str>) -> Vec<LogLine>;
+    fn logs(&self, lines: usize, stream: Option<&str>) -> Result<Vec<LogLine>, LogsError>;
     /// Its processes.
     fn descendants(&self) -> Vec<u32>;
     /// Says how the node is, for whoever supervises it from outside.
@@ -178,7 +178,7 @@ impl App for Supervised {
     fn status(&self) -> AppStatus {
         self.runner.status()
     }
-    fn logs(&self, lines: usize, stream: Option<&str>) -> Vec<LogLine> {
+    fn logs(&self, lines: usize, stream: Option<&str>) -> Result<Vec<LogLine>, LogsError> {
         self.runner.logs(lines, stream)
     }
     fn descendants(&self) -> Vec<u32> {

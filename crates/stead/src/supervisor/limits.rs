@@ -59,6 +59,10 @@ pub const NODE_STEADY: Duration = Duration::from_secs(600);
 
 /// The most bytes that wait for a node that does not read; beyond, it is taken for frozen.
 pub const OUTBOX_LIMIT: usize = 4 << 20;
+/// A portion of an answer about output is made only where fewer bytes wait for the node.
+pub const ANSWER_ROOM: usize = 256 << 10;
+/// The most answers about output that are not finished; beyond, the oldest is cut.
+pub const ANSWERS_MAX: usize = 8;
 /// The most bytes taken from one descriptor before the others have their turn.
 pub const READ_SHARE: usize = 64 << 10;
 /// The longest line kept; longer ones are passed through and kept in pieces.

@@ -3,7 +3,7 @@
 //! It may be frozen, so nothing here waits for it: what it does not read is kept up to a limit, and a node that says
 //! nothing for longer than its horizon is taken for frozen.
 
-use super::limits::{LAPSE_GRACE, LAPSE_GRACE_SHARE, OUTBOX_LIMIT, READ_SHARE};
+use super::limits::{ANSWER_ROOM, LAPSE_GRACE, LAPSE_GRACE_SHARE, OUTBOX_LIMIT, READ_SHARE};
 use super::manager::is_the_managers;
 use app::processes::{self, Cookie};
 use app::protocol::{
@@ -42,6 +42,8 @@ pub struct NodeProcess {
     socket: Option<OwnedFd>,
     outcome: Option<OwnedFd>,
     inbox: Inbox,
+    /// What it says is not understood any more.
+    garbled: bool,
     outbox: Vec<u8>,
     greeted: bool,
     heard: Duration,
@@ -81,6 +83,7 @@ impl NodeProcess {
             socket: Some(ours),
             outcome: Some(launched.outcome),
             inbox: Inbox::default(),
+            garbled: false,
             outbox: Vec::new(),
             greeted: false,
             heard: now,
@@ -118,7 +121,8 @@ impl NodeProcess {
     pub fn listen(&mut self, now: Duration, welcome: &ToNode) -> Vec<ToSupervisor> {
         self.read();
         let mut messages = Vec::new();
-        while self.fault.is_none() {
+        // One that is at fault is heard all the same: its beats say how long the app may take to end.
+        while !self.garbled {
             match self.inbox.take::<ToSupervisor>() {
                 Ok(None) => break,
                 Ok(Some(ToSupervisor::Hello { version, horizon_ms })) => {
@@ -127,6 +131,7 @@ impl NodeProcess {
                     self.horizon = Duration::from_millis(horizon_ms);
                     self.say(welcome);
                     if version != VERSION {
+                        self.garbled = true;
                         self.fault = Some(format!("it speaks version {version}, not {VERSION}"));
                     }
                 }
@@ -136,7 +141,10 @@ impl NodeProcess {
                 }
                 Ok(Some(ToSupervisor::FinalWord { code })) => self.final_word = Some(code),
                 Ok(Some(message)) => messages.push(message),
-                Err(error) => self.fault = Some(error.to_string()),
+                Err(error) => {
+                    self.garbled = true;
+                    self.fault = Some(error.to_string());
+                }
             }
         }
         messages
@@ -170,6 +178,11 @@ impl NodeProcess {
             // Built here, of bounded parts: a bug, and the node's to see by its absence.
             Err(error) => self.fault = Some(error.to_string()),
         }
+    }
+
+    /// Whether there is room for a portion of an answer.
+    pub fn has_room(&self) -> bool {
+        self.outbox.len() < ANSWER_ROOM
     }
 
     /// Writes what the node takes.

@@ -130,26 +130,58 @@ impl Output {
         self.streams.iter().map(|channel| &channel.sink)
     }
 
-    /// The last lines, oldest first, in portions that fit into a message. There is at least one portion.
-    pub fn last(&self, lines: usize, stream: Option<Stream>) -> Vec<Vec<LogLine>> {
+    /// Where the last lines are.
+    pub fn last(&self, lines: usize, stream: Option<Stream>) -> Stretch {
+        let found = self.kept(stream, 0, self.count);
+        let skipped = found.len().saturating_sub(lines);
+        let first = found.get(skipped).map_or(self.count + 1, |(count, _)| *count);
+        Stretch { next: first, last: self.count, stream }
+    }
+
+    /// As many lines of a stretch as fit into a message, oldest first. Those that are not kept any more are left out.
+    pub fn portion(&self, stretch: &mut Stretch) -> Vec<LogLine> {
+        let mut portion: Vec<LogLine> = Vec::new();
+        let mut bytes = 0;
+        for (count, line) in self.kept(stretch.stream, stretch.next, stretch.last) {
+            bytes += line.text.len();
+            if bytes > LINES_BYTES_LIMIT && !portion.is_empty() {
+                stretch.next = *count;
+                return portion;
+            }
+            portion.push(line.clone());
+        }
+        stretch.next = stretch.last + 1;
+        portion
+    }
+
+    fn kept(&self, stream: Option<Stream>, first: u64, last: u64) -> Vec<&(u64, LogLine)> {
         let wanted =
             self.streams.iter().filter(|channel| stream.is_none_or(|stream| stream == channel.stream));
-        let mut found: Vec<&(u64, LogLine)> = wanted.flat_map(|channel| &channel.kept).collect();
+        let kept = wanted.flat_map(|channel| &channel.kept);
+        let mut found: Vec<_> = kept.filter(|(count, _)| (first..=last).contains(count)).collect();
         found.sort_unstable_by_key(|(count, _)| *count);
-        let skipped = found.len().saturating_sub(lines);
-        let mut portions = vec![Vec::new()];
-        let mut bytes = 0;
-        for (_, line) in &found[skipped..] {
-            if bytes + line.text.len() > LINES_BYTES_LIMIT {
-                portions.push(Vec::new());
-                bytes = 0;
-            }
-            bytes += line.text.len();
-            if let Some(portion) = portions.last_mut() {
-                portion.push(line.clone());
-            }
-        }
-        portions
+        found
+    }
+
+    #[cfg(test)]
+    pub fn keep(&mut self, stream: Stream, text: &str) {
+        let channel = self.streams.iter_mut().find(|channel| channel.stream == stream);
+        channel.unwrap().keep(text.as_bytes(), &mut self.count);
+    }
+}
+
+/// Lines that follow one another, by their numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Stretch {
+    next: u64,
+    last: u64,
+    stream: Option<Stream>,
+}
+
+impl Stretch {
+    /// None of it is left.
+    pub fn is_done(&self) -> bool {
+        self.next > self.last
     }
 }
 

@@ -3,10 +3,11 @@
 //! Each round takes signals and exits, then what the node says, then output, then what the time demands. Time is the
 //! boot clock, also for the timer: a machine that was suspended finds its deadlines passed at once.
 
+use super::answers::Answers;
 use super::app_process::{AppProcess, Family, is_farewell};
 use super::crowd::{self, Crowd};
 use super::leftovers::Claim;
-use super::limits::{BURIALS_SHARE, FLUSH_LIMIT, PROCESSES_MAX, SHORT_GRACE, SHORT_NODE_GRACE};
+use super::limits::{BURIALS_SHARE, PROCESSES_MAX, SHORT_GRACE, SHORT_NODE_GRACE};
 use super::manager::Manager;
 use super::node_process::{NodeProcess, Program};
 use super::output::Output;
@@ -16,11 +17,12 @@ use app::processes;
 use app::protocol::{Ending, ToNode, ToSupervisor, VERSION};
 use app::signal;
 use base::{Clock, SystemClock};
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
+use rustix::time::{TimerfdClockId, TimerfdFlags};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
+
+mod wait;
 
 /// What is said of an app that was ended because nobody said that it may run on.
 const LAPSED: &str = "the node did not say in time that the app may run on";
@@ -33,6 +35,7 @@ pub struct Watch {
     signals: Signals,
     timer: OwnedFd,
     output: Output,
+    answers: Answers,
     manager: Manager,
     /// Children from before: whoever called exec left them, and they are nobody's app.
     inherited: Vec<u32>,
@@ -72,6 +75,7 @@ impl Watch {
             signals,
             timer,
             output,
+            answers: Answers::default(),
             manager: Manager::from_environment(),
             inherited,
             node: None,
@@ -186,6 +190,7 @@ impl Watch {
             app.end(until.min(now + app.stop_timeout()), None);
             app.hasten(until);
         }
+        self.answers.forget();
         self.note_outcome(&mut node);
         if self.exit.is_none() {
             let forced = self.forced_at.is_some();
@@ -257,6 +262,15 @@ impl Watch {
         for message in messages {
             self.obey(now, message);
         }
+        self.give_answers();
+    }
+
+    fn give_answers(&mut self) {
+        while let Some(node) = self.node.as_mut().filter(|node| node.has_room())
+            && let Some(message) = self.answers.next(&self.output)
+        {
+            node.say(&message);
+        }
     }
 
     fn obey(&mut self, now: Duration, message: ToSupervisor) {
@@ -293,12 +307,10 @@ impl Watch {
             }
             ToSupervisor::Condition { ready, text } => self.manager.hear(ready, &text),
             ToSupervisor::Logs { request, lines, stream } => {
-                let mut portions = self.output.last(lines, stream).into_iter().peekable();
-                while let Some(lines) = portions.next() {
-                    let more = portions.peek().is_some();
-                    tell(&mut self.node, &ToNode::Lines { request, lines, more });
-                }
+                self.answers.take(request, lines, stream, &self.output);
             }
+            // One that does not read gets no answer: this one is of no use later.
+            ToSupervisor::Pids { .. } if self.node.as_ref().is_some_and(|node| !node.has_room()) => {}
             ToSupervisor::Pids { request } => {
                 let found = self.app.as_ref().map(|_| self.below()).unwrap_or_default();
                 let pids = found.iter().map(|process| process.pid).collect();
@@ -350,6 +362,13 @@ impl Watch {
 
     fn keep_promises(&mut self, now: Duration) {
         self.count_crowd(now);
+        if let (Some(fault), Some(app)) =
+            (self.node.as_ref().and_then(|node| node.fault.clone()), &mut self.app)
+            && !app.ending()
+        {
+            self.output.say("app stopped", &format!("the app is stopped, and then the node killed: {fault}"));
+            app.end(now + app.stop_timeout(), None);
+        }
         if let (Some(node), Some(app)) = (&self.node, &mut self.app)
             && now >= node.app_warning()
         {
@@ -417,79 +436,10 @@ impl Watch {
             }
         }
     }
-
-    /// The next moment at which time alone demands something.
-    fn wake_at(&self) -> Option<Duration> {
-        let app = self.app.as_ref().and_then(AppProcess::wake_at);
-        let node = self.node.as_ref().filter(|_| self.condemned.is_none()).and_then(|node| match &self.app {
-            Some(app) if app.ending() => None,
-            Some(_) => Some(node.app_warning()),
-            None => Some(self.forced_at.map_or(node.silent_at(), |at| at.min(node.silent_at()))),
-        });
-        let launch = self.launch_at.filter(|_| self.app.is_none());
-        [app, node, launch, self.manager.wake_at()].into_iter().flatten().min()
-    }
-
-    fn wait(&self) {
-        let mut timer =
-            Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(Duration::ZERO) };
-        if let Some(at) = self.wake_at() {
-            // Zero would disarm it.
-            timer.it_value = timespec(at.max(Duration::from_nanos(1)));
-        }
-        let armed = rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &timer);
-        // It takes every absolute time; if it did not, looking once a second would still keep the promises.
-        let limit = armed.is_err().then(|| timespec(Duration::from_secs(1)));
-        let limit = if self.more_dead { Some(timespec(Duration::ZERO)) } else { limit };
-        let mut polled = vec![PollFd::new(&self.signals.descriptor, PollFlags::IN)];
-        polled.push(PollFd::new(&self.timer, PollFlags::IN));
-        if let Some(node) = &self.node {
-            polled.extend(node.outcome().map(|outcome| PollFd::new(outcome, PollFlags::IN)));
-            if let Some((socket, writing)) = node.socket() {
-                let writing = if writing { PollFlags::OUT } else { PollFlags::empty() };
-                polled.push(PollFd::new(socket, PollFlags::IN | writing));
-            }
-        }
-        let outcome = self.app.as_ref().and_then(AppProcess::outcome);
-        polled.extend(outcome.map(|outcome| PollFd::new(outcome, PollFlags::IN)));
-        let notify = self.app.as_ref().and_then(AppProcess::notify_descriptor);
-        polled.extend(notify.map(|notify| PollFd::new(notify, PollFlags::IN)));
-        polled.extend(self.output.sources().map(|source| PollFd::new(source, PollFlags::IN)));
-        let sinks = self.output.sinks().filter_map(|sink| sink.wants());
-        polled.extend(sinks.map(|sink| PollFd::new(sink, PollFlags::OUT)));
-        // EINTR cannot come, all signals are blocked; if it did, a round too many does no harm.
-        let _ = rustix::event::poll(&mut polled, limit.as_ref());
-    }
-
-    /// Gives whoever reads our output a last moment to take it.
-    fn flush(&mut self) {
-        let deadline = SystemClock.boottime() + FLUSH_LIMIT;
-        loop {
-            self.output.pump();
-            let left = deadline.saturating_sub(SystemClock.boottime());
-            let mut waiting: Vec<PollFd<'_>> = self
-                .output
-                .sinks()
-                .filter_map(|sink| sink.wants())
-                .map(|sink| PollFd::new(sink, PollFlags::OUT))
-                .collect();
-            if waiting.is_empty() || left.is_zero() {
-                return;
-            }
-            let _ = rustix::event::poll(&mut waiting, Some(&timespec(left)));
-        }
-    }
 }
 
 fn tell(node: &mut Option<NodeProcess>, message: &ToNode) {
     if let Some(node) = node {
         node.say(message);
-    }
-}
-
-fn timespec(time: Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: time.subsec_nanos().into(),
     }
 }

@@ -5,7 +5,7 @@ use crate::home::Home;
 use crate::node::parts::{App, Databases};
 use crate::node::{Node, Setup};
 use crate::preflight::Report;
-use app::{AppState, AppStatus, LogLine, Plan, RestartPolicy};
+use app::{AppState, AppStatus, LogLine, LogsError, Plan, RestartPolicy};
 use base::{Checksum, Clock, DatabasePath, Incarnation, LocalDisk, Position, Timestamp, Txid};
 use database::Machine;
 use database::engine::{
@@ -194,8 +194,8 @@ impl App for FakeApp {
     fn status(&self) -> AppStatus {
         self.0.status.lock().unwrap().clone()
     }
-    fn logs(&self, _: usize, _: Option<&str>) -> Vec<LogLine> {
-        Vec::new()
+    fn logs(&self, _: usize, _: Option<&str>) -> Result<Vec<LogLine>, LogsError> {
+        Ok(Vec::new())
     }
     fn descendants(&self) -> Vec<u32> {
         Vec::new()
