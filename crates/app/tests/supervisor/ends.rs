@@ -1,7 +1,7 @@
 //! The end of everything: orderly, hurried, by the app, and by SIGKILL of whoever.
 
 use crate::stage::{Stage, Test, lives, send, took, until, wake_ups};
-use app::processes::{self, Cookie, Process};
+use app::processes::{self, Process};
 use app::protocol::{APP_COOKIE_VARIABLE, NODE_COOKIE_VARIABLE};
 use rustix::process::Signal;
 use serde_json::json;
@@ -24,6 +24,7 @@ pub const TESTS: &[Test] = &[
     ("a_frozen_node_without_supervisor_is_ended_by_the_next_start", a_frozen_node_without_supervisor),
     ("killed_at_any_moment_nothing_survives_the_next_start", killed_at_any_moment),
     ("a_second_supervisor_in_one_home_is_refused", a_second_supervisor),
+    ("a_copy_of_a_home_leaves_the_original_alone", a_copy_of_a_home),
     ("a_home_that_is_no_directory_is_refused", a_home_that_is_no_directory),
     ("a_node_that_cannot_be_run_is_an_error", a_node_that_cannot_be_run),
     ("the_supervisor_is_fit_to_be_pid_1", pid_1),
@@ -228,11 +229,8 @@ fn killed_at_any_moment() {
         let spec = stage.script(WITH_ESCAPEE);
         // Moments from before the claim of the home to an app that runs; on a slow machine too.
         if round % 3 > 0 {
-            let before = cookies.last().map(Cookie::to_string).unwrap_or_default();
-            until("the home is claimed", || {
-                let cookie = stage.read(".stead/app.cookie");
-                !cookie.is_empty() && cookie != before
-            });
+            let before = cookies.last().cloned();
+            until("the home is claimed", || stage.cookie().is_some_and(|cookie| Some(cookie) != before));
         }
         std::thread::sleep(Duration::from_millis(round * 13 % 100));
         stage.try_ask(&json!({ "do": "start", "spec": spec }));
@@ -244,7 +242,7 @@ fn killed_at_any_moment() {
         }
         stage.signal(Signal::KILL);
         stage.exit_code();
-        cookies.extend(Cookie::parse(&stage.read(".stead/app.cookie")));
+        cookies.extend(stage.cookie());
         let _ = std::fs::remove_file(stage.path("node.sock"));
     }
     stage.supervise();
@@ -270,6 +268,22 @@ fn a_second_supervisor() {
         ["error", "cause", "hint"]
     );
     assert!(lives(app), "the first one's app is no leftover");
+}
+
+fn a_copy_of_a_home() {
+    let stage = Stage::begin();
+    let app = stage.start("sleep 60");
+    let (node, mut copy) = (stage.node(), Stage::empty());
+    std::fs::create_dir(copy.path(".stead")).unwrap();
+    for name in [".stead/supervisor.lock", ".stead/app.cookie"] {
+        std::fs::copy(stage.path(name), copy.path(name)).unwrap();
+    }
+    copy.supervise();
+    assert_ne!(copy.node(), node);
+    assert!(lives(node) && lives(app), "the original runs on");
+    copy.signal(Signal::TERM);
+    assert_eq!(copy.exit_code(), Some(0));
+    assert_eq!((stage.node(), stage.running()), (node, app));
 }
 
 fn a_home_that_is_no_directory() {

@@ -178,8 +178,13 @@ impl Stage {
         self.carrying(&[APP_COOKIE_VARIABLE])
     }
 
+    /// What the processes of the present run carry, or of the last.
+    pub fn cookie(&self) -> Option<Cookie> {
+        Cookie::parse(self.read(".stead/app.cookie").split(' ').next()?)
+    }
+
     fn carrying(&self, variables: &[&str]) -> Vec<Process> {
-        let Some(cookie) = Cookie::parse(&self.read(".stead/app.cookie")) else { return vec![] };
+        let Some(cookie) = self.cookie() else { return vec![] };
         processes::carrying(&processes::all().unwrap(), variables, &cookie)
     }
 

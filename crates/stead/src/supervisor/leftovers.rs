@@ -4,6 +4,10 @@
 //! `.stead/app.cookie` for a leftover: processes of an app, and a node, whose supervisor is gone. They are killed
 //! before anything else is done, so that no two applications and no two nodes ever write here. The new cookie is noted
 //! before the first process is started with it. It is not synced: a power loss leaves no process to be found.
+//!
+//! The note is one line, `COOKIE DEVICE:INODE BOOT-ID`: beside the cookie it names the lock's file and the machine's boot.
+//! A copy of a home has another file, and nothing outlives a boot; such a note names nobody, above all not the
+//! processes of the home that was copied.
 
 use super::limits::{LEFTOVER_KILL_LIMIT, LOCK_PATIENCE, LOCK_PAUSE};
 use super::notify_socket::NotifySocket;
@@ -18,6 +22,11 @@ use std::path::{Path, PathBuf};
 
 const LOCK: &str = "supervisor.lock";
 const COOKIE: &str = "app.cookie";
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+/// The most bytes of a note.
+const NOTE_LIMIT: u64 = 1024;
+/// More than a boot id has characters.
+const BOOT_BYTES: usize = 64;
 /// More than any pid has digits.
 const PID_BYTES: usize = 32;
 
@@ -70,7 +79,8 @@ pub fn claim(home: &Path) -> Result<Claim, ClaimError> {
     let lock = lock(&lock_path, home)?;
     let note = dir.join(COOKIE);
     let mut ended = 0;
-    if let Some(former) = former(&disk, &note) {
+    let place = Place::of(&lock).map_err(failed(&lock_path))?;
+    if let Some(former) = former(&disk, &note, &place) {
         let variables = [APP_COOKIE_VARIABLE, NODE_COOKIE_VARIABLE];
         let all = processes::all().map_err(failed(Path::new("/proc")))?;
         ended = processes::carrying(&all, &variables, &former).len();
@@ -83,7 +93,7 @@ pub fn claim(home: &Path) -> Result<Claim, ClaimError> {
         let _ = disk.remove_file(&dir.join(former.pipe_name()));
     }
     let cookie = Cookie::random(&SystemRandom);
-    write(&disk, &note, cookie.as_str()).map_err(failed(&note))?;
+    write(&disk, &note, &place.note(&cookie)).map_err(failed(&note))?;
     Ok(Claim { cookie, ended, place: dir, _lock: lock })
 }
 
@@ -121,10 +131,39 @@ fn lock(path: &Path, home: &Path) -> Result<OwnedFd, ClaimError> {
     Ok(file)
 }
 
-/// A note that cannot be read or is no cookie names nobody.
-fn former(disk: &LocalDisk, note: &Path) -> Option<Cookie> {
-    let bytes = base::disk::read(disk, note, 1024).ok()?;
-    Cookie::parse(str::from_utf8(&bytes).ok()?.trim())
+/// Where and when a note holds.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    device: u64,
+    inode: u64,
+    boot: String,
+}
+
+impl Place {
+    /// Here and now. A sandbox that does not say which boot this is has one for all.
+    fn of(lock: &OwnedFd) -> io::Result<Place> {
+        let stat = rustix::fs::fstat(lock)?;
+        let boot = processes::read_file(BOOT, BOOT_BYTES).unwrap_or_default();
+        let boot = String::from_utf8_lossy(&boot).trim().to_owned();
+        let boot = if boot.is_empty() { "unknown".to_owned() } else { boot };
+        Ok(Place { device: stat.st_dev, inode: stat.st_ino, boot })
+    }
+
+    fn note(&self, cookie: &Cookie) -> String {
+        format!("{cookie} {}:{} {}\n", self.device, self.inode, self.boot)
+    }
+
+    /// The cookie of a note that holds here and now.
+    fn cookie(&self, note: &str) -> Option<Cookie> {
+        let cookie = Cookie::parse(note.split_ascii_whitespace().next()?)?;
+        (note == self.note(&cookie)).then_some(cookie)
+    }
+}
+
+/// A note that cannot be read, or holds elsewhere, names nobody.
+fn former(disk: &LocalDisk, note: &Path, place: &Place) -> Option<Cookie> {
+    let bytes = base::disk::read(disk, note, NOTE_LIMIT).ok()?;
+    place.cookie(str::from_utf8(&bytes).ok()?)
 }
 
 fn write(disk: &LocalDisk, note: &Path, text: &str) -> io::Result<()> {
@@ -132,4 +171,28 @@ fn write(disk: &LocalDisk, note: &Path, text: &str) -> io::Result<()> {
     let file = disk.open(&beside, Open::Create { private: true })?;
     file.write_at(text.as_bytes(), 0)?;
     disk.rename(&beside, note)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(device: u64, inode: u64, boot: &str) -> Place {
+        Place { device, inode, boot: boot.to_owned() }
+    }
+
+    #[test]
+    fn a_note_holds_for_one_file_and_one_boot() {
+        let here = place(7, 42, "b");
+        let cookie = Cookie::random(&SystemRandom);
+        let note = here.note(&cookie);
+        assert_eq!(note, format!("{cookie} 7:42 b\n"));
+        assert_eq!(here.cookie(&note), Some(cookie.clone()));
+        for elsewhere in [place(8, 42, "b"), place(7, 43, "b"), place(7, 42, "c")] {
+            assert_eq!(elsewhere.cookie(&note), None, "{elsewhere:?}");
+        }
+        for broken in ["", "x", cookie.as_str(), &note[1..], &format!("{note}x")] {
+            assert_eq!(here.cookie(broken), None, "{broken}");
+        }
+    }
 }
