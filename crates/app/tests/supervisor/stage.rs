@@ -106,10 +106,16 @@ impl Stage {
 
     /// Asks the node, which may be gone or go.
     pub fn try_ask(&self, request: &Value) -> Option<Value> {
-        let mut stream = UnixStream::connect(self.path("node.sock")).ok()?;
-        writeln!(stream, "{request}").ok()?;
+        let stream = self.request(request)?;
         let line = BufReader::new(stream).lines().next()?.ok()?;
         serde_json::from_str(&line).ok()
+    }
+
+    /// Says something to the node; the answer can be read later.
+    pub fn request(&self, request: &Value) -> Option<UnixStream> {
+        let mut stream = UnixStream::connect(self.path("node.sock")).ok()?;
+        writeln!(stream, "{request}").ok()?;
+        Some(stream)
     }
 
     /// How a shell script is run as the app.

@@ -14,6 +14,7 @@ pub const TESTS: &[Test] = &[
     ("a_forking_app_is_outrun", a_forking_app_is_outrun),
     ("another_stop_signal_is_used", another_stop_signal_is_used),
     ("an_app_without_authority_is_ended_and_the_node_lives_on", an_app_without_authority_is_ended),
+    ("a_stop_does_not_outlast_the_nodes_silence", a_stop_does_not_outlast_the_nodes_silence),
     ("stopping_an_app_that_is_not_there_is_done_at_once", stopping_an_app_that_is_not_there),
 ];
 
@@ -163,6 +164,20 @@ fn an_app_without_authority_is_ended() {
     stage.ask(json!({ "do": "authority", "ms": 60_000 }));
     assert_ne!(stage.running(), pid);
     assert_eq!(stage.node(), node, "the node was not at fault");
+}
+
+fn a_stop_does_not_outlast_the_nodes_silence() {
+    let stage = Stage::begin();
+    let mut spec =
+        stage.script("trap 'echo asked > asked' TERM; echo $$ > pid; while :; do sleep 0.05; done");
+    spec["stop_timeout"] = json!({ "secs": 3600, "nanos": 0 });
+    stage.ask(json!({ "do": "start", "spec": spec }));
+    let (app, node) = (stage.pid_in("pid"), stage.node());
+    let _waiting = stage.request(&json!({ "do": "stop" }));
+    stage.appears("asked", "asked");
+    crate::stage::send(node, Signal::STOP);
+    until("the app is killed when its deadline passes", || !lives(app));
+    until("the node is killed", || !lives(node));
 }
 
 fn stopping_an_app_that_is_not_there() {

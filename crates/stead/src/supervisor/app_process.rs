@@ -140,6 +140,11 @@ impl AppProcess {
         self.escalation.is_some()
     }
 
+    /// When what is left of it is killed, where it is being ended.
+    pub fn kill_at(&self) -> Option<Duration> {
+        self.escalation.map(|escalation| escalation.kill_at())
+    }
+
     /// The pipe that says whether the program runs.
     pub fn outcome(&self) -> Option<&OwnedFd> {
         self.outcome.as_ref()

@@ -36,6 +36,11 @@ impl Escalation {
         Escalation { kill_at, report_at: kill_at + KILL_CONFIRM, look_at: Duration::ZERO, looked_at: None }
     }
 
+    /// When what is left is killed.
+    pub fn kill_at(&self) -> Duration {
+        self.kill_at
+    }
+
     /// Killed then at the latest.
     pub fn hasten(&mut self, kill_at: Duration) {
         if kill_at < self.kill_at {

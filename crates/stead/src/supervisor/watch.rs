@@ -116,7 +116,7 @@ impl Watch {
                 self.flush();
                 return code;
             }
-            self.wait();
+            self.wait(now);
         }
     }
 

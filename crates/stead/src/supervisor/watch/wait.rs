@@ -10,10 +10,11 @@ use std::time::Duration;
 
 impl Watch {
     /// The next moment at which time alone demands something.
-    fn wake_at(&self) -> Option<Duration> {
+    fn wake_at(&self, now: Duration) -> Option<Duration> {
         let app = self.app.as_ref().and_then(AppProcess::wake_at);
         let node = self.node.as_ref().filter(|_| self.condemned.is_none()).and_then(|node| match &self.app {
-            Some(app) if app.ending() => None,
+            // It is killed by the deadline anyway.
+            Some(app) if app.kill_at().is_some_and(|at| at <= node.app_deadline().max(now)) => None,
             Some(_) => Some(node.app_warning()),
             None => Some(self.forced_at.map_or(node.silent_at(), |at| at.min(node.silent_at()))),
         });
@@ -21,10 +22,11 @@ impl Watch {
         [app, node, launch, self.manager.wake_at()].into_iter().flatten().min()
     }
 
-    pub(super) fn wait(&self) {
+    /// Waits; `now` is when the round began.
+    pub(super) fn wait(&self, now: Duration) {
         let mut timer =
             Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(Duration::ZERO) };
-        if let Some(at) = self.wake_at() {
+        if let Some(at) = self.wake_at(now) {
             // Zero would disarm it.
             timer.it_value = timespec(at.max(Duration::from_nanos(1)));
         }
