@@ -1,8 +1,9 @@
 //! Ending the app: asked, killed, everything, confirmed.
 
-use crate::stage::{Stage, Test, lives, took, until, until_patiently};
+use crate::stage::{HORIZON_MS, Stage, Test, lives, took, until, until_patiently};
 use rustix::process::Signal;
 use serde_json::json;
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 pub const TESTS: &[Test] = &[
@@ -15,6 +16,7 @@ pub const TESTS: &[Test] = &[
     ("another_stop_signal_is_used", another_stop_signal_is_used),
     ("an_app_without_authority_is_ended_and_the_node_lives_on", an_app_without_authority_is_ended),
     ("a_stop_does_not_outlast_the_nodes_silence", a_stop_does_not_outlast_the_nodes_silence),
+    ("a_strangers_flood_of_notices_stops_nothing", a_strangers_flood_of_notices_stops_nothing),
     ("stopping_an_app_that_is_not_there_is_done_at_once", stopping_an_app_that_is_not_there),
 ];
 
@@ -178,6 +180,23 @@ fn a_stop_does_not_outlast_the_nodes_silence() {
     crate::stage::send(node, Signal::STOP);
     until("the app is killed when its deadline passes", || !lives(app));
     until("the node is killed", || !lives(node));
+}
+
+fn a_strangers_flood_of_notices_stops_nothing() {
+    let mut stage = Stage::begin();
+    let mut spec = stage.script("echo $NOTIFY_SOCKET > socket; exec sleep 60");
+    spec["notify"] = json!(true);
+    stage.ask(json!({ "do": "start", "spec": spec }));
+    stage.appears("socket", "\n");
+    let flood = UnixDatagram::unbound().unwrap();
+    flood.connect(stage.read("socket").trim()).unwrap();
+    let flooding = std::thread::spawn(move || while flood.send(b"READY=1").is_ok() {});
+    let app = stage.running();
+    std::thread::sleep(Duration::from_millis(HORIZON_MS));
+    assert_eq!(stage.running(), app, "the node is heard");
+    stage.signal(Signal::TERM);
+    assert_eq!(stage.exit_code(), Some(0));
+    flooding.join().unwrap();
 }
 
 fn stopping_an_app_that_is_not_there() {

@@ -8,10 +8,9 @@
 //! left after it is asked in its turn, then killed. *Nobody left* is what a look at all processes says, never a guess.
 
 use super::escalation::{Due, Escalation};
-use super::limits::LEFTOVER_GRACE;
-use super::limits::NOTICES_SHARE;
+use super::limits::{LEFTOVER_GRACE, NOTICES_PAUSE, NOTICES_SHARE};
 use super::manager::is_the_managers;
-use super::notify_socket::NotifySocket;
+use super::notify_socket::{Notice, NotifySocket};
 use super::output::Output;
 use super::probe::Probe;
 use app::processes::{self, Cookie, Found, Process};
@@ -47,6 +46,8 @@ pub struct AppProcess {
     asked: BTreeSet<u32>,
     killed: BTreeSet<u32>,
     notify: Option<NotifySocket>,
+    /// Until then notices wait.
+    deaf_until: Duration,
     probe: Option<Probe>,
 }
 
@@ -121,6 +122,7 @@ impl AppProcess {
             asked: BTreeSet::new(),
             killed: BTreeSet::new(),
             notify,
+            deaf_until: Duration::ZERO,
             probe: None,
         })
     }
@@ -249,36 +251,42 @@ impl AppProcess {
     }
 
     /// What the app has said on its socket since the last look.
-    pub fn notices(&mut self, family: Family<'_>) -> Vec<ToNode> {
+    pub fn notices(&mut self, now: Duration, family: Family<'_>) -> Vec<ToNode> {
         let Some(socket) = &self.notify else { return Vec::new() };
-        // One look serves many notices; only a process that it did not see is looked for again.
-        let mut known = Vec::new();
-        let mut is_app = |pid| {
-            let has = |known: &[Process]| known.iter().any(|process| process.pid == pid);
-            if !has(&known) {
-                known = family.members().map(|found| found.living).unwrap_or_default();
-            }
-            has(&known)
-        };
-        let mut said = Vec::new();
-        while said.len() < NOTICES_SHARE {
-            let Some(notice) = socket.take(&mut is_app) else { break };
+        let said = socket.take(NOTICES_SHARE);
+        if said.is_empty() {
+            return Vec::new();
+        }
+        let known = family.members().map(|found| found.living).unwrap_or_default();
+        let is_app = |pid| known.iter().any(|process| process.pid == pid);
+        let good: Vec<Notice> = said.iter().filter_map(|said| socket.judge(said, is_app)).collect();
+        if good.len() < said.len() {
+            // A stranger must not have us look at all processes without end.
+            self.deaf_until = now + NOTICES_PAUSE;
+        }
+        let mut news = Vec::new();
+        for notice in good {
             if let Some(pid) = notice.main {
                 self.successor = Some(pid).filter(|pid| *pid != self.main && is_app(*pid));
             }
-            said.push(ToNode::Notified {
+            news.push(ToNode::Notified {
                 run: self.run,
                 ready: notice.ready,
                 status: notice.status.or_else(|| notice.stopping.then(|| "stopping".to_owned())),
                 extend: notice.extend,
             });
         }
-        said
+        news
     }
 
-    /// Becomes readable when the app says something.
-    pub fn notify_descriptor(&self) -> Option<&OwnedFd> {
-        self.notify.as_ref().map(NotifySocket::descriptor)
+    /// Notices are not taken for a moment.
+    pub fn is_deaf(&self, now: Duration) -> bool {
+        self.notify.is_some() && now < self.deaf_until
+    }
+
+    /// Becomes readable when the app says something; none for the moment in which that is not taken.
+    pub fn notify_descriptor(&self, now: Duration) -> Option<&OwnedFd> {
+        self.notify.as_ref().filter(|_| !self.is_deaf(now)).map(NotifySocket::descriptor)
     }
 
     /// Asks the app to end, and kills what is left then. `lapse`: nobody has asked for it.
@@ -394,10 +402,11 @@ impl AppProcess {
     }
 
     /// When to step again.
-    pub fn wake_at(&self) -> Option<Duration> {
+    pub fn wake_at(&self, now: Duration) -> Option<Duration> {
+        let deaf = self.is_deaf(now).then_some(self.deaf_until);
         let escalation = self.escalation.map(|escalation| escalation.wake_at(self.main_gone));
         let probe = self.probe.as_ref().and_then(Probe::wake_at);
-        [escalation, probe].into_iter().flatten().min()
+        [escalation, probe, deaf].into_iter().flatten().min()
     }
 }
 

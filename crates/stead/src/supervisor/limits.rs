@@ -31,8 +31,10 @@ pub const BURIALS_SHARE: usize = 256;
 /// So many looks in a row must find nothing of a process that asked whether the app is ready: one that forks at the
 /// wrong moment hides its child from a single look.
 pub const PROBE_LOOKS: u32 = 2;
-/// The most notices of the app taken before the others have their turn.
+/// The most notices taken before the others have their turn, those of strangers included.
 pub const NOTICES_SHARE: usize = 32;
+/// How long none are taken after one that does not count: each time, all processes are looked at.
+pub const NOTICES_PAUSE: Duration = Duration::from_millis(100);
 /// How long leftovers of a former run may withstand SIGKILL before the start is given up.
 pub const LEFTOVER_KILL_LIMIT: Duration = Duration::from_secs(10);
 

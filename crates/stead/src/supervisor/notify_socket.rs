@@ -34,6 +34,13 @@ pub struct NotifySocket {
     owner: u32,
 }
 
+/// A datagram, and the process and user that sent it.
+#[derive(Debug)]
+pub struct Said {
+    bytes: Vec<u8>,
+    sender: Option<(u32, u32)>,
+}
+
 /// What a process has said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notice {
@@ -87,16 +94,17 @@ impl NotifySocket {
         &self.descriptor
     }
 
-    /// The next notice that counts; `is_app` knows the app's living processes. Nothing where none waits.
-    pub fn take(&self, is_app: &mut dyn FnMut(u32) -> bool) -> Option<Notice> {
-        loop {
-            let (bytes, sender) = receive(&self.descriptor)?;
-            let Some((pid, uid)) = sender else { continue };
-            let gone = || Process::find(pid).is_none_or(|process| !process.alive);
-            if is_app(pid) || (uid == self.owner && gone()) {
-                return Some(parse(&bytes));
-            }
-        }
+    /// What has been said, at most so many datagrams of it. Whether it counts is judged afterwards, by one look at the
+    /// processes that serves all of it and sees every sender that still lives.
+    pub fn take(&self, most: usize) -> Vec<Said> {
+        std::iter::from_fn(|| receive(&self.descriptor)).take(most).collect()
+    }
+
+    /// The notice, where it counts; `is_app` knows the app's living processes.
+    pub fn judge(&self, said: &Said, is_app: impl Fn(u32) -> bool) -> Option<Notice> {
+        let (pid, uid) = said.sender?;
+        let gone = || Process::find(pid).is_none_or(|process| !process.alive);
+        (is_app(pid) || (uid == self.owner && gone())).then(|| parse(&said.bytes))
     }
 }
 
@@ -145,9 +153,8 @@ fn remove(directory: &Path) {
     }
 }
 
-/// The bytes of a datagram and who sent it; descriptors that came along are closed.
-#[allow(clippy::type_complexity, reason = "read where it is made")]
-fn receive(socket: &OwnedFd) -> Option<(Vec<u8>, Option<(u32, u32)>)> {
+/// The next datagram; descriptors that came along are closed.
+fn receive(socket: &OwnedFd) -> Option<Said> {
     let mut bytes = vec![0; NOTICE_BYTES_MAX];
     let mut space =
         [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX), ScmCredentials(1))];
@@ -167,7 +174,8 @@ fn receive(socket: &OwnedFd) -> Option<(Vec<u8>, Option<(u32, u32)>)> {
         }
     }
     bytes.truncate(got.bytes);
-    Some((bytes, sender))
+    bytes.shrink_to_fit();
+    Some(Said { bytes, sender })
 }
 
 /// Lines of `KEY=VALUE`; what is not known is left out.
@@ -222,10 +230,16 @@ mod tests {
         let (cookie, socket, sender) = opened();
         let path = socket.path();
         sender.send_to(b"READY=1", &path).unwrap();
-        assert_eq!(socket.take(&mut |_| false), None);
         sender.send_to(b"READY=1", &path).unwrap();
         let own = std::process::id();
-        assert!(socket.take(&mut |pid| pid == own).unwrap().ready);
+        let [said] = &socket.take(1)[..] else { panic!("no datagram") };
+        assert_eq!(socket.judge(said, |_| false), None);
+        assert!(socket.judge(said, |pid| pid == own).unwrap().ready);
+        assert_eq!(
+            (socket.take(10).len(), socket.take(10).len()),
+            (1, 0),
+            "no more than asked for at a time"
+        );
         drop(socket);
         assert!(!path.parent().unwrap().exists());
 

@@ -102,7 +102,9 @@ impl Watch {
         loop {
             let now = SystemClock.boottime();
             // Before the dead are buried: the sender of a notice may be among them.
-            self.take_notices();
+            if self.app.as_ref().is_some_and(|app| !app.is_deaf(now)) {
+                self.take_notices(now);
+            }
             self.take_signals(now);
             self.take_outcomes();
             self.take_messages(now);
@@ -144,18 +146,20 @@ impl Watch {
         }
     }
 
-    fn take_notices(&mut self) {
+    fn take_notices(&mut self, now: Duration) {
         let except = self.except();
         let family = Family { except: &except, cookie: &self.claim.cookie };
-        let said = self.app.as_mut().map(|app| app.notices(family)).unwrap_or_default();
+        let said = self.app.as_mut().map(|app| app.notices(now, family)).unwrap_or_default();
         for message in said {
             tell(&mut self.node, &message);
         }
     }
 
     fn child_ended(&mut self, now: Duration, pid: u32, ending: Ending) {
-        // It may have named its successor with its last breath.
-        self.take_notices();
+        if self.app.as_ref().is_some_and(|app| app.main() == Some(pid)) {
+            // It may have named its successor with its last breath.
+            self.take_notices(now);
+        }
         if let Some(app) = &mut self.app {
             app.question_ended(pid, ending);
             if app.main() == Some(pid) {

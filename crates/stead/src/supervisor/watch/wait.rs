@@ -11,7 +11,7 @@ use std::time::Duration;
 impl Watch {
     /// The next moment at which time alone demands something.
     fn wake_at(&self, now: Duration) -> Option<Duration> {
-        let app = self.app.as_ref().and_then(AppProcess::wake_at);
+        let app = self.app.as_ref().and_then(|app| app.wake_at(now));
         let node = self.node.as_ref().filter(|_| self.condemned.is_none()).and_then(|node| match &self.app {
             // It is killed by the deadline anyway.
             Some(app) if app.kill_at().is_some_and(|at| at <= node.app_deadline().max(now)) => None,
@@ -45,7 +45,7 @@ impl Watch {
         }
         let outcome = self.app.as_ref().and_then(AppProcess::outcome);
         polled.extend(outcome.map(|outcome| PollFd::new(outcome, PollFlags::IN)));
-        let notify = self.app.as_ref().and_then(AppProcess::notify_descriptor);
+        let notify = self.app.as_ref().and_then(|app| app.notify_descriptor(now));
         polled.extend(notify.map(|notify| PollFd::new(notify, PollFlags::IN)));
         polled.extend(self.output.sources().map(|source| PollFd::new(source, PollFlags::IN)));
         let sinks = self.output.sinks().filter_map(|sink| sink.wants());
