@@ -29,6 +29,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+#[cfg(test)]
+mod tests;
+
 /// A started app.
 #[derive(Debug)]
 pub struct AppProcess {
@@ -181,7 +184,10 @@ impl AppProcess {
         if self.failure.is_none() {
             news.push(ToNode::Exited { run: self.run, ending });
         }
-        self.end_by(now + self.spec.stop_timeout.min(LEFTOVER_GRACE));
+        // An end that has begun has its time already: who was asked for it may need longer than the main process.
+        if self.escalation.is_none() {
+            self.end_by(now + self.spec.stop_timeout.min(LEFTOVER_GRACE));
+        }
         news
     }
 
