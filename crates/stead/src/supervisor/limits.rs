@@ -42,6 +42,8 @@ pub const LEFTOVER_KILL_LIMIT: Duration = Duration::from_secs(10);
 pub const EXTEND_BY: Duration = Duration::from_secs(30);
 /// How often it is asked: two of three questions may be lost.
 pub const EXTEND_EVERY: Duration = Duration::from_secs(10);
+/// Between two tries to send the watchdog's sign while the node's beats do not come.
+pub const SIGN_PAUSE: Duration = Duration::from_secs(1);
 /// The most messages that wait for a service manager that does not read; the oldest go first.
 pub const UNTOLD_LIMIT: usize = 64;
 /// Between two tries to tell it.

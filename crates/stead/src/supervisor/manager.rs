@@ -5,9 +5,10 @@
 //!  time, beats          ─▶   EXTEND_TIMEOUT_USEC while it starts or stops, WATCHDOG ─▶ datagrams
 //! ```
 //! A manager counts on being told, so what it cannot take now is sent later. Extensions and the watchdog's sign come
-//! only while the node beats: a node that hangs shall be noticed above too. The variables are for this process alone.
+//! only while the node beats: a node that hangs shall be noticed above too. A dead node does not hang: the sign goes on
+//! while the supervisor ends the app and waits to start the next one. The variables are for this process alone.
 
-use super::limits::{EXTEND_BY, EXTEND_EVERY, UNTOLD_LIMIT, UNTOLD_PAUSE};
+use super::limits::{EXTEND_BY, EXTEND_EVERY, SIGN_PAUSE, UNTOLD_LIMIT, UNTOLD_PAUSE};
 use app::protocol::NOTIFY_VARIABLE;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
@@ -23,6 +24,17 @@ const WATCHDOG_VARIABLES: [&str; 2] = ["WATCHDOG_USEC", "WATCHDOG_PID"];
 /// The variables of the manager, which nobody inherits.
 pub fn is_the_managers(name: &OsStr) -> bool {
     name == NOTIFY_VARIABLE || WATCHDOG_VARIABLES.iter().any(|variable| name == *variable)
+}
+
+/// How the node is, for the watchdog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeLife {
+    /// Its beats come.
+    Beats,
+    /// It runs, and its beats do not come.
+    Hangs,
+    /// It has ended, and what comes next is planned.
+    Ended,
 }
 
 /// The way to the manager, where there is one.
@@ -61,9 +73,9 @@ impl Manager {
     }
 
     /// Tells what is due.
-    pub fn step(&mut self, now: Duration, beats: bool) {
+    pub fn step(&mut self, now: Duration, node: NodeLife) {
         let Some((socket, address)) = &self.socket else { return };
-        self.untold.extend(self.tidings.due(now, beats));
+        self.untold.extend(self.tidings.due(now, node));
         while self.untold.len() > UNTOLD_LIMIT {
             self.untold.pop_front();
         }
@@ -117,7 +129,7 @@ impl Tidings {
         self.status = text.replace(['\n', '\r'], " ");
     }
 
-    fn due(&mut self, now: Duration, beats: bool) -> Vec<String> {
+    fn due(&mut self, now: Duration, node: NodeLife) -> Vec<String> {
         let mut lines = Vec::new();
         if self.stopping && !self.told_stopping {
             self.told_stopping = true;
@@ -131,7 +143,7 @@ impl Tidings {
             self.told_ready = true;
             lines.push("READY=1".to_owned());
         }
-        if self.extends() && beats && self.next_extension <= now {
+        if self.extends() && node == NodeLife::Beats && self.next_extension <= now {
             self.next_extension = now + EXTEND_EVERY;
             lines.push(format!("EXTEND_TIMEOUT_USEC={}", EXTEND_BY.as_micros()));
         }
@@ -139,7 +151,10 @@ impl Tidings {
             && self.next_sign <= now
         {
             self.next_sign = now + every / 2;
-            if beats {
+            if node == NodeLife::Hangs {
+                // It may only be late; the other half is too short to skip.
+                self.next_sign = now + SIGN_PAUSE.min(every / 2);
+            } else {
                 lines.push("WATCHDOG=1".to_owned());
             }
         }
@@ -175,29 +190,43 @@ mod tests {
         let mut tidings = watched(None);
         tidings.hear(false, "starting:\nthe databases");
         let extension = format!("EXTEND_TIMEOUT_USEC={}", EXTEND_BY.as_micros());
-        assert_eq!(tidings.due(s(1), true), ["STATUS=starting: the databases", &extension]);
+        assert_eq!(tidings.due(s(1), NodeLife::Beats), ["STATUS=starting: the databases", &extension]);
         assert_eq!(tidings.wake_at(), Some(s(1) + EXTEND_EVERY));
         tidings.hear(true, "primary");
-        assert_eq!(tidings.due(s(2), true), ["STATUS=primary", "READY=1"]);
-        assert_eq!((tidings.due(s(3), true), tidings.wake_at()), (vec![], None));
+        assert_eq!(tidings.due(s(2), NodeLife::Beats), ["STATUS=primary", "READY=1"]);
+        assert_eq!((tidings.due(s(3), NodeLife::Beats), tidings.wake_at()), (vec![], None));
         tidings.hear(false, "primary");
-        assert_eq!(tidings.due(s(4), true), [""; 0], "who was ready is not starting again");
+        assert_eq!(tidings.due(s(4), NodeLife::Beats), [""; 0], "who was ready is not starting again");
         tidings.stopping = true;
-        let stopping = tidings.due(s(60), true);
+        let stopping = tidings.due(s(60), NodeLife::Beats);
         assert_eq!(stopping, ["STOPPING=1\nSTATUS=stopping", &extension]);
-        assert_eq!(tidings.due(s(60) + EXTEND_EVERY, true), [extension]);
+        assert_eq!(tidings.due(s(60) + EXTEND_EVERY, NodeLife::Beats), [extension]);
     }
 
     #[test]
     fn a_node_that_does_not_beat_gets_neither_time_nor_a_sign_of_life() {
         let mut tidings = watched(Some(s(4)));
-        assert_eq!(tidings.due(s(10), false), [""; 0]);
-        assert_eq!(tidings.due(s(12), true).len(), 2);
+        assert_eq!(tidings.due(s(10), NodeLife::Hangs), [""; 0]);
+        assert_eq!(tidings.due(s(12), NodeLife::Beats).len(), 2);
         tidings.hear(true, "");
-        assert_eq!(tidings.due(s(13), true), ["READY=1"]);
+        assert_eq!(tidings.due(s(13), NodeLife::Beats), ["READY=1"]);
         assert_eq!(tidings.wake_at(), Some(s(14)));
-        assert_eq!(tidings.due(s(14), true), ["WATCHDOG=1"]);
-        assert_eq!(tidings.due(s(16), false), [""; 0]);
-        assert_eq!(tidings.wake_at(), Some(s(18)));
+        assert_eq!(tidings.due(s(14), NodeLife::Beats), ["WATCHDOG=1"]);
+        assert_eq!(tidings.due(s(16), NodeLife::Hangs), [""; 0]);
+        assert_eq!(
+            tidings.wake_at(),
+            Some(s(16) + SIGN_PAUSE),
+            "one late beat must not cost half of the time"
+        );
+        assert_eq!(tidings.due(s(17), NodeLife::Beats), ["WATCHDOG=1"]);
+        assert_eq!(tidings.wake_at(), Some(s(19)));
+    }
+
+    #[test]
+    fn a_node_that_has_ended_does_not_hang() {
+        let mut tidings = watched(Some(s(4)));
+        assert_eq!(tidings.due(s(10), NodeLife::Ended), ["WATCHDOG=1"]);
+        assert_eq!(tidings.due(s(11), NodeLife::Ended), [""; 0], "nor does it get time to start or stop");
+        assert_eq!(tidings.due(s(12), NodeLife::Ended), ["WATCHDOG=1"]);
     }
 }

@@ -8,7 +8,7 @@ use super::app_process::{AppProcess, Family, is_farewell};
 use super::crowd::{self, Crowd};
 use super::leftovers::Claim;
 use super::limits::{BURIALS_SHARE, PROCESSES_MAX, SHORT_GRACE, SHORT_NODE_GRACE};
-use super::manager::Manager;
+use super::manager::{Manager, NodeLife};
 use super::node_process::{NodeProcess, Program};
 use super::output::Output;
 use super::signals::{self, Signals};
@@ -332,8 +332,12 @@ impl Watch {
         if self.draining || self.exit.is_some() || node.is_some_and(|node| node.final_word.is_some()) {
             self.manager.stopping();
         }
-        let beats = node.is_some_and(|node| now < node.silent_at());
-        self.manager.step(now, beats);
+        let life = match node {
+            Some(node) if now < node.silent_at() => NodeLife::Beats,
+            Some(_) => NodeLife::Hangs,
+            None => NodeLife::Ended,
+        };
+        self.manager.step(now, life);
     }
 
     fn except(&self) -> Vec<u32> {
