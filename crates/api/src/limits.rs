@@ -31,6 +31,8 @@ pub const EVENT_KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub const CLIENT_SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How long running requests have to end after the node was told to stop.
 pub const DRAIN_WAIT: Duration = Duration::from_secs(5);
+/// Images of databases at once, from the first byte written to the last one sent: each is a whole copy in `tmp/`.
+pub const IMAGES_MAX: usize = 4;
 /// Bytes read from a database's image at once.
 pub const IMAGE_CHUNK_BYTES: usize = 256 * 1024;
 /// Chunks of an image that wait for a slow client.

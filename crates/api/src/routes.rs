@@ -35,6 +35,8 @@ pub struct Shared {
     pub doors: Arc<Doors>,
     /// Readers of events.
     pub event_readers: Arc<Semaphore>,
+    /// Images of databases that are written or sent.
+    pub images: Arc<Semaphore>,
     /// True once the node stops.
     pub stopping: watch::Receiver<bool>,
 }

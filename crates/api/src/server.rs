@@ -5,7 +5,7 @@
 use crate::access::Doors;
 use crate::limits::{
     ACCEPT_PAUSE, ANSWER_WAIT, CLIENT_SILENCE_MAX, CONNECTIONS_MAX, DRAIN_WAIT, EVENT_READERS_MAX,
-    HEAD_BYTES_MAX, HEAD_WAIT, SOCKET_CONNECTIONS_MAX,
+    HEAD_BYTES_MAX, HEAD_WAIT, IMAGES_MAX, SOCKET_CONNECTIONS_MAX,
 };
 use crate::patient::Patient;
 use crate::peer::Peer;
@@ -128,6 +128,7 @@ impl Bound {
             token,
             doors: Arc::new(Doors::new(self.address)),
             event_readers: Arc::new(Semaphore::new(EVENT_READERS_MAX)),
+            images: Arc::new(Semaphore::new(IMAGES_MAX)),
             stopping: stopping.clone(),
         });
         let connections = accept_until(shutdown, &tcp, &unix, &routes, &stopping).await;

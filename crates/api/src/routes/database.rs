@@ -4,7 +4,7 @@ use super::checkpoint::parse_time;
 use super::{Shared, bad_query, blocking};
 use crate::body;
 use crate::error::{ApiError, no_database};
-use crate::limits::{IMAGE_CHUNK_BYTES, IMAGE_CHUNKS_WAITING_MAX};
+use crate::limits::{IMAGE_CHUNK_BYTES, IMAGE_CHUNKS_WAITING_MAX, IMAGES_MAX};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -17,6 +17,7 @@ use node::control::{CheckpointId, DatabaseError, Moment, Question};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io;
+use std::sync::Arc;
 use tokio_stream::wrappers::ReceiverStream;
 
 /// A path parameter, or why it is none.
@@ -81,7 +82,16 @@ async fn one(shared: Shared, path: DatabasePath) -> Result<Response, ApiError> {
 }
 
 async fn image(shared: Shared, path: DatabasePath, moment: Moment) -> Result<Response, ApiError> {
-    let (file, len) = blocking(move || {
+    let Ok(permit) = Arc::clone(&shared.images).try_acquire_owned() else {
+        return Err(ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too_many_images",
+            format!("{IMAGES_MAX} images of databases are being written or sent already"),
+        )
+        .hint("try again when one of them is done"));
+    };
+    // The permit goes where the copy goes: a client that leaves ends neither.
+    let (file, len, permit) = blocking(move || {
         let exported = shared.control.export(&path, moment)?;
         let opened = LocalDisk.open(&exported, Open::Read).and_then(|file| Ok((file.len()?, file)));
         // The open file stays readable; its name must not outlive this request, whatever becomes of it.
@@ -90,11 +100,16 @@ async fn image(shared: Shared, path: DatabasePath, moment: Moment) -> Result<Res
         }
         let (len, file) =
             opened.map_err(|error| DatabaseError::Failed(format!("the image cannot be read: {error}")))?;
-        Ok::<_, ApiError>((file, len))
+        Ok::<_, ApiError>((file, len, permit))
     })
     .await??;
     let (sender, receiver) = tokio::sync::mpsc::channel(IMAGE_CHUNKS_WAITING_MAX);
-    tokio::task::spawn_blocking(move || send_chunks(file.as_ref(), len, &sender));
+    tokio::task::spawn_blocking(move || {
+        send_chunks(file.as_ref(), len, &sender);
+        // First: whoever sees the file closed may ask again.
+        drop(permit);
+        drop(file);
+    });
     let headers = [(CONTENT_TYPE, "application/octet-stream".to_owned()), (CONTENT_LENGTH, len.to_string())];
     Ok((StatusCode::OK, headers, Body::from_stream(ReceiverStream::new(receiver))).into_response())
 }

@@ -140,8 +140,8 @@ fn answers_that_are_not_read_hold_nothing_once_their_clients_are_gone() {
     let image = "GET /databases/data/database.sqlite?view=image HTTP/1.1\r\nHost: H\r\n\r\n";
     let events = "GET /events HTTP/1.1\r\nHost: H\r\n\r\n";
     let mut held: Vec<TcpStream> = Vec::new();
-    // As many readers of events as there may be.
-    for request in [image; 3].into_iter().chain([events; 16]) {
+    // As many of both as there may be.
+    for request in [image; 4].into_iter().chain([events; 16]) {
         let mut stream = connect(&home, &head(&home, request));
         let mut first = [0; 12];
         stream.read_exact(&mut first).unwrap();
@@ -149,6 +149,7 @@ fn answers_that_are_not_read_hold_nothing_once_their_clients_are_gone() {
         held.push(stream);
     }
     node.get("/events").refused(503, "too_many_readers");
+    node.get("/databases/data/database.sqlite?view=image").refused(503, "too_many_images");
     assert_eq!(node.status()["state"], "primary");
     node.checkpoint("beside-slow-readers");
     assert_eq!(
@@ -158,4 +159,5 @@ fn answers_that_are_not_read_hold_nothing_once_their_clients_are_gone() {
     );
     drop(held);
     well_and_back_to(&node, before);
+    assert_eq!(node.get("/databases/data/database.sqlite?view=image").status, 200);
 }
