@@ -143,6 +143,8 @@ pub enum ToSupervisor {
         run: u64,
         /// How.
         spec: Spec,
+        /// It only prepares the app: signals for the app are not for it.
+        prepares: bool,
     },
     /// End the app and all its descendants; answered by `Ended` also where there is none.
     Stop {

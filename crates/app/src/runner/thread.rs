@@ -314,7 +314,7 @@ impl Thread {
                     Some(plan) => {
                         let notify = part == Part::App && plan.spec.notify;
                         let spec = Spec { command: self.words(part), notify, ..plan.spec.clone() };
-                        self.shared.link.send(&ToSupervisor::Start { run, spec })
+                        self.shared.link.send(&ToSupervisor::Start { run, spec, prepares: part != Part::App })
                     }
                     None => Err(std::io::Error::other("nothing to start")),
                 };

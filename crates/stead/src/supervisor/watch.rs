@@ -41,6 +41,8 @@ pub struct Watch {
     inherited: Vec<u32>,
     node: Option<NodeProcess>,
     app: Option<AppProcess>,
+    /// What runs is a command that prepares the app.
+    prepares: bool,
     crowd: Crowd,
     pauses: Pauses,
     launch_at: Option<Duration>,
@@ -80,6 +82,7 @@ impl Watch {
             inherited,
             node: None,
             app: None,
+            prepares: false,
             crowd: Crowd::default(),
             pauses: Pauses::default(),
             launch_at: Some(now),
@@ -129,7 +132,7 @@ impl Watch {
                 libc::SIGCHLD => {}
                 libc::SIGTERM | libc::SIGINT => self.terminate(now),
                 other => {
-                    if let Some(app) = &self.app {
+                    if let Some(app) = self.app.as_ref().filter(|_| !self.prepares) {
                         app.forward(other);
                     }
                 }
@@ -279,7 +282,7 @@ impl Watch {
 
     fn obey(&mut self, now: Duration, message: ToSupervisor) {
         match message {
-            ToSupervisor::Start { run, spec } => {
+            ToSupervisor::Start { run, spec, prepares } => {
                 let lapsed = self.node.as_ref().is_none_or(|node| now >= node.app_warning());
                 let error = match &self.app {
                     Some(_) => "processes of the run before are still being ended".to_owned(),
@@ -287,6 +290,7 @@ impl Watch {
                     None => match AppProcess::launch(run, spec, &self.claim.cookie, &mut self.output) {
                         Ok(app) => {
                             self.app = Some(app);
+                            self.prepares = prepares;
                             return;
                         }
                         Err(refusal) => return tell(&mut self.node, &refusal),

@@ -46,6 +46,19 @@ fn commands_run_in_order_once_and_neither_a_crash_nor_a_restore_runs_them_again(
     until("a start of the node", || (order(&home) == ["one", "two", "app"]).then_some(()));
 }
 
+#[test]
+fn a_signal_for_the_app_does_not_end_what_prepares_it() {
+    let home = Home::new();
+    let slow =
+        json!(["sh", "-c", "echo one >> order; until [ -e go ]; do sleep 0.02; done; echo two >> order"]);
+    let node = Node::configured(&home, &app_with(APP, "before", json!([slow])));
+    until("it runs", || (order(&home) == ["one"]).then_some(()));
+    signal(node.pid(), "HUP");
+    home.write("go", "");
+    node.until_app();
+    until("it ended by itself", || (order(&home) == ["one", "two", "app"]).then_some(()));
+}
+
 // semantics: before
 #[test]
 fn while_a_command_fails_the_app_is_not_started_and_the_issue_names_it() {
