@@ -255,9 +255,14 @@ impl Link {
         tracing::error!(event = "supervisor lost", reason = why, "killing the app and ending this node");
         spawn::go_first();
         if let Some(cookie) = &self.shared.cookie {
-            let left = kill_all(&[APP_COOKIE_VARIABLE], cookie, ORPHAN_KILL_LIMIT);
-            if !left.is_empty() {
-                tracing::error!(event = "app not stopped", pids = ?left, "these processes withstand SIGKILL");
+            match kill_all(&[APP_COOKIE_VARIABLE], cookie, ORPHAN_KILL_LIMIT) {
+                Ok(left) if left.is_empty() => {}
+                Ok(left) => {
+                    tracing::error!(event = "app not stopped", pids = ?left, "these processes withstand SIGKILL");
+                }
+                Err(error) => {
+                    tracing::error!(event = "app not stopped", %error, "its processes cannot be seen")
+                }
             }
         }
         spawn::exit_now(ORPHANED_CODE)
@@ -265,18 +270,20 @@ impl Link {
 }
 
 /// Kills whatever carries the cookie until nothing is left, or the limit passes; returns what is left. Nothing is
-/// left when several looks in a row say so: one that forks at the wrong moment hides its child from a single look.
-pub fn kill_all(variables: &[&str], cookie: &Cookie, limit: Duration) -> Vec<u32> {
+/// left when several looks in a row say so: one that forks at the wrong moment hides its child from a single look, and
+/// a look that fails says nothing. It is an error where the last one has failed.
+pub fn kill_all(variables: &[&str], cookie: &Cookie, limit: Duration) -> io::Result<Vec<u32>> {
     let deadline = SystemClock.boottime() + limit;
     let mut empty_looks = 0;
     loop {
         // Who cannot be killed is reported below.
-        let left = processes::kill_carrying(variables, cookie).unwrap_or_default();
-        empty_looks = if left.is_empty() { empty_looks + 1 } else { 0 };
+        let look = processes::kill_carrying(variables, cookie);
+        let empty = look.as_ref().is_ok_and(Vec::is_empty);
+        empty_looks = if empty { empty_looks + 1 } else { 0 };
         if empty_looks == EMPTY_LOOKS || SystemClock.boottime() >= deadline {
-            return left.iter().map(|process| process.pid).collect();
+            return look.map(|left| left.iter().map(|process| process.pid).collect());
         }
-        if !left.is_empty() {
+        if !empty {
             SystemClock.sleep(ORPHAN_KILL_PAUSE);
         }
     }

@@ -8,6 +8,9 @@
 //!
 //! Everything comes from `/proc`. A process is a pid *and* its start time; a signal goes through a pidfd whose start
 //! time has been compared, so that it never reaches a stranger that was given the pid in between.
+//!
+//! A process that has gone, or that is another user's and hidden from us, is not there. Any other error of a look (no
+//! descriptor, no memory) makes the whole look one: it must never pass for a look that found nobody.
 
 use crate::protocol::APP_COOKIE_VARIABLE;
 use base::Random;
@@ -18,6 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 
+/// The most bytes of `/proc/PID/stat`, which has about 300.
+const STAT_LIMIT: usize = 4096;
 /// The most bytes of an environment that are searched.
 const ENVIRONMENT_LIMIT: usize = 4 << 20;
 /// The most bytes of `/proc/PID/limits`, which has about 1,400.
@@ -80,9 +85,14 @@ pub struct Process {
 }
 
 impl Process {
-    /// Looks one up.
-    pub fn find(pid: u32) -> Option<Process> {
-        parse_stat(&read_file(&format!("/proc/{pid}/stat"), 4096).ok()?)
+    /// Looks one up; none where it has gone.
+    pub fn find(pid: u32) -> io::Result<Option<Process>> {
+        let Some(bytes) = there(read_file(&format!("/proc/{pid}/stat"), STAT_LIMIT))? else {
+            return Ok(None);
+        };
+        let unknown =
+            || io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat is not understood"));
+        parse_stat(&bytes).map(Some).ok_or_else(unknown)
     }
 
     /// Sends a signal; false where the process is gone.
@@ -92,7 +102,7 @@ impl Process {
         };
         let sent = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => {
-                if Process::find(self.pid).is_none_or(|now| now.start_ticks != self.start_ticks) {
+                if Process::find(self.pid)?.is_none_or(|now| now.start_ticks != self.start_ticks) {
                     return Ok(false);
                 }
                 rustix::process::pidfd_send_signal(&pidfd, signal)
@@ -109,55 +119,92 @@ impl Process {
     }
 
     /// Whether its environment has this variable with this value.
-    pub fn carries(&self, variable: &str, cookie: &Cookie) -> bool {
+    pub fn carries(&self, variable: &str, cookie: &Cookie) -> io::Result<bool> {
         let wanted = format!("{variable}={cookie}");
-        read_file(&format!("/proc/{}/environ", self.pid), ENVIRONMENT_LIMIT)
-            .is_ok_and(|bytes| bytes.split(|b| *b == 0).any(|entry| entry == wanted.as_bytes()))
+        let environment = there(read_file(&format!("/proc/{}/environ", self.pid), ENVIRONMENT_LIMIT))?;
+        let has = |bytes: Vec<u8>| bytes.split(|b| *b == 0).any(|entry| entry == wanted.as_bytes());
+        Ok(environment.is_some_and(has))
     }
 
     /// Whether it has the mark of this cookie.
-    pub fn is_marked(&self, cookie: &Cookie) -> bool {
-        read_file(&format!("/proc/{}/limits", self.pid), LIMITS_LIMIT)
-            .is_ok_and(|bytes| parse_mark(&bytes) == Some(cookie.mark()))
+    pub fn is_marked(&self, cookie: &Cookie) -> io::Result<bool> {
+        let limits = there(read_file(&format!("/proc/{}/limits", self.pid), LIMITS_LIMIT))?;
+        Ok(limits.is_some_and(|bytes| parse_mark(&bytes) == Some(cookie.mark())))
     }
 
     /// Whether it writes its output to a pipe of this cookie.
-    pub fn writes_to(&self, cookie: &Cookie) -> bool {
+    pub fn writes_to(&self, cookie: &Cookie) -> io::Result<bool> {
         let name = cookie.pipe_name();
-        [1, 2].iter().any(|fd| {
-            rustix::fs::readlink(format!("/proc/{}/fd/{fd}", self.pid), Vec::new())
-                .is_ok_and(|target| target.to_string_lossy().contains(&name))
-        })
+        for fd in [1, 2] {
+            let link = rustix::fs::readlink(format!("/proc/{}/fd/{fd}", self.pid), Vec::new());
+            let target = there(link.map_err(io::Error::from))?;
+            if target.is_some_and(|target| target.to_string_lossy().contains(&name)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether it carries the cookie in one of the variables; where the app's is among them, the marks count as well.
-    fn belongs(&self, variables: &[&str], cookie: &Cookie) -> bool {
-        variables.contains(&APP_COOKIE_VARIABLE) && (self.is_marked(cookie) || self.writes_to(cookie))
-            || variables.iter().any(|variable| self.carries(variable, cookie))
+    fn belongs(&self, variables: &[&str], cookie: &Cookie) -> io::Result<bool> {
+        if variables.contains(&APP_COOKIE_VARIABLE) && (self.is_marked(cookie)? || self.writes_to(cookie)?) {
+            return Ok(true);
+        }
+        for variable in variables {
+            if self.carries(variable, cookie)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// What a look at one process gave; nothing where it has gone, or may not be looked at.
+fn there<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
+    match looked {
+        Ok(found) => Ok(Some(found)),
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::NOENT | Errno::SRCH | Errno::ACCESS | Errno::PERM) => Ok(None),
+            _ => Err(error),
+        },
     }
 }
 
 /// All processes of this machine (or container) that can be seen.
 pub fn all() -> io::Result<Vec<Process>> {
     let mut found = Vec::new();
-    each(|process| found.push(process))?;
+    each(|process| {
+        found.push(process);
+        Ok(())
+    })?;
     Ok(found)
 }
 
 /// Looks at one process after another, in the order of their pids. One that is started meanwhile has a higher pid than
-/// its parent, unless the numbers began anew, and is looked at too.
-fn each(mut look: impl FnMut(Process)) -> io::Result<()> {
+/// its parent, unless the numbers began anew, and is looked at too. A look that fails does not keep the others from
+/// theirs, and is the result.
+fn each(look: impl FnMut(Process) -> io::Result<()>) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let proc = rustix::fs::open("/proc", flags, Mode::empty())?;
-    for entry in rustix::fs::Dir::read_from(&proc)? {
-        let entry = entry?;
-        let Some(pid) = entry.file_name().to_str().ok().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
+    let pids = rustix::fs::Dir::read_from(&proc)?.filter_map(|entry| match entry {
+        Ok(entry) => entry.file_name().to_str().ok()?.parse().ok().map(Ok),
+        Err(error) => Some(Err(error.into())),
+    });
+    each_of(pids, Process::find, look)
+}
+
+fn each_of(
+    pids: impl Iterator<Item = io::Result<u32>>,
+    find: impl Fn(u32) -> io::Result<Option<Process>>,
+    mut look: impl FnMut(Process) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut result = Ok(());
+    for pid in pids {
         // One that ends between the listing and the look is no error.
-        Process::find(pid).into_iter().for_each(&mut look);
+        let looked = find(pid?).and_then(|process| process.map_or(Ok(()), &mut look));
+        result = result.and(looked);
     }
-    Ok(())
+    result
 }
 
 /// Those below `root`, without the trees of `except`; `root` itself is not among them. Zombies are left out.
@@ -180,9 +227,15 @@ pub fn below(all: &[Process], root: u32, except: &[u32]) -> Vec<Process> {
 }
 
 /// Those that carry the cookie in one of the variables, without this process. Zombies are left out.
-pub fn carrying(all: &[Process], variables: &[&str], cookie: &Cookie) -> Vec<Process> {
+pub fn carrying(all: &[Process], variables: &[&str], cookie: &Cookie) -> io::Result<Vec<Process>> {
     let own = std::process::id();
-    all.iter().filter(|p| p.alive && p.pid != own && p.belongs(variables, cookie)).copied().collect()
+    let mut found = Vec::new();
+    for process in all.iter().filter(|process| process.alive && process.pid != own) {
+        if process.belongs(variables, cookie)? {
+            found.push(*process);
+        }
+    }
+    Ok(found)
 }
 
 /// Kills those that carry the cookie in one of the variables, each as soon as it is seen; returns them.
@@ -190,11 +243,12 @@ pub fn kill_carrying(variables: &[&str], cookie: &Cookie) -> io::Result<Vec<Proc
     let own = std::process::id();
     let mut living = Vec::new();
     each(|process| {
-        if process.alive && process.pid != own && process.belongs(variables, cookie) {
+        if process.alive && process.pid != own && process.belongs(variables, cookie)? {
             // Who withstands it is there at the next look.
             let _ = process.send(Signal::KILL);
             living.push(process);
         }
+        Ok(())
     })?;
     Ok(living)
 }
@@ -220,7 +274,7 @@ pub fn descendants(root: u32, except: &[u32], cookie: &Cookie) -> io::Result<Fou
         .filter(|p| p.pid != root && !except.contains(&p.pid) && !known.contains(&p.pid))
         .copied()
         .collect();
-    living.extend(carrying(&others, &[APP_COOKIE_VARIABLE], cookie));
+    living.extend(carrying(&others, &[APP_COOKIE_VARIABLE], cookie)?);
     let childless = !all.iter().any(|p| p.parent == root && !except.contains(&p.pid));
     let certainly_none = childless && living.is_empty();
     Ok(Found { living, certainly_none })
@@ -234,20 +288,21 @@ pub fn kill_descendants(root: u32, except: &[u32], cookie: &Cookie) -> io::Resul
     let mut living = Vec::new();
     each(|process| {
         if process.pid == root || except.contains(&process.pid) {
-            return;
+            return Ok(());
         }
         childless &= process.parent != root;
         let child = family.contains(&process.parent);
         if child {
             family.insert(process.pid);
         }
-        if !process.alive || !(child || process.belongs(&[APP_COOKIE_VARIABLE], cookie)) {
-            return;
+        if !process.alive || !(child || process.belongs(&[APP_COOKIE_VARIABLE], cookie)?) {
+            return Ok(());
         }
         family.insert(process.pid);
         // Who withstands it is there at the next look, and reported in the end.
         let _ = process.send(Signal::KILL);
         living.push(process);
+        Ok(())
     })?;
     Ok(Found { certainly_none: childless && living.is_empty(), living })
 }
@@ -323,6 +378,28 @@ mod tests {
     }
 
     #[test]
+    fn a_look_that_fails_is_no_look_that_found_nobody_and_the_others_are_looked_at_all_the_same() {
+        let find = |pid| match pid {
+            1 => Err(Errno::MFILE.into()),
+            2 => Ok(None),
+            pid => Ok(Some(process(pid, 1, true))),
+        };
+        let mut seen = Vec::new();
+        let look = |process: Process| {
+            seen.push(process.pid);
+            if process.pid == 3 { Err(Errno::NOMEM.into()) } else { Ok(()) }
+        };
+        let error = each_of([1, 2, 3, 4].map(Ok).into_iter(), find, look).unwrap_err();
+        assert_eq!((Errno::from_io_error(&error), seen), (Some(Errno::MFILE), vec![3, 4]));
+        for gone in [Errno::NOENT, Errno::SRCH, Errno::ACCESS] {
+            assert_eq!(there::<()>(Err(gone.into())).unwrap(), None);
+        }
+        for unknown in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO] {
+            assert!(there::<()>(Err(unknown.into())).is_err(), "{unknown}");
+        }
+    }
+
+    #[test]
     fn descent_leaves_out_other_trees_and_zombies_but_not_their_children() {
         let all = [
             process(1, 0, true),
@@ -375,7 +452,7 @@ mod tests {
         let found = descendants(std::process::id(), &[], &cookie).unwrap();
         assert!(!found.certainly_none);
         let own = *found.living.iter().find(|p| p.pid == child.id()).unwrap();
-        assert!(carrying(&all().unwrap(), &["STEAD_COOKIE"], &cookie).contains(&own));
+        assert!(carrying(&all().unwrap(), &["STEAD_COOKIE"], &cookie).unwrap().contains(&own));
         let stranger = Process { start_ticks: own.start_ticks + 1, ..own };
         assert!(!stranger.send(Signal::KILL).unwrap());
         assert!(own.send(Signal::KILL).unwrap());

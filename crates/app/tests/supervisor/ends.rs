@@ -238,7 +238,7 @@ fn killed_at_any_moment() {
         let node = stage.try_ask(&json!({ "do": "status" })).and_then(|status| status["node"].as_u64());
         if let Some(node) = node.filter(|_| round % 2 == 0) {
             let node = u32::try_from(node).unwrap();
-            let _ = Process::find(node).map(|node| node.send(Signal::KILL));
+            let _ = Process::find(node).unwrap().map(|node| node.send(Signal::KILL));
         }
         stage.signal(Signal::KILL);
         stage.exit_code();
@@ -251,7 +251,7 @@ fn killed_at_any_moment() {
     cookies.dedup();
     assert!(cookies.len() > 10);
     for cookie in &cookies {
-        let left = processes::carrying(&all, &[APP_COOKIE_VARIABLE, NODE_COOKIE_VARIABLE], cookie);
+        let left = processes::carrying(&all, &[APP_COOKIE_VARIABLE, NODE_COOKIE_VARIABLE], cookie).unwrap();
         assert_eq!(left, []);
     }
 }

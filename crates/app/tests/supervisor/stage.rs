@@ -191,7 +191,7 @@ impl Stage {
 
     fn carrying(&self, variables: &[&str]) -> Vec<Process> {
         let Some(cookie) = self.cookie() else { return vec![] };
-        processes::carrying(&processes::all().unwrap(), variables, &cookie)
+        processes::carrying(&processes::all().unwrap(), variables, &cookie).unwrap()
     }
 
     /// Waits until a file of the home holds a text.
@@ -228,7 +228,7 @@ pub fn send(pid: u32, signal: Signal) {
 
 /// Whether a process runs.
 pub fn lives(pid: u32) -> bool {
-    Process::find(pid).is_some_and(|process| process.alive)
+    Process::find(pid).unwrap().is_some_and(|process| process.alive)
 }
 
 /// Waits until something is so, at most [`PATIENCE`].

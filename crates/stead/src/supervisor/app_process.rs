@@ -194,7 +194,7 @@ impl AppProcess {
     /// Only a process of the app that is our child by now, since nobody else's end would be told to us.
     fn take_successor(&mut self) -> Option<u32> {
         let pid = self.successor.take().filter(|_| self.failure.is_none() && !self.ending())?;
-        let process = Process::find(pid)?;
+        let process = Process::find(pid).ok().flatten()?;
         (process.alive && process.parent == std::process::id()).then_some(pid)
     }
 

@@ -83,8 +83,8 @@ pub fn claim(home: &Path) -> Result<Claim, ClaimError> {
     if let Some(former) = former(&disk, &note, &place) {
         let variables = [APP_COOKIE_VARIABLE, NODE_COOKIE_VARIABLE];
         let all = processes::all().map_err(failed(Path::new("/proc")))?;
-        ended = processes::carrying(&all, &variables, &former).len();
-        let left = kill_all(&variables, &former, LEFTOVER_KILL_LIMIT);
+        ended = processes::carrying(&all, &variables, &former).map_err(failed(Path::new("/proc")))?.len();
+        let left = kill_all(&variables, &former, LEFTOVER_KILL_LIMIT).map_err(failed(Path::new("/proc")))?;
         if !left.is_empty() {
             return Err(ClaimError::Left(left));
         }

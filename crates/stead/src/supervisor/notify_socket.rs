@@ -103,7 +103,7 @@ impl NotifySocket {
     /// The notice, where it counts; `is_app` knows the app's living processes.
     pub fn judge(&self, said: &Said, is_app: impl Fn(u32) -> bool) -> Option<Notice> {
         let (pid, uid) = said.sender?;
-        let gone = || Process::find(pid).is_none_or(|process| !process.alive);
+        let gone = || Process::find(pid).is_ok_and(|found| found.is_none_or(|process| !process.alive));
         (is_app(pid) || (uid == self.owner && gone())).then(|| parse(&said.bytes))
     }
 }

@@ -85,10 +85,15 @@ impl Probe {
         self.look_at = now + KILL_PAUSE;
         let Ok(all) = processes::all() else { return None };
         let mut found = false;
-        for process in &all {
-            let of_it = process.session == self.pid || process.carries(PROBE_COOKIE_VARIABLE, &self.mark);
-            if process.alive && of_it {
-                found = true;
+        for process in all.iter().filter(|process| process.alive) {
+            let of_it = if process.session == self.pid {
+                Ok(true)
+            } else {
+                process.carries(PROBE_COOKIE_VARIABLE, &self.mark)
+            };
+            // Whom one cannot look at may be of it.
+            found |= of_it.as_ref().map_or(true, |of_it| *of_it);
+            if of_it.is_ok_and(|of_it| of_it) {
                 // Who withstands it is the app's, and is reported with the app's end.
                 let _ = process.send(Signal::KILL);
             }
