@@ -67,6 +67,7 @@ pub fn run(args: &RunArgs) -> u8 {
     };
     // Without a supervisor, or with one that is gone, there is nobody to tell.
     let _ = link.final_word(code);
+    Logging::flush();
     code
 }
 
@@ -76,6 +77,7 @@ pub fn check(args: &RunArgs) -> Result<(), Failure> {
 }
 
 fn refuse(failure: &Failure) -> u8 {
+    Logging::flush();
     cli::show(failure, false);
     failure.exit.code()
 }

@@ -1,7 +1,7 @@
 //! What the node says about itself, on standard error: a line for people or a JSON object, as `log` has it.
 //!
 //! The configuration may come after the first lines, so both form and level can be changed while the node runs.
-//! `RUST_LOG`, where it is set, wins over the level.
+//! `RUST_LOG`, where it is set, wins over the level. Who logs never waits for the reader ([`queue`]).
 
 use counted::Counted;
 use line::Line;
@@ -15,6 +15,7 @@ use tracing_subscriber::{EnvFilter, reload};
 
 mod counted;
 mod line;
+mod queue;
 mod repeats;
 
 /// A filter of its own, not one around the lines: the library cannot exchange those.
@@ -32,6 +33,7 @@ impl Logging {
     /// Begins to log as an empty configuration would.
     pub fn start() -> Logging {
         let (subscriber, logging) = Logging::prepare();
+        app::spawn::set_last_act(Logging::flush);
         if tracing::subscriber::set_global_default(subscriber).is_err() {
             // Only a test has another one already; its lines go there.
             tracing::debug!("the log was begun before");
@@ -46,6 +48,11 @@ impl Logging {
         let (lines_layer, lines) = reload::Layer::new(lines(&log, &repeats));
         let subscriber = tracing_subscriber::registry().with(filter_layer).with(lines_layer);
         (subscriber, Logging { filter, lines, repeats })
+    }
+
+    /// Waits a moment for what was said to be written, before something else is or the process ends.
+    pub fn flush() {
+        queue::flush();
     }
 
     /// Logs as the configuration says from now on.
@@ -66,7 +73,7 @@ fn filter(log: &Log) -> EnvFilter {
 fn lines(log: &Log, repeats: &Arc<Mutex<Repeats>>) -> Lines {
     use tracing_subscriber::fmt::format;
     let repeats = Arc::clone(repeats);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(|| queue::Writer);
     match log.format {
         LogFormat::Json => {
             let form = format().json().flatten_event(true);

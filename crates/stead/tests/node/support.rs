@@ -224,6 +224,12 @@ impl<'a> Node<'a> {
         Node { home, child, ended: None }
     }
 
+    /// The same with its standard error going there.
+    pub fn spawn_complaining_to(home: &'a Home, stderr: impl Into<Stdio>) -> Node<'a> {
+        let child = Node::command(home, &[STEAD], &[]).stderr(stderr).spawn().unwrap();
+        Node { home, child, ended: None }
+    }
+
     fn command(home: &Home, program: &[&str], args: &[&str]) -> Command {
         let file = |name: &str| File::options().create(true).append(true).open(home.beside(name)).unwrap();
         let mut command = Command::new(program[0]);

@@ -3,7 +3,7 @@
 use super::app;
 use crate::support::{Home, Node, alive, private_kib, until, until_within};
 use serde_json::json;
-use std::io::{PipeReader, Read};
+use std::io::{PipeReader, Read, Write};
 use std::time::Duration;
 
 /// What a loaded machine may take for a gigabyte.
@@ -80,4 +80,20 @@ fn an_app_that_closes_its_outputs_goes_on() {
     assert!(!alive(pid));
     node.post("/app", &json!({ "action": "start" })).ok();
     node.until_app();
+}
+
+#[test]
+fn a_reader_of_errors_that_has_stalled_holds_neither_the_node_nor_its_end() {
+    let home = Home::new();
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    let node = Node::spawn_complaining_to(&home, writer).answering();
+    node.configure(&app("exec sleep 1000"));
+    let pid = node.until_app();
+    node.post("/app", &json!({ "action": "restart" })).ok();
+    assert!(!alive(pid));
+    node.until_app();
+    assert_eq!(node.stop(), 0);
 }
