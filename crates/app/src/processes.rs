@@ -12,7 +12,7 @@
 //! A process that has gone, or that is another user's and hidden from us, is not there. Any other error of a look (no
 //! descriptor, no memory) makes the whole look one: it must never pass for a look that found nobody.
 
-use crate::protocol::APP_COOKIE_VARIABLE;
+use crate::protocol::{APP_COOKIE_VARIABLE, NODE_COOKIE_VARIABLE};
 use base::Random;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -157,6 +157,14 @@ impl Process {
         }
         Ok(false)
     }
+
+    /// Whether a node has left it behind: it has the node's cookie and nothing of the app's. It is not the app's then,
+    /// and nobody waits for it, even where it withstands SIGKILL on a file system that hangs.
+    fn is_left_by_node(&self, cookie: &Cookie) -> io::Result<bool> {
+        Ok(self.alive
+            && !self.belongs(&[APP_COOKIE_VARIABLE], cookie)?
+            && self.carries(NODE_COOKIE_VARIABLE, cookie)?)
+    }
 }
 
 /// What a look at one process gave; nothing where it has gone, or may not be looked at.
@@ -253,6 +261,17 @@ pub fn kill_carrying(variables: &[&str], cookie: &Cookie) -> io::Result<Vec<Proc
     Ok(living)
 }
 
+/// Kills `root`'s children that a node has left behind.
+pub fn kill_left_by_node(root: u32, except: &[u32], cookie: &Cookie) -> io::Result<()> {
+    each(|process| {
+        if process.parent == root && !except.contains(&process.pid) && process.is_left_by_node(cookie)? {
+            // Who withstands it is not waited for.
+            let _ = process.send(Signal::KILL);
+        }
+        Ok(())
+    })
+}
+
 /// What a look for the processes of the app has found.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
@@ -266,7 +285,14 @@ pub struct Found {
 
 /// All, each once: the processes of the app. To be called by `root` itself, which must not reap meanwhile.
 pub fn descendants(root: u32, except: &[u32], cookie: &Cookie) -> io::Result<Found> {
-    let all = all()?;
+    let mut all = all()?;
+    let mut left = Vec::new();
+    for process in all.iter().filter(|p| p.parent == root && !except.contains(&p.pid)) {
+        if process.is_left_by_node(cookie)? {
+            left.push(process.pid);
+        }
+    }
+    all.retain(|process| !left.contains(&process.pid));
     let mut living = below(&all, root, except);
     let known: BTreeSet<u32> = living.iter().map(|process| process.pid).collect();
     let others: Vec<Process> = all
@@ -290,8 +316,15 @@ pub fn kill_descendants(root: u32, except: &[u32], cookie: &Cookie) -> io::Resul
         if process.pid == root || except.contains(&process.pid) {
             return Ok(());
         }
-        childless &= process.parent != root;
         let child = family.contains(&process.parent);
+        if process.parent == root {
+            // Killed in any case, and that at once; one that is about to be gone is known at the next look.
+            let killed = process.alive && process.send(Signal::KILL).is_ok();
+            if killed && process.is_left_by_node(cookie)? {
+                return Ok(());
+            }
+            childless = false;
+        }
         if child {
             family.insert(process.pid);
         }
@@ -438,6 +471,27 @@ mod tests {
         for bad in ["", "x", &"A".repeat(32), &"0".repeat(31), &format!("{}\n", "0".repeat(32))] {
             assert_eq!(Cookie::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a child of the test, no SQLite file near")]
+    fn what_a_node_has_left_is_not_the_apps_and_is_killed() {
+        let cookie = Cookie::random(&base::SystemRandom);
+        let child = |variables: &[&str]| {
+            let mut command = std::process::Command::new("sleep");
+            command.arg("60").envs(variables.iter().map(|name| (name, cookie.as_str()))).spawn().unwrap()
+        };
+        let mut left = child(&[NODE_COOKIE_VARIABLE]);
+        let mut own = child(&[NODE_COOKIE_VARIABLE, APP_COOKIE_VARIABLE]);
+        let root = std::process::id();
+        let found = descendants(root, &[], &cookie).unwrap().living;
+        let is_there = |pid| found.iter().any(|process| process.pid == pid);
+        assert!(is_there(own.id()) && !is_there(left.id()));
+        kill_left_by_node(root, &[], &cookie).unwrap();
+        left.wait().unwrap();
+        assert!(Process::find(own.id()).unwrap().unwrap().alive, "the app's is left alone");
+        own.kill().unwrap();
+        own.wait().unwrap();
     }
 
     #[test]

@@ -198,6 +198,7 @@ impl Watch {
             app.hasten(until);
         }
         self.answers.forget();
+        self.end_what_a_node_left();
         self.note_outcome(&mut node);
         if self.exit.is_none() {
             let forced = self.forced_at.is_some();
@@ -431,8 +432,15 @@ impl Watch {
         }
     }
 
+    /// Helpers of a node that has ended. They may hang on a file system; nobody waits for them.
+    fn end_what_a_node_left(&self) {
+        // Where they cannot be seen now, they are at the next look.
+        let _ = processes::kill_left_by_node(std::process::id(), &self.except(), &self.claim.cookie);
+    }
+
     fn launch(&mut self, now: Duration) {
         self.launch_at = None;
+        self.end_what_a_node_left();
         match NodeProcess::launch(&self.program, &self.claim.cookie, now) {
             Ok(node) => {
                 self.launches = self.launches.saturating_add(1);
