@@ -171,7 +171,7 @@ impl From<RestoreError> for ApiError {
             RestoreError::NotFound(_) => no_checkpoint(message),
             RestoreError::NothingThere(_) => ApiError::new(StatusCode::NOT_FOUND, "nothing_there", message)
                 .hint("`stead checkpoint list` shows what can be restored"),
-            RestoreError::ToCome { .. } => ApiError::malformed(message)
+            RestoreError::ToCome(..) => ApiError::malformed(message)
                 .hint("a restore turns to what was: name a time that has been, or a checkpoint"),
             RestoreError::NotPrimary(_) => ApiError::new(StatusCode::CONFLICT, "not_primary", message)
                 .hint("`stead promote` takes the right to write"),
@@ -326,11 +326,7 @@ mod tests {
             (RestoreError::Unconfigured.into(), 400, "unconfigured"),
             (RestoreError::NotFound(id()).into(), 404, "no_such_checkpoint"),
             (RestoreError::NothingThere("x".into()).into(), 404, "nothing_there"),
-            (
-                RestoreError::ToCome { time: base::Timestamp(2), now: base::Timestamp(1) }.into(),
-                400,
-                "malformed",
-            ),
+            (RestoreError::ToCome(base::Timestamp(2), base::Timestamp(1)).into(), 400, "malformed"),
             (RestoreError::NotPrimary("x".into()).into(), 409, "not_primary"),
             (RestoreError::Running.into(), 409, "restore_running"),
             (held().into(), 409, "database_held"),

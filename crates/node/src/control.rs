@@ -203,14 +203,9 @@ pub enum RestoreError {
     /// Nothing kept reaches back that far, or nothing to undo (404).
     #[error("{0}")]
     NothingThere(String),
-    /// Choose a time that has been (400).
-    #[error("{time} is still to come: by this machine's clock it is {now}")]
-    ToCome {
-        /// What was asked for.
-        time: Timestamp,
-        /// When it was.
-        now: Timestamp,
-    },
+    /// Choose a time that has been (400); the second is when this one was asked for.
+    #[error("{0} is still to come: by this machine's clock it is {1}")]
+    ToCome(Timestamp, Timestamp),
     /// This node may not write: promote it first (409).
     #[error("this node may not write: {0}")]
     NotPrimary(String),

@@ -103,7 +103,7 @@ impl Core {
         let now = self.now();
         match target {
             Target::Time(time) if time.0 > now.0.saturating_add(AHEAD_MAX_MS) => {
-                Err(RestoreError::ToCome { time: *time, now })
+                Err(RestoreError::ToCome(*time, now))
             }
             _ => Ok(()),
         }
