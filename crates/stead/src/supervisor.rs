@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 mod answers;
 mod app_process;
 mod crowd;
+mod datagram;
 mod escalation;
 mod leftovers;
 mod limits;

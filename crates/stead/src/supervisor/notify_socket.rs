@@ -4,24 +4,16 @@
 //! the home is private; it belongs to that user, and nobody else but root can send. What is said counts only from a
 //! process of the app: the kernel says who sent it. A sender that has ended before it was looked at counts by its user.
 
+use super::datagram::{Datagram, receive};
 use app::processes::{Cookie, Process};
 use rustix::fs::{AtFlags, Mode, OFlags};
-use rustix::io::{Errno, IoSliceMut};
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags,
-    SocketType, sockopt,
-};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use rustix::process::{Gid, Uid};
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The most bytes of one notice.
-const NOTICE_BYTES_MAX: usize = 4096;
-/// The most descriptors that one notice may carry; they are closed, which is what a barrier waits for.
-const DESCRIPTORS_MAX: usize = 16;
 /// The characters of the cookie in the directory's name.
 const NAME_CHARS: usize = 12;
 const SOCKET: &str = "notify";
@@ -32,13 +24,6 @@ pub struct NotifySocket {
     descriptor: OwnedFd,
     directory: PathBuf,
     owner: u32,
-}
-
-/// A datagram, and the process and user that sent it.
-#[derive(Debug)]
-pub struct Said {
-    bytes: Vec<u8>,
-    sender: Option<(u32, u32)>,
 }
 
 /// What a process has said.
@@ -96,12 +81,12 @@ impl NotifySocket {
 
     /// What has been said, at most so many datagrams of it. Whether it counts is judged afterwards, by one look at the
     /// processes that serves all of it and sees every sender that still lives.
-    pub fn take(&self, most: usize) -> Vec<Said> {
+    pub fn take(&self, most: usize) -> Vec<Datagram> {
         std::iter::from_fn(|| receive(&self.descriptor)).take(most).collect()
     }
 
     /// The notice, where it counts; `is_app` knows the app's living processes.
-    pub fn judge(&self, said: &Said, is_app: impl Fn(u32) -> bool) -> Option<Notice> {
+    pub fn judge(&self, said: &Datagram, is_app: impl Fn(u32) -> bool) -> Option<Notice> {
         let (pid, uid) = said.sender?;
         let gone = || Process::find(pid).is_ok_and(|found| found.is_none_or(|process| !process.alive));
         (is_app(pid) || (uid == self.owner && gone())).then(|| parse(&said.bytes))
@@ -151,31 +136,6 @@ fn remove(directory: &Path) {
         let _ = rustix::fs::unlinkat(&opened, SOCKET, AtFlags::empty());
         let _ = rustix::fs::rmdir(directory);
     }
-}
-
-/// The next datagram; descriptors that came along are closed.
-fn receive(socket: &OwnedFd) -> Option<Said> {
-    let mut bytes = vec![0; NOTICE_BYTES_MAX];
-    let mut space =
-        [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX), ScmCredentials(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let got = loop {
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        match rustix::net::recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
-            Ok(got) => break got,
-            Err(Errno::INTR) => {}
-            Err(_) => return None,
-        }
-    };
-    let mut sender = None;
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmCredentials(who) = message {
-            sender = Some((who.pid.as_raw_nonzero().get().cast_unsigned(), who.uid.as_raw()));
-        }
-    }
-    bytes.truncate(got.bytes);
-    bytes.shrink_to_fit();
-    Some(Said { bytes, sender })
 }
 
 /// Lines of `KEY=VALUE`; what is not known is left out.
