@@ -6,7 +6,9 @@
 
 use super::datagram::{Datagram, receive};
 use app::processes::{Cookie, Process};
+use base::SystemRandom;
 use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use rustix::process::{Gid, Uid};
 use std::io;
@@ -14,8 +16,10 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The characters of the cookie in the directory's name.
+/// The characters of the cookie in the directory's name, and of what is fresh in it.
 const NAME_CHARS: usize = 12;
+/// The most names that are tried in a place.
+const NAMES_MAX: usize = 8;
 const SOCKET: &str = "notify";
 
 /// An open socket; its name is gone when it is dropped.
@@ -47,16 +51,17 @@ impl NotifySocket {
         let own = rustix::process::geteuid();
         let mut refused = io::Error::from(io::ErrorKind::NotFound);
         for place in places() {
-            let directory = directory(&place, cookie);
-            // Ours, of a start before; one that is not is left alone, and refused below.
-            remove(&directory);
-            let made = rustix::fs::mkdir(&directory, Mode::RWXU);
-            match made.and_then(|()| bind(&directory, user).inspect_err(|_| remove(&directory))) {
-                Ok(descriptor) => {
+            let fresh = || place.join(format!("{}{}", prefix(cookie), short(&Cookie::random(&SystemRandom))));
+            let made = make(std::iter::repeat_with(fresh).take(NAMES_MAX));
+            match made.and_then(|directory| {
+                let bound = bind(&directory, user).inspect_err(|_| remove(&directory));
+                bound.map(|descriptor| (directory, descriptor))
+            }) {
+                Ok((directory, descriptor)) => {
                     let owner = user.map_or(own.as_raw(), |(uid, _)| uid);
                     return Ok(NotifySocket { descriptor, directory, owner });
                 }
-                Err(error) => refused = io::Error::other(format!("{}: {error}", directory.display())),
+                Err(error) => refused = io::Error::other(format!("{}: {error}", place.display())),
             }
         }
         Err(refused)
@@ -65,7 +70,9 @@ impl NotifySocket {
     /// Removes what a supervisor that was killed has left.
     pub fn remove_leftover(former: &Cookie) {
         for place in places() {
-            remove(&directory(&place, former));
+            for directory in named(&place, &prefix(former)) {
+                remove(&directory);
+            }
         }
     }
 
@@ -107,9 +114,35 @@ fn places() -> Vec<PathBuf> {
     own.into_iter().chain([PathBuf::from("/tmp")]).collect()
 }
 
-fn directory(place: &Path, cookie: &Cookie) -> PathBuf {
-    let name = cookie.as_str().get(..NAME_CHARS).unwrap_or_default();
-    place.join(format!("stead-{name}"))
+/// How the names of this supervisor's directories begin. They end in something fresh each time: between two starts of
+/// the app nobody knows the next one, to put something of his own there.
+fn prefix(cookie: &Cookie) -> String {
+    format!("stead-{}-", short(cookie))
+}
+
+fn short(cookie: &Cookie) -> &str {
+    cookie.as_str().get(..NAME_CHARS).unwrap_or_default()
+}
+
+/// Makes the first directory whose name is free.
+fn make(names: impl Iterator<Item = PathBuf>) -> rustix::io::Result<PathBuf> {
+    let mut made = Err(Errno::EXIST);
+    for directory in names {
+        made = rustix::fs::mkdir(&directory, Mode::RWXU).map(|()| directory);
+        if !matches!(made, Err(Errno::EXIST)) {
+            break;
+        }
+    }
+    made
+}
+
+/// What has such a name in a place.
+fn named(place: &Path, prefix: &str) -> Vec<PathBuf> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(place, flags, Mode::empty());
+    let Ok(entries) = opened.and_then(rustix::fs::Dir::new) else { return Vec::new() };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().to_str().ok().map(str::to_owned));
+    names.filter(|name| name.starts_with(prefix)).map(|name| place.join(name)).collect()
 }
 
 /// Nobody may pass the directory before the socket is its user's.
@@ -127,7 +160,7 @@ fn bind(directory: &Path, user: Option<(u32, u32)>) -> rustix::io::Result<OwnedF
     Ok(socket)
 }
 
-/// Only through a directory that is ours: its name is known, and somebody may have put a link in its place.
+/// Only through a directory that is ours: somebody may have put a link in its place.
 fn remove(directory: &Path) {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
     let Ok(opened) = rustix::fs::open(directory, flags, Mode::empty()) else { return };
@@ -159,7 +192,6 @@ fn parse(bytes: &[u8]) -> Notice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base::SystemRandom;
     use std::os::unix::net::UnixDatagram;
 
     #[test]
@@ -204,8 +236,19 @@ mod tests {
         assert!(!path.parent().unwrap().exists());
 
         let left = NotifySocket::open(&cookie, None).unwrap();
+        let again = left.path();
+        assert_ne!(again, path, "nobody knows the next name");
         std::mem::forget(left);
         NotifySocket::remove_leftover(&cookie);
-        assert!(!path.parent().unwrap().exists());
+        assert!(!again.parent().unwrap().exists());
+    }
+
+    #[test]
+    fn a_name_that_somebody_has_taken_is_left_alone_and_another_is_used() {
+        let place = tempfile::tempdir().unwrap();
+        let [taken, free] = ["taken", "free"].map(|name| place.path().join(name));
+        assert_eq!(make([taken.clone()].into_iter()).unwrap(), taken);
+        assert_eq!(make([taken.clone(), free.clone()].into_iter()).unwrap(), free);
+        assert_eq!(make([taken, free].into_iter()).unwrap_err(), Errno::EXIST);
     }
 }
