@@ -164,8 +164,10 @@ fn result(answer: &Value, write: bool) -> String {
     if write {
         let rows =
             render::count(usize::try_from(answer["changes"].as_u64().unwrap_or(0)).unwrap_or(0), "row");
-        let txid = text(&answer["position"]["txid"]);
-        parts.push(format!("{rows} changed, sealed as txid {txid}"));
+        parts.push(match answer["position"]["txid"].as_u64() {
+            Some(txid) => format!("{rows} changed, sealed as txid {txid}"),
+            None => format!("{rows} changed; `stead db log` shows the seal once it is made"),
+        });
     }
     parts.join("\n")
 }
@@ -209,6 +211,10 @@ mod tests {
         assert_eq!(
             result(&json!({"columns": [], "rows": [], "changes": 1, "position": {"txid": 7}}), true),
             "1 row changed, sealed as txid 7"
+        );
+        assert_eq!(
+            result(&json!({"columns": [], "rows": [], "changes": 2}), true),
+            "2 rows changed; `stead db log` shows the seal once it is made"
         );
     }
 }

@@ -58,7 +58,9 @@ fn ask(pid: u32, what: &str, mut request: impl FnMut() -> usize) {
 /// One request; the length of its body.
 fn get(stream: &TcpStream, connection: &str) -> usize {
     let mut stream = stream;
-    write!(stream, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: {connection}\r\n\r\n").unwrap();
+    // In one write: several would wait for each other's acknowledgement.
+    let head = format!("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: {connection}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
     let mut reader = BufReader::new(stream);
     let (mut line, mut length) = (String::new(), 0);
     reader.read_line(&mut line).unwrap();
