@@ -42,4 +42,4 @@ pub const LOG_LINES_MAX: usize = 2000;
 /// Lines of the app's output where none are asked for.
 pub const LOG_LINES: usize = 20;
 /// Connections of this machine that are looked through to find a peer's uid, in bytes of `/proc/net/tcp`.
-pub const PEER_TABLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+pub const PEER_TABLE_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -3,9 +3,9 @@
 //! A local TCP peer's uid is found in the kernel's table of connections. Only a connection that is established and
 //! still belongs to a process counts: one whose process has gone shows as root's.
 
-use base::{Disk, LocalDisk, Open};
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use crate::limits::PEER_TABLE_BYTES_MAX;
+use base::proc::{TcpSocket, tcp_sockets};
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// The other end.
@@ -32,61 +32,18 @@ pub fn may_act_as_node(uid: Option<u32>) -> bool {
 
 /// The uid behind a TCP peer on this machine; `None` where it cannot be told.
 pub fn uid_of(peer: SocketAddr, local: SocketAddr) -> Option<u32> {
-    ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| {
-        let text = table_text(Path::new(table)).ok()?;
+    base::proc::TCP.iter().find_map(|table| {
+        let text = base::proc::text(Path::new(table), PEER_TABLE_BYTES_MAX).ok()?;
         find(&text, peer, local)
     })
 }
 
-fn table_text(path: &Path) -> io::Result<String> {
-    let file = LocalDisk.open(path, Open::Read)?;
-    let mut bytes = Vec::new();
-    let mut chunk = vec![0; 64 * 1024];
-    while (bytes.len() as u64) < crate::limits::PEER_TABLE_BYTES_MAX {
-        let got = file.read_at(&mut chunk, bytes.len() as u64)?;
-        bytes.extend_from_slice(&chunk[..got]);
-        if got < chunk.len() {
-            break;
-        }
-    }
-    String::from_utf8(bytes).map_err(io::Error::other)
-}
-
 /// The uid of the line whose own end is the peer's and whose far end is ours.
 fn find(table: &str, peer: SocketAddr, local: SocketAddr) -> Option<u32> {
-    const ESTABLISHED: &str = "01";
-    table.lines().skip(1).find_map(|line| {
-        let mut words = line.split_whitespace();
-        let own = parse_address(words.nth(1)?)?;
-        let far = parse_address(words.next()?)?;
-        let state = words.next()?;
-        let uid = words.nth(3)?.parse().ok()?;
-        let inode = words.nth(1)?;
-        let ours = own == canonical(peer) && far == canonical(local);
-        (ours && state == ESTABLISHED && inode != "0").then_some(uid)
-    })
-}
-
-/// An address as the table has it: words of the machine's byte order in hex, a colon, the port.
-fn parse_address(text: &str) -> Option<SocketAddr> {
-    let (address, port) = text.split_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    let word = |index: usize| {
-        let hex = address.get(index * 8..index * 8 + 8)?;
-        u32::from_str_radix(hex, 16).ok().map(u32::to_ne_bytes)
-    };
-    let address = match address.len() {
-        8 => IpAddr::V4(Ipv4Addr::from(word(0)?)),
-        32 => {
-            let mut bytes = [0; 16];
-            for (index, part) in bytes.chunks_exact_mut(4).enumerate() {
-                part.copy_from_slice(&word(index)?);
-            }
-            IpAddr::V6(Ipv6Addr::from(bytes))
-        }
-        _ => return None,
-    };
-    Some(canonical(SocketAddr::new(address, port)))
+    let (peer, local) = (canonical(peer), canonical(local));
+    let owned = |socket: &TcpSocket| socket.state == TcpSocket::ESTABLISHED && socket.inode != 0;
+    let found = tcp_sockets(table).find(|socket| owned(socket) && (socket.own, socket.far) == (peer, local));
+    found.map(|socket| socket.uid)
 }
 
 /// IPv4 written as IPv6 is IPv4.

@@ -13,13 +13,14 @@
 //! descriptor, no memory) makes the whole look one: it must never pass for a look that found nobody.
 
 use crate::protocol::{APP_COOKIE_VARIABLE, NODE_COOKIE_VARIABLE};
-use base::Random;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::io;
+
+mod cookie;
+pub use cookie::Cookie;
 
 /// The most bytes of `/proc/PID/stat`, which has about 300.
 const STAT_LIMIT: usize = 4096;
@@ -27,47 +28,6 @@ const STAT_LIMIT: usize = 4096;
 const ENVIRONMENT_LIMIT: usize = 4 << 20;
 /// The most bytes of `/proc/PID/limits`, which has about 1,400.
 const LIMITS_LIMIT: usize = 16 << 10;
-/// Hex digits of a cookie that make its mark: 60 bits, far from the number that stands for no limit.
-const MARK_DIGITS: usize = 15;
-
-/// What the processes of one run of the supervisor carry: 32 hex digits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cookie(String);
-
-impl Cookie {
-    /// A new one.
-    pub fn random(random: &dyn Random) -> Cookie {
-        Cookie(format!("{:016x}{:016x}", random.next_u64(), random.next_u64()))
-    }
-
-    /// One that was noted before; nothing else is taken, since processes are ended on its account.
-    pub fn parse(text: &str) -> Option<Cookie> {
-        let good = text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        good.then(|| Cookie(text.to_owned()))
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// What the pipes for the app's output are called.
-    pub fn pipe_name(&self) -> String {
-        format!("app-{}", self.0)
-    }
-
-    /// What the processes of the app have as their limit RLIMIT_LOCKS.
-    pub fn mark(&self) -> u64 {
-        let digits = self.0.get(..MARK_DIGITS).unwrap_or_default();
-        u64::from_str_radix(digits, 16).unwrap_or_default()
-    }
-}
-
-impl fmt::Display for Cookie {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// A process, as `/proc/PID/stat` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -460,17 +420,6 @@ mod tests {
         assert_eq!(parse_mark(limits("1152921504606846975").as_bytes()), Some((1 << 60) - 1));
         assert_eq!(parse_mark(limits("unlimited").as_bytes()), None);
         assert_eq!(parse_mark(b""), None);
-        let cookie = Cookie::parse("00000000000001f0123456789abcdef0").unwrap();
-        assert_eq!(cookie.mark(), 31);
-    }
-
-    #[test]
-    fn a_cookie_is_32_hex_digits_and_nothing_else() {
-        let cookie = Cookie::random(&base::SystemRandom);
-        assert_eq!(Cookie::parse(cookie.as_str()), Some(cookie));
-        for bad in ["", "x", &"A".repeat(32), &"0".repeat(31), &format!("{}\n", "0".repeat(32))] {
-            assert_eq!(Cookie::parse(bad), None, "{bad}");
-        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod disk;
 pub mod id;
+pub mod proc;
 pub mod random;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -32,24 +32,19 @@ impl Issues {
         kept.len() != before
     }
 
-    /// Replaces every issue of one code in a component; the ones that were not there before come back.
-    pub fn replace(&self, component: &'static str, code: &str, now: Vec<Issue>) -> Vec<Issue> {
+    /// Replaces the issues of a component, or those of one code; the ones that were not there before, and those that are
+    /// gone.
+    pub fn replace(
+        &self,
+        component: &'static str,
+        code: Option<&str>,
+        now: Vec<Issue>,
+    ) -> (Vec<Issue>, Vec<Issue>) {
         let mut kept = self.lock();
         let before = std::mem::take(&mut *kept);
-        let (old, rest) = before.into_iter().partition(|((c, k, _), _)| *c == component && k == code);
-        let old: BTreeMap<Key, Issue> = old;
-        *kept = rest;
-        now.into_iter()
-            .filter(|issue| put(&mut kept, issue.clone()) && !old.values().any(|known| known == issue))
-            .collect()
-    }
-
-    /// Replaces every issue of a component; the ones that were not there before, and the codes and paths that are gone.
-    pub fn replace_all(&self, component: &'static str, now: Vec<Issue>) -> (Vec<Issue>, Vec<Issue>) {
-        let mut kept = self.lock();
-        let before = std::mem::take(&mut *kept);
-        let (old, rest): (BTreeMap<Key, Issue>, _) =
-            before.into_iter().partition(|((owner, _, _), _)| *owner == component);
+        let (old, rest): (BTreeMap<Key, Issue>, _) = before
+            .into_iter()
+            .partition(|((owner, known, _), _)| *owner == component && code.is_none_or(|code| code == known));
         *kept = rest;
         let new: Vec<Issue> = now
             .into_iter()
@@ -115,20 +110,25 @@ mod tests {
     fn a_scan_replaces_what_the_last_one_found() {
         let issues = Issues::default();
         let (x, y) = (issue("open", Some("x"), "m"), issue("open", Some("y"), "m"));
-        assert_eq!(issues.replace("database", "open", vec![x.clone()]), vec![x.clone()]);
-        assert_eq!(issues.replace("database", "open", vec![x, y.clone()]), vec![y.clone()]);
-        assert_eq!(issues.replace("database", "open", vec![y.clone()]), vec![]);
-        assert_eq!(issues.all(), vec![y]);
+        let other = issue("busy", None, "m");
+        issues.raise(other.clone());
+        let replace = |now: &[&Issue]| {
+            issues.replace("database", Some("open"), now.iter().map(|issue| (*issue).clone()).collect())
+        };
+        assert_eq!(replace(&[&x]), (vec![x.clone()], vec![]));
+        assert_eq!(replace(&[&x, &y]), (vec![y.clone()], vec![]));
+        assert_eq!(replace(&[&y]), (vec![], vec![x.clone()]));
+        assert_eq!(issues.all(), vec![other, y]);
     }
 
     #[test]
     fn a_components_issues_are_replaced_together() {
         let issues = Issues::default();
         let (x, y) = (issue("missing", Some("x"), "m"), issue("full", Some("y"), "m"));
-        assert_eq!(issues.replace_all("database", vec![x.clone()]), (vec![x.clone()], vec![]));
-        assert_eq!(issues.replace_all("database", vec![x.clone(), y.clone()]), (vec![y.clone()], vec![]));
-        assert_eq!(issues.replace_all("storage", vec![]), (vec![], vec![]));
-        assert_eq!(issues.replace_all("database", vec![y.clone()]), (vec![], vec![x]));
+        assert_eq!(issues.replace("database", None, vec![x.clone()]), (vec![x.clone()], vec![]));
+        assert_eq!(issues.replace("database", None, vec![x.clone(), y.clone()]), (vec![y.clone()], vec![]));
+        assert_eq!(issues.replace("storage", None, vec![]), (vec![], vec![]));
+        assert_eq!(issues.replace("database", None, vec![y.clone()]), (vec![], vec![x]));
         assert_eq!(issues.all(), vec![y]);
     }
 

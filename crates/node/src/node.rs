@@ -260,11 +260,34 @@ impl Core {
     }
 
     pub(crate) fn raise(&self, issue: Issue) {
-        let told = serde_json::to_value(&issue).unwrap_or_default();
-        let (code, message) = (issue.code.clone(), issue.message.clone());
-        if self.issues.raise(issue) {
-            tracing::warn!(event = "issue", code, "{message}");
-            self.tell("issue", told);
+        if self.issues.raise(issue.clone()) {
+            log(&issue);
+            self.tell("issue", json!(issue));
+        }
+    }
+
+    /// Makes these the issues of a component, or those of one code; what is new and what is gone is told. What is new
+    /// may be in the log already.
+    pub(crate) fn replace_issues(
+        &self,
+        component: &'static str,
+        code: Option<&str>,
+        now: Vec<Issue>,
+        is_logged: bool,
+    ) {
+        let (new, gone) = self.issues.replace(component, code, now);
+        for issue in new {
+            if !is_logged {
+                log(&issue);
+            }
+            self.tell("issue", json!(issue));
+        }
+        for Issue { code, path, .. } in gone {
+            tracing::info!(event = "issue mended", code, component, path);
+            self.tell(
+                "issue",
+                json!({ "code": code, "component": component, "path": path, "cleared": true }),
+            );
         }
     }
 
@@ -287,6 +310,11 @@ impl Core {
             self.tell("issue", json!({ "code": code, "component": component, "cleared": true }));
         }
     }
+}
+
+fn log(issue: &Issue) {
+    let Issue { code, path, hint, message, .. } = issue;
+    tracing::warn!(event = "issue", code, path, hint, "{message}");
 }
 
 impl Control for Node {

@@ -172,14 +172,12 @@ fn result(answer: &Value, write: bool) -> String {
     parts.join("\n")
 }
 
-/// A value of a row; a blob as SQL writes it, and nothing that a terminal would act upon.
+/// A value of a row; a blob as SQL writes it.
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "NULL".to_owned(),
         Value::Object(_) => format!("x'{}'", value["hex"].as_str().unwrap_or("")),
-        other => {
-            text(other).chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
-        }
+        other => text(other),
     }
 }
 

@@ -196,9 +196,6 @@ impl Core {
             .take(uncovered::DATABASES_REPORTED)
             .map(|(path, pid)| uncovered::issue(home.root(), &path, pid))
             .collect();
-        for issue in self.issues.replace("database", uncovered::CODE, found) {
-            tracing::warn!(event = "issue", code = issue.code, "{}", issue.message);
-            self.tell("issue", serde_json::to_value(&issue).unwrap_or_default());
-        }
+        self.replace_issues("database", Some(uncovered::CODE), found, false);
     }
 }

@@ -9,7 +9,6 @@ use crate::config::Config;
 use crate::control::{Issue, Looked, State};
 use crate::preflight::limits::LOOK_EVERY;
 use crate::preflight::{Check, Finding, How, Report};
-use serde_json::json;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -80,7 +79,7 @@ impl Core {
             (kept.report, kept.failed, kept.begun) =
                 (Some((report.clone(), now)), failed.is_some(), Some(now));
         }
-        self.raise_errors(&report, false);
+        self.raise_errors(&report, true);
         let Some(first) = failed else { return true };
         let reason = format!("preflight failed: {}", sentence(&first));
         self.explain(&reason);
@@ -118,7 +117,7 @@ impl Core {
                 }
                 drop(kept);
                 if !outdated {
-                    core.raise_errors(&report, true);
+                    core.raise_errors(&report, false);
                 }
             }
             lock(&core.looks.kept).looking = false;
@@ -129,29 +128,9 @@ impl Core {
         }
     }
 
-    /// Makes the errors of a report the issues of preflight; what is new goes to the log, unless it is there already.
-    fn raise_errors(&self, report: &Report, log: bool) {
-        let issues = report.errors().map(issue).collect();
-        let (new, gone) = self.issues.replace_all(COMPONENT, issues);
-        for issue in new {
-            if log {
-                tracing::warn!(
-                    event = "issue",
-                    code = issue.code,
-                    path = issue.path,
-                    hint = issue.hint,
-                    "{}",
-                    issue.message
-                );
-            }
-            self.tell("issue", serde_json::to_value(&issue).unwrap_or_default());
-        }
-        for issue in gone {
-            tracing::info!(event = "issue mended", code = issue.code, path = issue.path);
-            let cleared =
-                json!({ "code": issue.code, "component": COMPONENT, "path": issue.path, "cleared": true });
-            self.tell("issue", cleared);
-        }
+    /// Makes the errors of a report the issues of preflight.
+    fn raise_errors(&self, report: &Report, is_logged: bool) {
+        self.replace_issues(COMPONENT, None, report.errors().map(issue).collect(), is_logged);
     }
 }
 

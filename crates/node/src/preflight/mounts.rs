@@ -6,7 +6,6 @@
 use super::finding::Finding;
 use super::limits::TABLE_BYTES_MAX;
 use super::{Code, cure};
-use base::{Disk, LocalDisk, Open};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -54,20 +53,7 @@ impl Mounts {
 
 /// The text of a table of the kernel, which has no length, or of a small file.
 pub fn table(path: &Path) -> std::io::Result<String> {
-    let file = LocalDisk.open(path, Open::Read)?;
-    let mut bytes = vec![0; 64 << 10];
-    let mut got = 0;
-    loop {
-        let more = file.read_at(&mut bytes[got..], got as u64)?;
-        got += more;
-        if more == 0 || bytes.len() >= TABLE_BYTES_MAX {
-            bytes.truncate(got);
-            return Ok(String::from_utf8_lossy(&bytes).into_owned());
-        }
-        if got == bytes.len() {
-            bytes.resize((bytes.len() * 2).min(TABLE_BYTES_MAX), 0);
-        }
-    }
+    base::proc::text(path, TABLE_BYTES_MAX)
 }
 
 /// fstab(5): device, mount point, type, options.

@@ -4,9 +4,10 @@ use super::Code;
 use super::finding::{Check, Finding};
 use super::mounts::table;
 use super::plan::Plan;
+use base::proc::{TcpSocket, tcp_sockets};
 use base::{Disk, LocalDisk};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 /// A process, with its name.
@@ -63,7 +64,7 @@ fn finding(address: SocketAddr, error: &io::Error, plan: &Plan) -> Option<Findin
 
 /// Who listens on an address, as far as this user may see.
 pub fn holder(address: SocketAddr) -> Option<Holder> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| table(Path::new(path)).unwrap_or_default());
+    let tables = base::proc::TCP.map(|path| table(Path::new(path)).unwrap_or_default());
     let inodes: Vec<u64> = tables.iter().flat_map(|text| listeners(text, address)).collect();
     let names: Vec<PathBuf> = inodes.iter().map(|inode| PathBuf::from(format!("socket:[{inode}]"))).collect();
     let processes = LocalDisk.read_dir(Path::new("/proc")).ok()?;
@@ -80,43 +81,12 @@ pub fn holder(address: SocketAddr) -> Option<Holder> {
 
 /// The sockets of a table that listen where the address does.
 fn listeners(text: &str, address: SocketAddr) -> Vec<u64> {
-    const LISTENING: &str = "0A";
     let overlap = |held: SocketAddr| {
         held.port() == address.port()
             && (held.ip() == address.ip() || held.ip().is_unspecified() || address.ip().is_unspecified())
     };
-    text.lines()
-        .skip(1)
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            let held = parse(words.nth(1)?)?;
-            let state = words.nth(1)?;
-            let inode = words.nth(5)?.parse().ok()?;
-            (state == LISTENING && overlap(held)).then_some(inode)
-        })
-        .collect()
-}
-
-/// An address as the table has it: words of the machine's byte order in hex, a colon, the port.
-fn parse(text: &str) -> Option<SocketAddr> {
-    let (address, port) = text.split_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    let word = |index: usize| {
-        let hex = address.get(index * 8..index * 8 + 8)?;
-        u32::from_str_radix(hex, 16).ok().map(u32::to_ne_bytes)
-    };
-    let ip = match address.len() {
-        8 => IpAddr::V4(Ipv4Addr::from(word(0)?)),
-        32 => {
-            let mut bytes = [0; 16];
-            for (index, part) in bytes.chunks_exact_mut(4).enumerate() {
-                part.copy_from_slice(&word(index)?);
-            }
-            IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()
-        }
-        _ => return None,
-    };
-    Some(SocketAddr::new(ip, port))
+    let listening = |socket: &TcpSocket| socket.state == TcpSocket::LISTENING && overlap(socket.own);
+    tcp_sockets(text).filter(listening).map(|socket| socket.inode).collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::node::Node;
 use crate::{Plan, ms};
+use base::proc::{TcpSocket, tcp_sockets};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -15,11 +16,7 @@ const WATCHED: Duration = Duration::from_secs(120);
 
 /// Processor time and memory of a supervisor and its node.
 pub fn cost(plan: &Plan) {
-    let node = Node::start(&[]);
-    let conn = rusqlite::Connection::open(node.home().join("data/database.sqlite")).unwrap();
-    conn.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
-    node.until_followed();
-    std::thread::sleep(Duration::from_secs(8));
+    let (node, _conn) = Node::at_rest();
     let pids = node.pids();
     let watched = if plan.is_small() { WATCHED / 10 } else { WATCHED };
     let before: Vec<Duration> = pids.iter().map(|pid| used(*pid)).collect();
@@ -87,13 +84,10 @@ fn address(node: &Node) -> String {
         .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
         .collect();
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let listens = |line: &&str| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        words[3] == "0A" && inodes.iter().any(|inode| inode == words[9])
+    let listens = |socket: &TcpSocket| {
+        socket.state == TcpSocket::LISTENING && inodes.contains(&socket.inode.to_string())
     };
-    let line = table.lines().skip(1).find(listens).unwrap();
-    let port = line.split_whitespace().nth(1).unwrap().split_once(':').unwrap().1;
-    format!("127.0.0.1:{}", u16::from_str_radix(port, 16).unwrap())
+    tcp_sockets(&table).find(listens).unwrap().own.to_string()
 }
 
 fn share(used: Duration, of: Duration) -> f64 {

@@ -23,6 +23,16 @@ impl Node {
         node
     }
 
+    /// Starts one whose database, which the connection keeps open, nobody touches any more; it has come to rest.
+    pub fn at_rest() -> (Node, rusqlite::Connection) {
+        let node = Node::start(&[]);
+        let conn = rusqlite::Connection::open(node.home().join("data/database.sqlite")).unwrap();
+        conn.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+        node.until_followed();
+        std::thread::sleep(Duration::from_secs(8));
+        (node, conn)
+    }
+
     /// Starts one in this home.
     pub fn start_in(home: &Path, args: &[&str]) -> Node {
         let child = Command::new(env!("CARGO_BIN_EXE_stead"))
@@ -160,11 +170,7 @@ pub fn start(_: &Plan) {
 
 /// Wake-ups of a node whose database nobody touches.
 pub fn idle(_: &Plan) {
-    let node = Node::start(&[]);
-    let conn = rusqlite::Connection::open(node.home().join("data/database.sqlite")).unwrap();
-    conn.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
-    node.until_followed();
-    std::thread::sleep(Duration::from_secs(8));
+    let (node, _conn) = Node::at_rest();
     let pids = node.pids();
     let before: Vec<BTreeMap<String, u64>> = pids.iter().map(|pid| wakeups(*pid)).collect();
     let started = Instant::now();

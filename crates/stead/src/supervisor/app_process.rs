@@ -111,11 +111,16 @@ impl AppProcess {
             })
         })();
         let launched = launched.map_err(|error: io::Error| refused(format!("`{program}`: {error}")))?;
-        Ok(AppProcess {
+        Ok(AppProcess { outcome: Some(launched.outcome), notify, ..AppProcess::of(run, launched.pid, spec) })
+    }
+
+    /// One that runs, and of which nothing is known yet.
+    fn of(run: u64, main: u32, spec: Spec) -> AppProcess {
+        AppProcess {
             run,
-            main: launched.pid,
+            main,
             spec,
-            outcome: Some(launched.outcome),
+            outcome: None,
             failure: None,
             main_gone: false,
             successor: None,
@@ -124,10 +129,10 @@ impl AppProcess {
             fault: None,
             asked: BTreeSet::new(),
             killed: BTreeSet::new(),
-            notify,
+            notify: None,
             deaf_until: Duration::ZERO,
             probe: None,
-        })
+        }
     }
 
     /// The pid of the main process, while it lives.

@@ -18,23 +18,7 @@ fn app() -> AppProcess {
         stop_timeout: STOP_TIMEOUT,
         notify: false,
     };
-    AppProcess {
-        run: 1,
-        main: u32::MAX,
-        spec,
-        outcome: None,
-        failure: None,
-        main_gone: false,
-        successor: None,
-        escalation: None,
-        lapse: None,
-        fault: None,
-        asked: BTreeSet::new(),
-        killed: BTreeSet::new(),
-        notify: None,
-        deaf_until: Duration::ZERO,
-        probe: None,
-    }
+    AppProcess::of(1, u32::MAX, spec)
 }
 
 #[test]
