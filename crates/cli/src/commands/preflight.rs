@@ -28,7 +28,8 @@ pub fn run(home: &Path, args: &Args, json: bool) -> Outcome {
     if json {
         render::json(&as_json(&report));
     } else {
-        render::line(as_text(&report, width()));
+        let width = render::width().map_or(WIDTH, usize::from).max(WIDTH_MIN);
+        render::line(as_text(&report, width));
     }
     Ok(match report.exit_code() {
         0 => Exit::Done,
@@ -163,12 +164,6 @@ fn folded(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
-}
-
-fn width() -> usize {
-    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
-    let columns = size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
-    columns.unwrap_or(WIDTH).max(WIDTH_MIN)
 }
 
 #[cfg(test)]
