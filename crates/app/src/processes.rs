@@ -330,10 +330,12 @@ fn parse_stat(bytes: &[u8]) -> Option<Process> {
     // A zombie whose other threads live on is a process that still runs.
     let threads: i64 = fields.get(17)?.parse().ok()?;
     let state = *fields.first()?;
+    // -1 where it is just being reaped: it is in no session any more.
+    let session: i64 = fields.get(3)?.parse().ok()?;
     Some(Process {
         pid,
         parent: fields.get(1)?.parse().ok()?,
-        session: fields.get(3)?.parse().ok()?,
+        session: u32::try_from(session).unwrap_or(0),
         start_ticks: fields.get(19)?.parse().ok()?,
         alive: !matches!(state, "Z" | "X" | "x") || threads > 1,
     })
@@ -360,6 +362,13 @@ mod tests {
         let found = parse_stat(line).unwrap();
         assert_eq!(found, Process { pid: 42, parent: 7, session: 40, start_ticks: 987, alive: true });
         assert!(parse_stat(b"42 (short) S 1").is_none());
+    }
+
+    #[test]
+    fn a_process_that_is_just_being_reaped_is_understood() {
+        let line = b"42 (a) X 0 -1 -1 0 -1 4 0 0 0 0 0 0 0 0 20 0 0 0 987 0 0\n";
+        let gone = Process { pid: 42, parent: 0, session: 0, start_ticks: 987, alive: false };
+        assert_eq!(parse_stat(line), Some(gone));
     }
 
     #[test]
