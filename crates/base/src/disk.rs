@@ -113,6 +113,11 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Waits until no other process has the lock that a file stands for (made where it is missing), and has it until
+    /// what is returned is dropped. What is provided here suffices for a disk that only one thread writes.
+    fn lock(&self, _path: &Path) -> io::Result<Box<dyn fmt::Debug>> {
+        Ok(Box::new(()))
+    }
     /// Bytes free for an ordinary user.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
 }

@@ -2,14 +2,23 @@
 //!
 //! An object is written beside its place (`<name>.<number>.tmp`), synced, moved to its name with a call that refuses
 //! a taken one, and the directory is synced. So a name is either absent or holds the whole object, also after a power
-//! loss. Leftovers end in `.tmp`, are in no listing, and are removed by whoever owns the prefix.
+//! loss. Leftovers end in `.tmp` and are in no listing.
+//!
+//! To replace is to compare and to rename while a lock is held (`<name>.lock`, flock(2)); the version of an object is
+//! its inode, its length and the time of its last change.
+//!
+//! Once the directory has been seen, another one in its place (the disk is not mounted) is an error, never a new store.
 
-use crate::Outcome;
+use crate::{
+    About, ErrorKind, Fill, Key, Layout, Listed, Objects, Outcome, Piece, StoreError, StoreUrl, Tag,
+};
+use base::disk::{self, Metadata};
 use base::{Disk, DiskFile, Open};
-use std::io;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// How many names are tried for a file that is being written; more are taken only if somebody leaves them there.
 const BESIDE_TRIES: u64 = 10_000;
@@ -17,45 +26,31 @@ const BESIDE_TRIES: u64 = 10_000;
 /// The ending of a file that is still being written.
 const BESIDE_SUFFIX: &str = ".tmp";
 
+/// The ending of a lock.
+const LOCK_SUFFIX: &str = ".lock";
+
+/// Bytes after which a file in the making begins its way to the disk, so that little is left for the final sync.
+const SYNC_AHEAD_BYTES: u64 = 8 << 20;
+
+/// Directories below directories that a listing follows.
+const DEPTH_MAX: usize = 64;
+
 /// A directory that holds objects.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Directory {
     disk: Arc<dyn Disk>,
     root: PathBuf,
-    next: Arc<AtomicU64>,
-}
-
-/// An object that could not be written: nothing of it is there. The caller may try again later.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot write {path}: {cause}")]
-pub struct PutError {
-    /// The object's file.
-    pub path: PathBuf,
-    /// What the file system, or the content's source, said.
-    pub cause: io::Error,
-}
-
-/// A store that cannot be written. The caller must mend the path or its permissions.
-#[derive(Debug, thiserror::Error)]
-#[error("the store {root} cannot be written: {cause}")]
-pub struct ProbeError {
-    /// The store's directory.
-    pub root: PathBuf,
-    /// What the file system said.
-    pub cause: io::Error,
-}
-
-/// What a listing finds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leftover {
-    /// The key, relative to the root.
-    pub key: PathBuf,
+    url: String,
+    next: AtomicU64,
+    /// File system and inode of the root, once it was there.
+    seen: OnceLock<(u64, u64)>,
 }
 
 impl Directory {
     /// The store below a directory, which need not exist yet.
     pub fn new(disk: Arc<dyn Disk>, root: PathBuf) -> Directory {
-        Directory { disk, root, next: Arc::default() }
+        let url = StoreUrl::Directory(root.clone()).to_string();
+        Directory { disk, root, url, next: AtomicU64::default(), seen: OnceLock::new() }
     }
 
     /// The directory.
@@ -63,108 +58,36 @@ impl Directory {
         &self.root
     }
 
-    /// The file that holds an object.
-    pub fn path(&self, key: &Path) -> PathBuf {
-        self.root.join(key)
+    fn error(&self, kind: ErrorKind, key: Option<&Key>, reason: impl Into<String>) -> StoreError {
+        StoreError::new(kind, &self.url, key, reason)
     }
 
-    /// Creates an object from what `fill` writes into a new file. Durable when [`Outcome::Won`] is returned.
-    ///
-    /// An error says that nothing was created. [`Outcome::Unknown`]: the file system failed at a moment where the
-    /// object may or may not have got its name; look before trying again.
-    pub fn put(
-        &self,
-        key: &Path,
-        fill: &mut dyn FnMut(&dyn DiskFile) -> io::Result<()>,
-    ) -> Result<Outcome, PutError> {
-        let path = self.path(key);
-        let failed = |cause| PutError { path: path.clone(), cause };
-        self.make_dir(base::disk::parent(&path)).map_err(failed)?;
-        let (beside, file) = self.beside(&path).map_err(failed)?;
-        let written = fill(&*file).and_then(|()| file.sync());
-        drop(file);
-        if let Err(cause) = written {
-            let _ = self.disk.remove_file(&beside);
-            return Err(failed(cause));
-        }
-        let moved = self.disk.rename_new(&beside, &path);
-        if let Err(cause) = moved {
-            let _ = self.disk.remove_file(&beside);
-            return match cause.kind() {
-                io::ErrorKind::AlreadyExists => Ok(Outcome::Lost),
-                kind if surely_undone(kind) => Err(failed(cause)),
-                _ => Ok(Outcome::Unknown),
-            };
-        }
-        match self.disk.sync_dir(base::disk::parent(&path)) {
-            Ok(()) => Ok(Outcome::Won),
-            Err(error) => {
-                tracing::warn!(event = "store not synced", path = %path.display(), %error, "an object's name may not be durable");
-                Ok(Outcome::Unknown)
+    fn failed(&self, key: Option<&Key>, cause: &io::Error) -> StoreError {
+        let kind = if disk::is_full(cause) { ErrorKind::Full } else { ErrorKind::Disk };
+        self.error(kind, key, cause.to_string())
+    }
+
+    /// The root is the one that it was: what is written elsewhere would be a store of its own.
+    fn check_root(&self) -> Result<(), StoreError> {
+        match self.disk.metadata(&self.root) {
+            Ok(found) if !found.is_dir => Err(self.error(ErrorKind::NoBucket, None, "it is no directory")),
+            Ok(found) if *self.seen.get_or_init(|| identity(&found)) == identity(&found) => Ok(()),
+            Ok(_) => Err(self.error(
+                ErrorKind::NoBucket,
+                None,
+                "another directory is in its place: is the disk not mounted any more?",
+            )),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound && self.seen.get().is_none() => {
+                self.make_dir(&self.root).map_err(|cause| self.failed(None, &cause))?;
+                let made = self.disk.metadata(&self.root).map_err(|cause| self.failed(None, &cause))?;
+                self.seen.get_or_init(|| identity(&made));
+                Ok(())
             }
-        }
-    }
-
-    /// The names of the objects directly below a key, sorted, with `true` for directories. Missing: none.
-    pub fn list(&self, key: &Path) -> io::Result<Vec<base::disk::Entry>> {
-        match self.disk.read_dir(&self.path(key)) {
-            Ok(mut entries) => {
-                entries.retain(|entry| entry.is_dir || !entry.name.ends_with(BESIDE_SUFFIX));
-                Ok(entries)
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                Err(self.error(ErrorKind::NoBucket, None, "it is not there any more"))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(error),
+            Err(cause) => Err(self.failed(None, &cause)),
         }
-    }
-
-    /// Opens an object for reading.
-    pub fn open(&self, key: &Path) -> io::Result<Box<dyn DiskFile>> {
-        self.disk.open(&self.path(key), Open::Read)
-    }
-
-    /// Removes an object; a missing one is fine. The removal is not synced: an object may come back, never a part.
-    pub fn remove(&self, key: &Path) -> io::Result<()> {
-        match self.disk.remove_file(&self.path(key)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    /// Moves an object out of the way, to another key that must be free; durable.
-    pub fn set_aside(&self, key: &Path, to: &Path) -> io::Result<()> {
-        let (from, to) = (self.path(key), self.path(to));
-        self.make_dir(base::disk::parent(&to))?;
-        self.disk.rename_new(&from, &to)?;
-        self.disk.sync_dir(base::disk::parent(&to))?;
-        self.disk.sync_dir(base::disk::parent(&from))
-    }
-
-    /// Removes what unfinished writes left directly below a key. Only the owner of the prefix may call it.
-    pub fn remove_leftovers(&self, key: &Path) -> io::Result<Vec<Leftover>> {
-        let mut removed = Vec::new();
-        let entries = match self.disk.read_dir(&self.path(key)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(removed),
-            entries => entries?,
-        };
-        for entry in entries {
-            if !entry.is_dir && entry.name.ends_with(BESIDE_SUFFIX) {
-                let key = key.join(&entry.name);
-                self.remove(&key)?;
-                removed.push(Leftover { key });
-            }
-        }
-        Ok(removed)
-    }
-
-    /// Checks that the store can be written: makes its directory, writes and removes a small file.
-    pub fn probe(&self) -> Result<(), ProbeError> {
-        let failed = |cause| ProbeError { root: self.root.clone(), cause };
-        self.make_dir(&self.root).map_err(failed)?;
-        let (beside, file) = self.beside(&self.root.join("probe")).map_err(failed)?;
-        let written = file.write_at(b"probe", 0).and_then(|()| file.sync());
-        drop(file);
-        let removed = self.disk.remove_file(&beside);
-        written.and(removed).map_err(failed)
     }
 
     /// Makes a directory with the names above it durable, as far as they are new.
@@ -175,7 +98,7 @@ impl Directory {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Err(_) => {}
         }
-        let above = base::disk::parent(path);
+        let above = disk::parent(path);
         if above != path {
             self.make_dir(above)?;
         }
@@ -192,7 +115,7 @@ impl Directory {
     fn beside(&self, path: &Path) -> io::Result<(PathBuf, Box<dyn DiskFile>)> {
         for _ in 0..BESIDE_TRIES {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            let beside = base::disk::sibling(path, &format!(".{number}{BESIDE_SUFFIX}"));
+            let beside = disk::sibling(path, &format!(".{number}{BESIDE_SUFFIX}"));
             match self.disk.open(&beside, Open::CreateNew) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
@@ -201,6 +124,247 @@ impl Directory {
         }
         Err(io::Error::new(io::ErrorKind::AlreadyExists, "too many unfinished files in the store"))
     }
+
+    /// Writes a whole file beside an object's place, durable; removed again where that fails.
+    fn write_beside(
+        &self,
+        path: &Path,
+        fill: &mut dyn FnMut(&mut Sink) -> io::Result<()>,
+    ) -> io::Result<PathBuf> {
+        self.make_dir(disk::parent(path))?;
+        let (beside, file) = self.beside(path)?;
+        let mut sink = Sink { file, offset: 0, begun: 0, failed: None };
+        let written = fill(&mut sink).and_then(|()| sink.file.sync());
+        drop(sink.file);
+        // What the disk said, rather than what was made of it on the way.
+        let written = sink.failed.map_or(written, Err);
+        written.inspect_err(|_| self.discard(&beside))?;
+        Ok(beside)
+    }
+
+    /// Removes an unfinished file; one that stays is in no listing.
+    fn discard(&self, beside: &Path) {
+        let _ = self.disk.remove_file(beside);
+    }
+
+    /// The name is there: whether it will be after a power loss, too.
+    fn named(&self, path: &Path) -> Outcome {
+        match self.disk.sync_dir(disk::parent(path)).and_then(|()| self.disk.metadata(path)) {
+            Ok(found) => Outcome::Won(tag(&found)),
+            Err(error) => {
+                tracing::warn!(event = "store not synced", path = %path.display(), %error, "an object's name may not be durable");
+                Outcome::Unknown
+            }
+        }
+    }
+
+    fn walk(
+        &self,
+        dir: &Path,
+        below: Option<&Key>,
+        depth: usize,
+        each: &mut dyn FnMut(Listed) -> ControlFlow<()>,
+    ) -> io::Result<ControlFlow<()>> {
+        let entries = match self.disk.read_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ControlFlow::Continue(())),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                return Ok(ControlFlow::Continue(()));
+            }
+            entries => entries?,
+        };
+        for entry in entries {
+            let text = below.map_or_else(|| entry.name.clone(), |below| format!("{below}/{}", entry.name));
+            let Ok(key) = Key::parse(&text) else { continue };
+            let path = dir.join(&entry.name);
+            let flow = if entry.is_dir {
+                if depth < DEPTH_MAX {
+                    self.walk(&path, Some(&key), depth + 1, each)?
+                } else {
+                    ControlFlow::Continue(())
+                }
+            } else if entry.name.ends_with(BESIDE_SUFFIX) || entry.name.ends_with(LOCK_SUFFIX) {
+                ControlFlow::Continue(())
+            } else {
+                match self.disk.metadata(&path) {
+                    Ok(found) => each(Listed { key, len: found.len }),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => ControlFlow::Continue(()),
+                    Err(error) => return Err(error),
+                }
+            };
+            if flow.is_break() {
+                return Ok(flow);
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+impl Objects for Directory {
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Directory
+    }
+
+    fn create(&self, key: &Key, about: About, fill: &mut Fill<'_>) -> Result<Outcome, StoreError> {
+        self.check_root()?;
+        let path = key.path(&self.root);
+        let mut content = None;
+        let beside = self.write_beside(&path, &mut |sink| {
+            if let Err(cause) = fill(sink) {
+                content = Some(cause.to_string());
+                return Err(cause);
+            }
+            sink.file.set_modified(about.moment.0)
+        });
+        let beside = match (beside, content) {
+            (Ok(beside), _) => beside,
+            (Err(cause), Some(_)) if disk::is_full(&cause) => return Err(self.failed(Some(key), &cause)),
+            (Err(_), Some(why)) => return Err(self.error(ErrorKind::Content, Some(key), why)),
+            (Err(cause), None) => return Err(self.failed(Some(key), &cause)),
+        };
+        if let Err(cause) = self.disk.rename_new(&beside, &path) {
+            self.discard(&beside);
+            return match cause.kind() {
+                io::ErrorKind::AlreadyExists => Ok(Outcome::Lost),
+                kind if surely_undone(kind) => Err(self.failed(Some(key), &cause)),
+                _ => Ok(Outcome::Unknown),
+            };
+        }
+        Ok(self.named(&path))
+    }
+
+    fn replace(&self, key: &Key, bytes: &[u8], was: &Tag) -> Result<Outcome, StoreError> {
+        self.check_root()?;
+        let path = key.path(&self.root);
+        let failed = |cause: io::Error| self.failed(Some(key), &cause);
+        let beside = self.write_beside(&path, &mut |sink| sink.write_all(bytes)).map_err(failed)?;
+        let lock = self.disk.lock(&disk::sibling(&path, LOCK_SUFFIX));
+        let _lock = lock.inspect_err(|_| self.discard(&beside)).map_err(failed)?;
+        match self.disk.metadata(&path) {
+            Ok(found) if tag(&found) == *was => {}
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                self.discard(&beside);
+                return Err(failed(cause));
+            }
+            _ => {
+                self.discard(&beside);
+                return Ok(Outcome::Lost);
+            }
+        }
+        if let Err(cause) = self.disk.rename(&beside, &path) {
+            self.discard(&beside);
+            return if surely_undone(cause.kind()) { Err(failed(cause)) } else { Ok(Outcome::Unknown) };
+        }
+        Ok(self.named(&path))
+    }
+
+    fn read(&self, key: &Key, from: u64, bytes_max: usize) -> Result<Option<Piece>, StoreError> {
+        let path = key.path(&self.root);
+        let read: io::Result<Piece> = (|| {
+            let file = self.disk.open(&path, Open::Read)?;
+            // Of the file that was opened, if its name still leads there; else of another, which no write then takes.
+            let tag = tag(&self.disk.metadata(&path)?);
+            let len = file.len()?;
+            let left = usize::try_from(len.saturating_sub(from)).unwrap_or(usize::MAX);
+            let mut bytes = vec![0; bytes_max.min(left)];
+            let got = file.read_at(&mut bytes, from)?;
+            bytes.truncate(got);
+            Ok(Piece { bytes, len, tag })
+        })();
+        match read {
+            Ok(piece) => Ok(Some(piece)),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => self.check_root().map(|()| None),
+            Err(cause) => Err(self.failed(Some(key), &cause)),
+        }
+    }
+
+    fn file(&self, key: &Key) -> Option<io::Result<Box<dyn DiskFile>>> {
+        Some(self.disk.open(&key.path(&self.root), Open::Read).map_err(|error| {
+            match (error.kind(), self.check_root()) {
+                (io::ErrorKind::NotFound, Err(away)) => away.into(),
+                _ => error,
+            }
+        }))
+    }
+
+    fn settle(&self, key: &Key) -> Result<(), StoreError> {
+        let path = key.path(&self.root);
+        // Each directory was made once those above it were durable; the lowest may be new.
+        let dirs = path.ancestors().skip(1).take_while(|dir| dir.starts_with(&self.root));
+        for dir in dirs.chain([disk::parent(&self.root)]) {
+            match self.disk.sync_dir(dir) {
+                // Whoever may not read it cannot have made a directory in it.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
+                done => done.map_err(|cause| self.failed(Some(key), &cause))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Not synced: an object may come back after a power loss, never a part.
+    fn remove(&self, keys: &[Key]) -> Result<(), StoreError> {
+        self.check_root()?;
+        for key in keys {
+            match self.disk.remove_file(&key.path(&self.root)) {
+                Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                    return Err(self.failed(Some(key), &cause));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn list(
+        &self,
+        below: Option<&Key>,
+        each: &mut dyn FnMut(Listed) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.check_root()?;
+        let dir = below.map_or_else(|| self.root.clone(), |below| below.path(&self.root));
+        self.walk(&dir, below, 0, each).map(drop).map_err(|cause| self.failed(below, &cause))
+    }
+}
+
+/// A file written from front to back.
+struct Sink {
+    file: Box<dyn DiskFile>,
+    offset: u64,
+    /// Up to here the disk was asked to begin.
+    begun: u64,
+    /// What the disk said when it could not be written.
+    failed: Option<io::Error>,
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Err(error) = self.file.write_at(bytes, self.offset) {
+            let told = io::Error::new(error.kind(), error.to_string());
+            self.failed = Some(error);
+            return Err(told);
+        }
+        self.offset += bytes.len() as u64;
+        if self.offset - self.begun >= SYNC_AHEAD_BYTES {
+            self.file.begin_sync(self.begun..self.offset);
+            self.begun = self.offset;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn identity(found: &Metadata) -> (u64, u64) {
+    (found.device, found.inode)
+}
+
+fn tag(found: &Metadata) -> Tag {
+    Tag(format!("{:x}-{:x}-{:x}", found.inode, found.len, found.changed_ns))
 }
 
 /// Whether an error of a rename says that it did not happen (a network file system's may say less).

@@ -1,13 +1,23 @@
-//! Where history is kept besides this machine: a directory now, an object store by its URL.
+//! Where history is kept besides this machine: a directory, or an object store.
 //!
-//! A store's answers are one of three: [`Outcome::Won`], [`Outcome::Lost`], [`Outcome::Unknown`]. Whoever writes must
-//! treat the third as such: ask again, never assume. Objects are created only, never replaced; what is in the way of
-//! an object is set aside under another name, so that nothing disappears silently.
+//! A conditional write has one of three outcomes: [`Outcome::Won`], [`Outcome::Lost`], [`Outcome::Unknown`]. Whoever
+//! writes must treat the third as such: look, then ask again, never assume. Objects are created only; what is replaced
+//! (the manifest, and little else) is replaced by whoever has read what is there.
 
 mod directory;
-mod outcome;
+mod error;
+mod key;
+mod manifest;
+mod objects;
+mod options;
+mod ranged;
 mod url;
 
-pub use directory::{Directory, Leftover, ProbeError, PutError};
-pub use outcome::Outcome;
+pub use directory::Directory;
+pub use error::{ErrorKind, StoreError};
+pub use key::{BadKey, KEY_BYTES_MAX, Key};
+pub use manifest::{BadManifest, MANIFEST_BYTES_MAX, MANIFEST_KEY, Manifest, StoredFile};
+pub use objects::{About, Fill, Layout, Listed, Objects, Outcome, Piece, Tag, create_from, read_whole};
+pub use options::S3Options;
+pub use ranged::open;
 pub use url::{BadStoreUrl, StoreUrl};

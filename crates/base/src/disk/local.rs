@@ -119,6 +119,14 @@ impl Disk for LocalDisk {
         File::open(path)?.sync_all()
     }
 
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn std::fmt::Debug>> {
+        use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = open(path, flags, Mode::from_raw_mode(0o644))?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        Ok(Box::new(file))
+    }
+
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(path)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))

@@ -1,6 +1,6 @@
 use super::*;
-use base::LocalDisk;
 use base::sim::{Op, SimDisk, SimRandom};
+use base::{LocalDisk, Timestamp};
 
 fn store() -> (tempfile::TempDir, Directory) {
     let dir = tempfile::tempdir().unwrap();
@@ -8,81 +8,139 @@ fn store() -> (tempfile::TempDir, Directory) {
     (dir, store)
 }
 
-fn put(store: &Directory, key: &str, bytes: &[u8]) -> Outcome {
-    store.put(Path::new(key), &mut |file| file.write_at(bytes, 0)).unwrap()
+fn key(text: &str) -> Key {
+    Key::parse(text).unwrap()
 }
 
-fn contents(store: &Directory, key: &str) -> Vec<u8> {
-    base::disk::read(&LocalDisk, &store.path(Path::new(key)), 1000).unwrap()
+fn put(store: &Directory, name: &str, bytes: &[u8]) -> Outcome {
+    crate::create_from(store, &key(name), Timestamp(7), bytes).unwrap()
+}
+
+fn won(outcome: Outcome) -> Tag {
+    match outcome {
+        Outcome::Won(tag) => tag,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn contents(store: &Directory, name: &str) -> Vec<u8> {
+    crate::read_whole(store, &key(name), 1000).unwrap().unwrap().0
+}
+
+fn names(store: &Directory) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut each = |found: Listed| {
+        names.push(format!("{} {}", found.key, found.len));
+        ControlFlow::Continue(())
+    };
+    store.list(None, &mut each).unwrap();
+    names
 }
 
 #[test]
 fn an_object_is_created_once() {
     let (_dir, store) = store();
-    assert_eq!(put(&store, "a/b/one", b"first"), Outcome::Won);
+    let _ = won(put(&store, "a/b/one", b"first"));
     assert_eq!(put(&store, "a/b/one", b"second"), Outcome::Lost);
     assert_eq!(contents(&store, "a/b/one"), b"first");
-    let listed = store.list(Path::new("a/b")).unwrap();
-    assert_eq!(listed.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["one"]);
+    assert_eq!(names(&store), ["a/b/one 5"]);
 }
 
 #[test]
 fn of_many_writers_one_wins() {
     let (_dir, store) = store();
-    let wins: usize = std::thread::scope(|scope| {
-        let racers: Vec<_> = (0..8u8)
-            .map(|n| {
+    let race = |write: &(dyn Fn(Directory, u8) -> Outcome + Sync)| {
+        std::thread::scope(|scope| {
+            let racer = |n: u8| {
                 // A counter of its own, as another process would have.
                 let store = Directory::new(Arc::new(LocalDisk), store.root().to_owned());
-                scope.spawn(move || usize::from(put(&store, "x", &[n]) == Outcome::Won))
-            })
-            .collect();
-        racers.into_iter().map(|racer| racer.join().unwrap()).sum()
-    });
-    assert_eq!(wins, 1);
-    assert!(store.remove_leftovers(Path::new("")).unwrap().is_empty());
+                scope.spawn(move || usize::from(matches!(write(store, n), Outcome::Won(_))))
+            };
+            let racers: Vec<_> = (0..8).map(racer).collect();
+            racers.into_iter().map(|racer| racer.join().unwrap()).sum::<usize>()
+        })
+    };
+    assert_eq!(race(&|store, n| put(&store, "x", &[n])), 1);
+    let (_, tag) = crate::read_whole(&store, &key("x"), 10).unwrap().unwrap();
+    assert_eq!(race(&|store, n| store.replace(&key("x"), &[n, n], &tag).unwrap()), 1);
+    assert_eq!(names(&store), ["x 2"]);
 }
 
 #[test]
-fn a_write_that_fails_leaves_nothing() {
+fn only_who_has_read_what_is_there_replaces_it() {
     let (_dir, store) = store();
-    let failed = store.put(Path::new("x"), &mut |file| {
-        file.write_at(b"half", 0)?;
-        Err(io::ErrorKind::StorageFull.into())
+    let first = won(put(&store, "x", b"one"));
+    assert_eq!(store.read(&key("x"), 1, 1).unwrap().unwrap().tag, first);
+    let second = won(store.replace(&key("x"), b"two", &first).unwrap());
+    assert_eq!(store.replace(&key("x"), b"three", &first).unwrap(), Outcome::Lost);
+    assert_eq!(contents(&store, "x"), b"two");
+    store.remove(&[key("x"), key("y")]).unwrap();
+    assert_eq!(store.replace(&key("x"), b"three", &second).unwrap(), Outcome::Lost);
+    assert!(names(&store).is_empty());
+}
+
+#[test]
+fn a_piece_says_how_long_the_whole_is() {
+    let (_dir, store) = store();
+    let _ = won(put(&store, "x", b"0123456789"));
+    for (from, max, bytes) in [(0, 3, "012"), (8, 5, "89"), (10, 5, ""), (99, 5, "")] {
+        let piece = store.read(&key("x"), from, max).unwrap().unwrap();
+        assert_eq!((piece.bytes.as_slice(), piece.len), (bytes.as_bytes(), 10), "{from}");
+    }
+    assert_eq!(store.read(&key("y"), 0, 1).unwrap(), None);
+    assert_eq!(crate::read_whole(&store, &key("x"), 9).unwrap_err().kind, ErrorKind::TooLarge);
+}
+
+#[test]
+fn a_write_that_fails_leaves_nothing_and_says_whose_fault_it_was() {
+    let (_dir, store) = store();
+    let about = About { moment: Timestamp(0), bytes: 4 };
+    let failed = store.create(&key("x"), about, &mut |out| {
+        out.write_all(b"half")?;
+        Err(io::Error::other("the source is gone"))
     });
-    assert_eq!(failed.unwrap_err().cause.kind(), io::ErrorKind::StorageFull);
+    assert_eq!(failed.unwrap_err().kind, ErrorKind::Content);
     assert!(LocalDisk.read_dir(store.root()).unwrap().is_empty());
+
+    let disk = SimDisk::default();
+    let store = Directory::new(Arc::new(disk.clone()), PathBuf::from("/store"));
+    let _ = won(put(&store, "a", b"a"));
+    disk.set_capacity(2);
+    let failed = crate::create_from(&store, &key("x"), Timestamp(0), b"longer").unwrap_err();
+    assert_eq!(failed.kind, ErrorKind::Full, "{failed}");
 }
 
 #[test]
-fn leftovers_are_in_no_listing_and_can_be_removed() {
+fn what_is_unfinished_is_in_no_listing() {
     let (_dir, store) = store();
-    assert_eq!(put(&store, "x", b"x"), Outcome::Won);
-    LocalDisk.open(&store.path(Path::new("y.7.tmp")), Open::CreateNew).unwrap();
-    assert_eq!(store.list(Path::new("")).unwrap().len(), 1);
-    assert_eq!(store.remove_leftovers(Path::new("")).unwrap(), [Leftover { key: PathBuf::from("y.7.tmp") }]);
-    assert_eq!(LocalDisk.read_dir(store.root()).unwrap().len(), 1);
+    let _ = won(put(&store, "x", b"x"));
+    LocalDisk.open(&store.root().join("y.7.tmp"), Open::CreateNew).unwrap();
+    assert_eq!(names(&store), ["x 1"]);
 }
 
 #[test]
-fn what_is_in_the_way_is_set_aside_never_replaced() {
-    let (_dir, store) = store();
-    assert_eq!(put(&store, "x", b"old"), Outcome::Won);
-    store.set_aside(Path::new("x"), Path::new("aside/x")).unwrap();
-    assert_eq!(put(&store, "x", b"new"), Outcome::Won);
-    assert!(store.set_aside(Path::new("x"), Path::new("aside/x")).is_err());
-    assert_eq!((contents(&store, "aside/x"), contents(&store, "x")), (b"old".to_vec(), b"new".to_vec()));
-}
-
-#[test]
-fn a_probe_tells_whether_the_store_can_be_written() {
+fn a_directory_in_the_place_of_the_store_is_not_written_to() {
     let (dir, store) = store();
-    store.probe().unwrap();
+    let _ = won(put(&store, "x", b"x"));
+    LocalDisk.rename(store.root(), &dir.path().join("deep/elsewhere")).unwrap();
+    let create = || crate::create_from(&store, &key("y"), Timestamp(0), b"y");
+    assert_eq!(create().unwrap_err().kind, ErrorKind::NoBucket);
+    LocalDisk.create_dir_all(store.root()).unwrap();
+    assert_eq!(create().unwrap_err().kind, ErrorKind::NoBucket);
+    assert_eq!(store.read(&key("x"), 0, 1).unwrap_err().kind, ErrorKind::NoBucket, "not: it is gone");
     assert!(LocalDisk.read_dir(store.root()).unwrap().is_empty());
+}
+
+#[test]
+fn a_file_in_the_way_of_the_store_is_named() {
+    let (dir, _) = store();
     let file = dir.path().join("file");
     LocalDisk.open(&file, Open::CreateNew).unwrap();
-    let blocked = Directory::new(Arc::new(LocalDisk), file.join("below"));
-    assert!(blocked.probe().unwrap_err().to_string().contains("below"));
+    for root in [file.clone(), file.join("below")] {
+        let blocked = Directory::new(Arc::new(LocalDisk), root.clone());
+        let refused = crate::create_from(&blocked, &key("x"), Timestamp(0), b"x").unwrap_err();
+        assert!(refused.to_string().starts_with(&format!("file://{}", root.display())), "{refused}");
+    }
 }
 
 #[test]
@@ -90,13 +148,26 @@ fn what_is_won_lies_in_directories_that_outlive_the_power() {
     for seed in 0..8 {
         let disk = SimDisk::default();
         let store = Directory::new(Arc::new(disk.clone()), PathBuf::from("/store"));
-        store.probe().unwrap();
+        let _ = won(put(&store, "first", b""));
         disk.fail_nth(Op::SyncDir, 1, 5);
-        let key = Path::new("a/x");
-        let mut fill = |file: &dyn DiskFile| file.write_at(b"x", 0);
-        assert!(store.put(key, &mut fill).is_err());
-        assert_eq!(store.put(key, &mut fill).unwrap(), Outcome::Won);
+        assert!(crate::create_from(&store, &key("a/x"), Timestamp(0), b"x").is_err());
+        let tag = won(put(&store, "a/x", b"x"));
+        let _ = won(store.replace(&key("a/x"), b"y", &tag).unwrap());
         disk.crash_power(&SimRandom::new(seed));
-        assert_eq!(base::disk::read(&disk, &store.path(key), 10).unwrap(), b"x", "seed {seed}");
+        assert_eq!(contents(&store, "a/x"), b"y", "seed {seed}");
+    }
+}
+
+#[test]
+fn what_is_settled_outlives_the_power_whoever_made_it() {
+    for seed in 0..8 {
+        let disk = SimDisk::default();
+        let store = Directory::new(Arc::new(disk.clone()), PathBuf::from("/store"));
+        let _ = won(put(&store, "a/b", b"b"));
+        disk.fail_nth(Op::SyncDir, 1, 5);
+        assert_eq!(put(&store, "a/x", b"x"), Outcome::Unknown);
+        store.settle(&key("a/x")).unwrap();
+        disk.crash_power(&SimRandom::new(seed));
+        assert_eq!(contents(&store, "a/x"), b"x", "seed {seed}");
     }
 }

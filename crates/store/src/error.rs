@@ -1,0 +1,150 @@
+//! What a store answers when it cannot do what it was asked: a kind that decides what happens next, and a cure.
+
+use crate::Key;
+use std::fmt;
+use std::io;
+
+/// What kind of trouble it is. The kind decides whether trying again helps, and which cure is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// No connection: a wrong address, a network that is down, a server that is not there.
+    Unreachable,
+    /// No answer in time.
+    Timeout,
+    /// The certificate is not trusted, or the server does not speak TLS.
+    Tls,
+    /// Too many requests: slow down.
+    Throttled,
+    /// The server failed (5xx).
+    Server,
+    /// The credentials are unknown, or may not do this.
+    Denied,
+    /// There are no credentials, or they could not be had.
+    Credentials,
+    /// The clocks of this machine and the server differ by too much.
+    Clock,
+    /// The bucket, or the directory, is not there.
+    NoBucket,
+    /// The bucket lies in another region, or behind another endpoint.
+    Region,
+    /// No room.
+    Full,
+    /// The disk of a directory store failed, or forbids it.
+    Disk,
+    /// What was to be written could not be read.
+    Content,
+    /// An object is larger than anything that belongs there.
+    TooLarge,
+    /// The server does not know the request, or does not keep its promise.
+    Unsupported,
+    /// An answer that is not understood.
+    Answer,
+}
+
+impl ErrorKind {
+    /// A stable word for logs and metrics.
+    pub fn code(self) -> &'static str {
+        match self {
+            ErrorKind::Unreachable => "unreachable",
+            ErrorKind::Timeout => "timeout",
+            ErrorKind::Tls => "tls",
+            ErrorKind::Throttled => "throttled",
+            ErrorKind::Server => "server_error",
+            ErrorKind::Denied => "denied",
+            ErrorKind::Credentials => "no_credentials",
+            ErrorKind::Clock => "clock_skew",
+            ErrorKind::NoBucket => "no_bucket",
+            ErrorKind::Region => "wrong_region",
+            ErrorKind::Full => "full",
+            ErrorKind::Disk => "disk",
+            ErrorKind::Content => "content",
+            ErrorKind::TooLarge => "too_large",
+            ErrorKind::Unsupported => "unsupported",
+            ErrorKind::Answer => "answer",
+        }
+    }
+
+    /// Whether the same request may succeed by itself within seconds.
+    pub fn is_passing(self) -> bool {
+        matches!(self, ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Throttled | ErrorKind::Server)
+    }
+
+    /// What mends it.
+    pub fn hint(self) -> &'static str {
+        match self {
+            ErrorKind::Unreachable => {
+                "check storage.endpoint and the network; what is lacking is sent by itself"
+            }
+            ErrorKind::Timeout => "the store is slow or frozen; what is lacking is sent by itself",
+            ErrorKind::Tls => {
+                "check that storage.endpoint is https, and name the authority's certificate in storage.ca_file"
+            }
+            ErrorKind::Throttled => "the store asks to slow down; what is lacking is sent by itself",
+            ErrorKind::Server => "look at the server's own log; what is lacking is sent by itself",
+            ErrorKind::Denied => {
+                "check storage.access_key_id, its secret, and that it may read, write and delete below the prefix"
+            }
+            ErrorKind::Credentials => {
+                "give storage.access_key_id and storage.secret_access_key, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            }
+            ErrorKind::Clock => "set this machine's clock (timedatectl), or the server's",
+            ErrorKind::NoBucket => "create it, or name another in storage.url",
+            ErrorKind::Region => "set storage.region, and storage.endpoint, to those of the bucket",
+            ErrorKind::Full => {
+                "make room in the store, or raise its quota; what is lacking is sent by itself"
+            }
+            ErrorKind::Disk => "mount the disk, or mend its permissions; what is lacking is sent by itself",
+            ErrorKind::Content => "stead db verify names the file that cannot be read",
+            ErrorKind::TooLarge => "name another prefix in storage.url: what lies there is not Stead's",
+            ErrorKind::Unsupported => {
+                "use a store that honours If-None-Match and If-Match on PUT, or a directory (file://)"
+            }
+            ErrorKind::Answer => "check that storage.endpoint is an S3 endpoint",
+        }
+    }
+
+    fn io(self) -> io::ErrorKind {
+        match self {
+            ErrorKind::Timeout => io::ErrorKind::TimedOut,
+            ErrorKind::Denied | ErrorKind::Credentials => io::ErrorKind::PermissionDenied,
+            ErrorKind::Full => io::ErrorKind::StorageFull,
+            ErrorKind::Unreachable => io::ErrorKind::HostUnreachable,
+            _ => io::ErrorKind::Other,
+        }
+    }
+}
+
+/// Why a store did not do what it was asked. For a write: nothing was written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct StoreError {
+    /// What kind of trouble it is.
+    pub kind: ErrorKind,
+    /// Which store, without secrets.
+    pub store: String,
+    /// Which object, if it is about one.
+    pub key: Option<Key>,
+    /// What the store, or the way to it, said.
+    pub reason: String,
+}
+
+impl StoreError {
+    /// An error about an object, or about the whole store.
+    pub fn new(kind: ErrorKind, store: &str, key: Option<&Key>, reason: impl Into<String>) -> StoreError {
+        StoreError { kind, store: store.to_owned(), key: key.cloned(), reason: reason.into() }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.key {
+            Some(key) => write!(f, "{}/{key}: {}", self.store.trim_end_matches('/'), self.reason),
+            None => write!(f, "{}: {}", self.store, self.reason),
+        }
+    }
+}
+
+impl From<StoreError> for io::Error {
+    fn from(error: StoreError) -> io::Error {
+        io::Error::new(error.kind.io(), error)
+    }
+}
