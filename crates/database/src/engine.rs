@@ -22,15 +22,18 @@ mod polled;
 mod schedule;
 mod settings;
 mod slot;
+mod stored;
 mod turn;
 mod watch;
 
 pub use check::{Check, CheckError};
 pub use cut::{Cut, CutError};
-pub use settings::{CHECKPOINT_FRAMES, Entry, Notice, Notify, Settings, StartError};
+pub use settings::{CHECKPOINT_FRAMES, Entry, Notice, Notify, Settings, StartError, StoreSettings};
 pub use slot::{DatabaseInfo, Trouble};
+pub use stored::{StoreInfo, StoreState};
 pub use turn::{Change, ChangeKind, HistoryProblem, TurnError, Unfinished};
 
+use crate::bucket::Bucket;
 pub use crate::history::Retention;
 use crate::history::{History, HistoryError};
 use crate::ledger::Ledger;
@@ -80,6 +83,10 @@ struct Shared {
     thin_at: Mutex<Duration>,
     /// When the thinning began that last found history over its local limit; `None` once one finds it within.
     over_limit: Mutex<Option<Duration>>,
+    /// The store, once it is this run's.
+    bucket: RwLock<Option<Arc<Bucket>>>,
+    /// What is known of the store as a whole.
+    store: Mutex<stored::Known>,
     /// A turn that has begun and not ended.
     open_turn: Mutex<Option<turn::OpenTurn>>,
 }
@@ -106,6 +113,7 @@ impl Engine {
     /// whole machine.
     pub fn stepped(settings: Settings, ledger: Arc<Ledger>, notify: Notify) -> Result<Engine, StartError> {
         let shared = Arc::new(Shared::new(settings, ledger, notify)?);
+        shared.take_store()?;
         shared.prepare()?;
         shared.finish_interrupted()?;
         shared.ask(Task::Discover, Duration::ZERO);
@@ -199,7 +207,7 @@ impl Engine {
                 tracing::error!(event = "unclean stop", path = %slot.path, %error, "the next start compares pages");
             }
         }
-        self.shared.ship_all();
+        self.shared.ship_to_the_end();
     }
 }
 
@@ -240,6 +248,8 @@ impl Shared {
             turning: Mutex::default(),
             thin_at: Mutex::default(),
             over_limit: Mutex::default(),
+            bucket: RwLock::default(),
+            store: Mutex::default(),
             open_turn: Mutex::default(),
         })
     }
@@ -257,7 +267,7 @@ impl Shared {
             sync_interval: self.settings.sync_interval,
             wal_limit_bytes: self.settings.wal_limit_bytes,
             checkpoint_frames: self.settings.checkpoint_frames,
-            epoch: self.settings.epoch,
+            epoch: self.epoch(),
         }
     }
 

@@ -19,6 +19,7 @@ mod image;
 mod place;
 mod plan;
 mod reader;
+mod remote;
 pub mod retention;
 mod seal;
 mod ship;
@@ -29,9 +30,10 @@ mod thin;
 pub use compact::{CarriedOut, ThinError};
 pub use files::{FileInfo, FileKey, Place};
 pub use image::{ImageError, Imaged};
-pub use place::{local_base, parse_local, parse_store, store_base, store_key};
+pub use place::{local_base, parse_local, parse_store, parse_store_key, store_key};
 pub use plan::{Plan, PlanError};
 pub use reader::{PageReader, ReadError};
+pub use remote::{Remote, Stored};
 pub use retention::{Holds, Retention, SNAPSHOT_LEVEL};
 pub use seal::{LevelZero, SealError};
 pub use ship::{ShipError, Shipped};
@@ -46,7 +48,6 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use store::Directory;
 
 /// How often a plan is made anew because a file of the former one turned out to be damaged.
 const REPLANS_MAX: usize = 64;
@@ -62,21 +63,13 @@ struct Inner {
     disk: Arc<dyn Disk>,
     local: PathBuf,
     /// Set once its files are in the catalogue.
-    store: OnceLock<Directory>,
+    store: OnceLock<Remote>,
     files: Mutex<Files>,
-    unsettled: Unsettled,
-    /// Held while a file in the store moves; whoever looks for files waits for that, whoever seals does not.
-    moving: RwLock<()>,
+    /// The directory that a file was moved to, while its name there is not durable. Locked while a directory that files
+    /// move from is synced.
+    unsettled: Mutex<Option<PathBuf>>,
     /// Nothing is merged, moved or removed any more.
     given_up: RwLock<bool>,
-}
-
-/// By place: the directory that a file was moved to, while its name there is not durable. Locked while a directory of
-/// that place that files move from is synced.
-#[derive(Debug, Default)]
-struct Unsettled {
-    local: Mutex<Option<PathBuf>>,
-    store: Mutex<Option<PathBuf>>,
 }
 
 /// What is where.
@@ -87,6 +80,8 @@ struct Files {
     stored: Txid,
     /// Copies in the store that belong to an abandoned end of history: out of use, moved aside by the next `ship`.
     orphans: BTreeSet<FileKey>,
+    /// Copies in the store that thinning can do without.
+    spare: Vec<FileKey>,
 }
 
 /// The file that a history ends with.
@@ -117,26 +112,24 @@ impl fmt::Display for Txids {
 pub struct HistoryError {
     /// The place that failed.
     pub path: PathBuf,
-    /// What the file system said.
+    /// What the file system, or the store, said.
     pub cause: io::Error,
+    /// Whether it is the store that failed.
+    pub of_store: bool,
 }
 
 impl History {
     /// Opens a history: lists both places, removes unfinished files, finds where it ends.
     ///
-    /// `local` and `store` are its bases ([`local_base`], [`store_base`]). The local one is made where it is missing.
-    pub fn open(
-        disk: Arc<dyn Disk>,
-        local: PathBuf,
-        store: Option<PathBuf>,
-    ) -> Result<History, HistoryError> {
+    /// `local` is its base ([`local_base`]), made where it is missing; `store` what was found in the store.
+    pub fn open(disk: Arc<dyn Disk>, local: PathBuf, store: Option<Stored>) -> Result<History, HistoryError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
-            move |cause| HistoryError { path, cause }
+            move |cause| HistoryError { path, cause, of_store: false }
         };
         make_local(&*disk, &local).map_err(failed(&local))?;
         files::remove_leftovers(&*disk, &local).map_err(failed(&local))?;
-        let found = files::list(&*disk, &local, Place::Local).map_err(failed(&local))?;
+        let found = files::list(&*disk, &local).map_err(failed(&local))?;
         files::settle_dirs(&*disk, &local).map_err(failed(&local))?;
         files::settle_names(&*disk, &local).map_err(failed(&local))?;
         let mut files = Files::default();
@@ -146,12 +139,11 @@ impl History {
             local,
             store: OnceLock::new(),
             files: Mutex::new(files),
-            unsettled: Unsettled::default(),
-            moving: RwLock::default(),
+            unsettled: Mutex::default(),
             given_up: RwLock::default(),
         });
-        if let Some(base) = &store {
-            inner.list_store(base)?;
+        if let Some(stored) = &store {
+            inner.take_stored(stored);
         }
         let last = inner.find_last(None)?;
         inner.lock().last = last;
@@ -173,8 +165,8 @@ impl History {
     }
 
     /// Goes on with a store: one that was away when this was opened. Seals need not wait for that.
-    pub fn attach_store(&self, base: &Path) -> Result<(), HistoryError> {
-        self.inner.list_store(base)?;
+    pub fn attach_store(&self, stored: &Stored) -> Result<(), HistoryError> {
+        self.inner.take_stored(stored);
         self.inner.find_stored()
     }
 
@@ -298,20 +290,11 @@ impl History {
 
 impl Inner {
     /// Takes what a store has into the catalogue, once.
-    fn list_store(&self, base: &Path) -> Result<(), HistoryError> {
-        if self.store.get().is_some() {
-            return Ok(());
-        }
-        let disk = &*self.disk;
-        let listed = files::remove_leftovers(disk, base)
-            .and_then(|()| files::settle_dirs(disk, base))
-            .and_then(|()| files::settle_names(disk, base))
-            .and_then(|()| files::list(disk, base, Place::Store));
-        let found = listed.map_err(|cause| HistoryError { path: base.to_owned(), cause })?;
+    fn take_stored(&self, stored: &Stored) {
         let mut files = self.lock();
-        files.extend(found);
-        let _ = self.store.set(Directory::new(Arc::clone(&self.disk), base.to_owned()));
-        Ok(())
+        if self.store.set(stored.remote.clone()).is_ok() {
+            files.extend(stored.entries());
+        }
     }
 
     /// Finds how far the store alone leads.
@@ -328,12 +311,8 @@ impl Inner {
 
     /// Makes a move durable that the disk failed half-way: to sync the directory that a file has left would else be to
     /// lose the file with the power. Whoever is going to sync one keeps the lock meanwhile.
-    fn settle_move(&self, place: Place) -> io::Result<MutexGuard<'_, Option<PathBuf>>> {
-        let unsettled = match place {
-            Place::Local => &self.unsettled.local,
-            Place::Store => &self.unsettled.store,
-        };
-        let mut unsettled = unsettled.lock().unwrap_or_else(PoisonError::into_inner);
+    fn settle_move(&self) -> io::Result<MutexGuard<'_, Option<PathBuf>>> {
+        let mut unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(dir) = &*unsettled {
             self.disk.sync_dir(dir)?;
             *unsettled = None;
@@ -341,13 +320,13 @@ impl Inner {
         Ok(unsettled)
     }
 
-    /// The copies that are not known to be damaged.
+    /// The copies that are not known to be damaged; of one place only those that whoever looks there finds.
     fn usable(&self, only: Option<Place>) -> Vec<Arc<Entry>> {
-        let _none_moves = self.moving.read().unwrap_or_else(PoisonError::into_inner);
         let files = self.lock();
         let wanted = |entry: &&Arc<Entry>| {
             let orphan = entry.place == Place::Store && files.orphans.contains(&entry.key);
-            entry.damage().is_none() && !orphan && only.is_none_or(|place| place == entry.place)
+            let wanted = only.is_none_or(|place| place == entry.place && entry.is_findable());
+            entry.damage().is_none() && !orphan && wanted
         };
         files.entries.values().filter(wanted).cloned().collect()
     }
@@ -359,15 +338,20 @@ impl Inner {
         loop {
             let usable = self.usable(only);
             for end in plan::reachable(usable.iter().map(|entry| entry.key.txids())).into_iter().rev() {
-                match self.plan(Route { from: Txid::ZERO, to: end, exact: false }, only) {
-                    Ok(plan) => {
-                        let last = plan.files.last();
-                        return Ok(
-                            last.map(|(entry, header)| SealedFile { file: entry.info(), header: *header })
-                        );
+                let plan = match self.plan(Route { from: Txid::ZERO, to: end, exact: false }, only) {
+                    Ok(plan) => plan,
+                    Err(PlanError::Missing { .. }) => continue,
+                    Err(PlanError::Unavailable { path, cause }) => return Err(self.not_found(path, cause)),
+                };
+                let Some((entry, header)) = plan.files.last() else { continue };
+                // A list does not know what the file says of the log; whoever only asks how far it leads need not either.
+                let header = if only.is_some() { Ok(*header) } else { entry.read_header(&*self.disk) };
+                match header {
+                    Ok(header) => return Ok(Some(SealedFile { file: entry.info(), header })),
+                    Err(Unusable::Damaged) => {}
+                    Err(Unusable::Unavailable(cause)) => {
+                        return Err(self.not_found(entry.path.clone(), cause));
                     }
-                    Err(PlanError::Unavailable { path, cause }) => return Err(HistoryError { path, cause }),
-                    Err(PlanError::Missing { .. }) => {}
                 }
             }
             // Headers read on the way may have shown damage, which changes where names lead.
@@ -375,6 +359,11 @@ impl Inner {
                 return Ok(None);
             }
         }
+    }
+
+    fn not_found(&self, path: PathBuf, cause: io::Error) -> HistoryError {
+        let of_store = !path.starts_with(&self.local);
+        HistoryError { path, cause, of_store }
     }
 
     fn unusable(&self, entry: &Entry, why: Unusable) -> ReadError {

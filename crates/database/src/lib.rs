@@ -10,6 +10,7 @@
 //! [`engine::Engine`] is what the node holds; [`live`] is one database under it. Pure parts (`wal`, `tail`, planners)
 //! take bytes and return decisions; `sqlite` is the only module that reaches under SQLite's connections.
 
+pub mod bucket;
 pub mod engine;
 pub mod history;
 pub mod ledger;
@@ -22,5 +23,6 @@ pub mod sums;
 pub mod tail;
 pub mod wal;
 
-pub use engine::{Engine, Entry, Notice, Settings};
+pub use bucket::{Bucket, BucketError, Claim, Holder, Owner};
+pub use engine::{Engine, Entry, Notice, Settings, StoreSettings};
 pub use machine::Machine;

@@ -152,6 +152,11 @@ impl Live {
         (self.sums.pages(), self.sums.page_size())
     }
 
+    /// What is sealed from now on is sealed under this right to write.
+    pub fn set_epoch(&mut self, epoch: Epoch) {
+        self.limits.epoch = epoch;
+    }
+
     /// Since when (boot time) something is committed that is not sealed.
     pub fn dirty_since(&self) -> Option<Duration> {
         self.dirty_since

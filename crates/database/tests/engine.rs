@@ -2,11 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it must be")]
 #![allow(clippy::disallowed_methods, reason = "a test reads and damages files as an outsider would")]
 
-use base::{DatabasePath, Epoch};
+use base::{DatabasePath, Epoch, LocalDisk};
 use database::engine::ChangeKind;
 use database::history::Retention;
 use database::ledger::Ledger;
-use database::{Engine, Entry, Machine, Notice, Settings};
+use database::{Claim, Engine, Entry, Machine, Notice, Owner, Settings, StoreSettings};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -79,7 +79,7 @@ impl World {
             entries,
             sync_interval: Duration::from_millis(50),
             retention: Retention::default(),
-            store: self.store.clone(),
+            store: self.store.as_ref().map(|root| store_settings(root)),
             epoch: Epoch(1),
             wal_limit_bytes,
             checkpoint_frames: database::engine::CHECKPOINT_FRAMES,
@@ -88,8 +88,11 @@ impl World {
         };
         let told = Told::default();
         let notices = Arc::clone(&told);
-        let notify = move |Notice::Database { path, what, message }| {
-            notices.lock().unwrap().push(format!("{path} {what}: {message}"));
+        let notify = move |notice| {
+            notices.lock().unwrap().push(match notice {
+                Notice::Database { path, what, message } => format!("{path} {what}: {message}"),
+                Notice::StoreRefused { error } => format!("store refused: {error}"),
+            });
         };
         (Engine::start(settings, Arc::clone(&ledger), Arc::new(notify)).unwrap(), ledger, told)
     }
@@ -99,6 +102,14 @@ impl World {
         conn.busy_timeout(Duration::from_secs(5)).unwrap();
         conn
     }
+}
+
+/// A directory as the store of a node that is always the same.
+fn store_settings(root: &Path) -> StoreSettings {
+    let objects = Arc::new(store::Directory::new(Arc::new(LocalDisk), root.to_owned()));
+    let run = base::Random::next_u64(&base::SystemRandom);
+    let owner = Owner { id: 7, run, node: "here".to_owned(), volume: "test".to_owned() };
+    StoreSettings { objects, owner, claim: Claim::Own }
 }
 
 fn path(text: &str) -> DatabasePath {

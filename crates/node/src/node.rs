@@ -44,6 +44,7 @@ mod ownership;
 pub mod parts;
 mod settings;
 mod status;
+mod storage;
 mod uncovered;
 mod writers;
 
@@ -107,6 +108,8 @@ pub(crate) struct Core {
     databases: RwLock<Option<Box<dyn Databases>>>,
     pub(crate) parts: Mutex<lifetime::PartStates>,
     pub(crate) held_down: Mutex<Option<lifetime::HeldDown>>,
+    /// Why this node may not write any more: another has taken the store.
+    pub(crate) fenced: Mutex<Option<String>>,
     pub(crate) alarm: keeper::Alarm,
     pub(crate) app_moved: Condvar,
     pub(crate) scanned: Mutex<Option<std::time::Duration>>,
@@ -136,6 +139,7 @@ impl Node {
             queries: AtomicUsize::new(0),
             writers: writers::Writers::default(),
             issues: Issues::default(),
+            fenced: Mutex::default(),
             events: Events::default(),
             life: Mutex::new(Life::new(now)),
             config: Mutex::default(),
@@ -300,6 +304,7 @@ impl Core {
                 Notice::Database { path, what, message } => {
                     core.tell("database", json!({ "path": path, "what": what, "message": message }));
                 }
+                Notice::StoreRefused { error } => core.store_refused(&error),
             }
         })
     }

@@ -14,11 +14,12 @@ use crate::{
 };
 use base::disk::{self, Metadata};
 use base::{Disk, DiskFile, Open};
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// How many names are tried for a file that is being written; more are taken only if somebody leaves them there.
 const BESIDE_TRIES: u64 = 10_000;
@@ -44,13 +45,22 @@ pub struct Directory {
     next: AtomicU64,
     /// File system and inode of the root, once it was there.
     seen: OnceLock<(u64, u64)>,
+    /// Directories whose names are known to be durable.
+    durable: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl Directory {
     /// The store below a directory, which need not exist yet.
     pub fn new(disk: Arc<dyn Disk>, root: PathBuf) -> Directory {
         let url = StoreUrl::Directory(root.clone()).to_string();
-        Directory { disk, root, url, next: AtomicU64::default(), seen: OnceLock::new() }
+        Directory {
+            disk,
+            root,
+            url,
+            next: AtomicU64::default(),
+            seen: OnceLock::new(),
+            durable: Mutex::default(),
+        }
     }
 
     /// The directory.
@@ -90,25 +100,40 @@ impl Directory {
         }
     }
 
-    /// Makes a directory with the names above it durable, as far as they are new.
+    /// Makes a directory where it is missing, and its name and those above it durable: whoever made one that is there may
+    /// have died before that.
     fn make_dir(&self, path: &Path) -> io::Result<()> {
-        match self.disk.metadata(path) {
-            Ok(found) if found.is_dir => return Ok(()),
+        let known = || self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().contains(path) {
+            return Ok(());
+        }
+        let there = match self.disk.metadata(path) {
+            Ok(found) if found.is_dir => true,
             Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Err(_) => {}
-        }
+            Err(_) => false,
+        };
         let above = disk::parent(path);
-        if above != path {
+        if above != path && (!there || path.starts_with(&self.root)) {
             self.make_dir(above)?;
         }
-        self.disk.create_dir_all(path)?;
-        let synced = self.disk.sync_dir(above);
-        if synced.is_err() {
-            // Not known to be durable, so it must not be there: who finds it builds on it.
-            let _ = self.disk.remove_dir(path);
+        if !there {
+            self.disk.create_dir_all(path)?;
         }
-        synced
+        match self.disk.sync_dir(above) {
+            // Whoever may not read a directory cannot have made one in it.
+            Err(error) if there && error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => {
+                if !there {
+                    // Not known to be durable, so it must not be there: who finds it builds on it.
+                    let _ = self.disk.remove_dir(path);
+                }
+                return Err(error);
+            }
+            Ok(()) => {}
+        }
+        known().insert(path.to_owned());
+        Ok(())
     }
 
     /// A new file beside an object's place. Other processes may be at the same one, so the name must be free.
@@ -158,16 +183,17 @@ impl Directory {
         }
     }
 
+    /// Shows every file below a directory, with the key that it would have.
     fn walk(
         &self,
         dir: &Path,
         below: Option<&Key>,
         depth: usize,
-        each: &mut dyn FnMut(Listed) -> ControlFlow<()>,
+        each: &mut dyn FnMut(&Path, Key) -> io::Result<ControlFlow<()>>,
     ) -> io::Result<ControlFlow<()>> {
+        use io::ErrorKind::{NotADirectory, NotFound};
         let entries = match self.disk.read_dir(dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ControlFlow::Continue(())),
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory) => {
                 return Ok(ControlFlow::Continue(()));
             }
             entries => entries?,
@@ -176,20 +202,10 @@ impl Directory {
             let text = below.map_or_else(|| entry.name.clone(), |below| format!("{below}/{}", entry.name));
             let Ok(key) = Key::parse(&text) else { continue };
             let path = dir.join(&entry.name);
-            let flow = if entry.is_dir {
-                if depth < DEPTH_MAX {
-                    self.walk(&path, Some(&key), depth + 1, each)?
-                } else {
-                    ControlFlow::Continue(())
-                }
-            } else if entry.name.ends_with(BESIDE_SUFFIX) || entry.name.ends_with(LOCK_SUFFIX) {
-                ControlFlow::Continue(())
-            } else {
-                match self.disk.metadata(&path) {
-                    Ok(found) => each(Listed { key, len: found.len }),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => ControlFlow::Continue(()),
-                    Err(error) => return Err(error),
-                }
+            let flow = match entry.is_dir {
+                true if depth < DEPTH_MAX => self.walk(&path, Some(&key), depth + 1, each)?,
+                true => ControlFlow::Continue(()),
+                false => each(&path, key)?,
             };
             if flow.is_break() {
                 return Ok(flow);
@@ -202,6 +218,10 @@ impl Directory {
 impl Objects for Directory {
     fn url(&self) -> &str {
         &self.url
+    }
+
+    fn shown(&self, key: &Key) -> String {
+        key.path(&self.root).display().to_string()
     }
 
     fn layout(&self) -> Layout {
@@ -291,14 +311,27 @@ impl Objects for Directory {
     }
 
     fn settle(&self, key: &Key) -> Result<(), StoreError> {
-        let path = key.path(&self.root);
-        // Each directory was made once those above it were durable; the lowest may be new.
-        let dirs = path.ancestors().skip(1).take_while(|dir| dir.starts_with(&self.root));
-        for dir in dirs.chain([disk::parent(&self.root)]) {
-            match self.disk.sync_dir(dir) {
-                // Whoever may not read it cannot have made a directory in it.
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
-                done => done.map_err(|cause| self.failed(Some(key), &cause))?,
+        let dir = key.path(&self.root);
+        let dir = disk::parent(&dir);
+        let settled = self.make_dir(dir).and_then(|()| self.disk.sync_dir(dir));
+        settled.map_err(|cause| self.failed(Some(key), &cause))
+    }
+
+    fn tidy(&self) -> Result<(), StoreError> {
+        self.check_root()?;
+        let mut left = Vec::new();
+        let mut each = |path: &Path, key: Key| {
+            if key.name().ends_with(BESIDE_SUFFIX) {
+                left.push(path.to_owned());
+            }
+            Ok(ControlFlow::Continue(()))
+        };
+        let failed = |cause: io::Error| self.failed(None, &cause);
+        let _ = self.walk(&self.root, None, 0, &mut each).map_err(failed)?;
+        for path in left {
+            match self.disk.remove_file(&path) {
+                Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(failed(cause)),
+                _ => {}
             }
         }
         Ok(())
@@ -325,7 +358,17 @@ impl Objects for Directory {
     ) -> Result<(), StoreError> {
         self.check_root()?;
         let dir = below.map_or_else(|| self.root.clone(), |below| below.path(&self.root));
-        self.walk(&dir, below, 0, each).map(drop).map_err(|cause| self.failed(below, &cause))
+        let mut show = |path: &Path, key: Key| {
+            if key.name().ends_with(BESIDE_SUFFIX) || key.name().ends_with(LOCK_SUFFIX) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            match self.disk.metadata(path) {
+                Ok(found) => Ok(each(Listed { key, len: found.len })),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ControlFlow::Continue(())),
+                Err(error) => Err(error),
+            }
+        };
+        self.walk(&dir, below, 0, &mut show).map(drop).map_err(|cause| self.failed(below, &cause))
     }
 }
 

@@ -83,6 +83,11 @@ pub trait Objects: Send + Sync + fmt::Debug {
     /// Where it is, for people; without secrets.
     fn url(&self) -> &str;
 
+    /// Where an object is, for people.
+    fn shown(&self, key: &Key) -> String {
+        format!("{}/{key}", self.url().trim_end_matches('/'))
+    }
+
     /// How histories lie in it.
     fn layout(&self) -> Layout;
 
@@ -105,6 +110,11 @@ pub trait Objects: Send + Sync + fmt::Debug {
     /// Makes sure that an object that was found there is durable, before anything is built on it: whoever made it may
     /// have died just before.
     fn settle(&self, _key: &Key) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Removes what writes that were never finished have left. Only whoever may write there calls it.
+    fn tidy(&self) -> Result<(), StoreError> {
         Ok(())
     }
 

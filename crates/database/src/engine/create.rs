@@ -179,7 +179,7 @@ impl Shared {
     }
 
     fn not_opened(&self, error: &crate::history::HistoryError) -> BringBackError {
-        BringBackError { damaged: !self.is_of_store(error), ..BringBackError::damaged(error) }
+        BringBackError { damaged: !error.of_store, ..BringBackError::damaged(error) }
     }
 
     /// The highest schema cookie that one incarnation has had, as far as ledger and history tell; `own`: the one of the

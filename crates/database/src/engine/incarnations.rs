@@ -10,7 +10,7 @@
 use super::create::BroughtBack;
 use super::slot::{Slot, Trouble};
 use super::{Entry, Shared, StartError};
-use crate::history::{HistoryError, local_base, parse_local, parse_store, store_base};
+use crate::history::{HistoryError, local_base, parse_local};
 use crate::ledger::LedgerError;
 use crate::live::{Found, JoinError, Joined, Live};
 use base::{DatabasePath, Incarnation, Timestamp, Txid, disk};
@@ -25,9 +25,6 @@ pub(super) const HISTORY_DAMAGED: &str = "history_damaged";
 /// The trouble of a database that somebody wrote to after it had lost what was sealed.
 const WRITTEN_SINCE_LOSS: &str = "written_since_loss";
 
-/// Whose directories are listed.
-type Parse = fn(&str) -> Option<(String, Incarnation)>;
-
 fn ledger_failed(error: LedgerError) -> JoinError {
     JoinError::Failed(format!("ledger: {error}"))
 }
@@ -39,10 +36,8 @@ impl Shared {
         let mut paths: BTreeSet<DatabasePath> =
             known.iter().filter(|(_, known)| !known.deleted).map(|(path, _)| path.clone()).collect();
         let mut found = BTreeSet::new();
-        self.walk_histories(&self.settings.home, parse_local, &mut found);
-        if let Some(store) = &self.settings.store {
-            self.walk_histories(store, parse_store, &mut found);
-        }
+        self.walk_histories(&mut found);
+        found.extend(self.stored_histories().into_iter().map(|(path, _)| path));
         paths.extend(found.into_iter().filter(|path| !known.iter().any(|(known, _)| known == path)));
         Ok(paths
             .into_iter()
@@ -50,18 +45,19 @@ impl Shared {
             .collect())
     }
 
-    /// Names of databases that have history below a root.
-    fn walk_histories(&self, root: &Path, parse: Parse, found: &mut BTreeSet<DatabasePath>) {
+    /// Names of databases that have history on this machine.
+    fn walk_histories(&self, found: &mut BTreeSet<DatabasePath>) {
+        let root = &self.settings.home;
         for entry in &self.settings.entries {
             match entry {
                 Entry::File { path, .. } => {
-                    if !self.list_incarnations(&root.join(path.as_str()), parse).is_empty() {
+                    if !self.list_incarnations(&root.join(path.as_str())).is_empty() {
                         found.insert(path.clone());
                     }
                 }
                 Entry::Pattern { dir, .. } => self.walk(root, dir, 0, &mut |below, is_dir| {
                     let name = below.file_name().and_then(|name| name.to_str());
-                    let Some((name, _)) = name.filter(|_| is_dir).and_then(parse) else { return };
+                    let Some((name, _)) = name.filter(|_| is_dir).and_then(parse_local) else { return };
                     let path = below.with_file_name(name);
                     if let Some(path) = path.to_str().and_then(|path| DatabasePath::parse(path).ok())
                         && self.has_files(&root.join(below))
@@ -75,18 +71,18 @@ impl Shared {
 
     /// The incarnations of a path that have files of history, here or in the store.
     fn incarnations_of(&self, path: &DatabasePath) -> BTreeSet<Incarnation> {
-        let mut found = self.list_incarnations(&self.file_of(path), parse_local);
-        if let Some(store) = &self.settings.store {
-            found.extend(self.list_incarnations(&store.join(path.as_str()), parse_store));
-        }
+        let mut found = self.list_incarnations(&self.file_of(path));
+        let stored = self.stored_histories().into_iter();
+        found.extend(stored.filter(|(stored, _)| stored == path).map(|(_, number)| number));
         found
     }
 
-    fn list_incarnations(&self, beside: &Path, parse: Parse) -> BTreeSet<Incarnation> {
+    fn list_incarnations(&self, beside: &Path) -> BTreeSet<Incarnation> {
         let dir = disk::parent(beside);
         let wanted = beside.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let entries = self.settings.machine.disk.read_dir(dir).unwrap_or_default();
-        let ours = |name: &str| parse(name).filter(|(name, _)| name == wanted).map(|(_, number)| number);
+        let ours =
+            |name: &str| parse_local(name).filter(|(name, _)| name == wanted).map(|(_, number)| number);
         let with_files = entries.into_iter().filter_map(|entry| {
             let number = ours(&entry.name)?;
             self.has_files(&dir.join(&entry.name)).then_some(number)
@@ -233,11 +229,11 @@ impl Shared {
         );
         tracing::error!(event = "history damaged", path = %slot.path, reason, "followed as another incarnation");
         self.tell(&slot.path, "failed", message.clone());
-        let store = self.settings.store.as_ref().map(|root| store_base(root, &slot.path, incarnation));
-        let copy = store.unwrap_or_else(|| local_base(&slot.file, incarnation));
+        let copy = self.stored_at(&slot.path, incarnation);
+        let copy = copy.unwrap_or_else(|| local_base(&slot.file, incarnation).display().to_string());
         let hint = format!(
             "checkpoints from before need the files of {}: put good copies there, or make new checkpoints",
-            copy.display()
+            copy
         );
         slot.set_lasting(Some(Trouble { code: HISTORY_DAMAGED, message, hint }));
     }

@@ -1,9 +1,11 @@
 //! What is done beside following: copies for the store, merging and thinning, the ledger's own log.
 
 use super::Shared;
-use super::slot::{Slot, State, Trouble};
-use crate::history::{History, Retention, parse_local, retention, store_base};
+use super::slot::{Slot, Trouble};
+use crate::bucket::{Bucket, BucketError};
+use crate::history::{History, Retention, ShipError, parse_local, retention, store_key};
 use base::Incarnation;
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -27,17 +29,11 @@ impl Shared {
         }
         let thin_at = self.next_thinning();
         let thin_now = self.now() >= thin_at;
-        for slot in self.slots() {
-            if slot.store_away() && !self.find_store(&slot) {
-                soonest(self.now() + STORE_RETRY);
-            }
-            let Some(history) = slot.history() else { continue };
-            if !self.ship(&slot, &history) {
-                soonest(self.now() + STORE_RETRY);
-            }
-            if !thin_now {
-                soonest(thin_at);
-            }
+        if !self.send() {
+            soonest(self.now() + STORE_RETRY);
+        }
+        if !thin_now && self.slots().iter().any(|slot| slot.history().is_some()) {
+            soonest(thin_at);
         }
         if thin_now {
             if self.thin_all() {
@@ -45,8 +41,42 @@ impl Shared {
             }
             self.tidy_ledger();
             self.remember_owners();
+            if !self.list_what_changed(Changed::Anything) {
+                soonest(self.now() + STORE_RETRY);
+            }
         }
         again
+    }
+
+    /// Sends what the store lacks; `false`: it has to be tried again.
+    fn send(&self) -> bool {
+        if self.settings.store.is_none() || self.store_is_refused() {
+            return true;
+        }
+        if self.try_take_store().is_err() {
+            return self.store_is_refused();
+        }
+        let Some(bucket) = self.bucket() else { return false };
+        // An object that is to go must be gone before one of its name can be sent again.
+        if let Err(error) = bucket.sweep() {
+            self.store_failed(&error);
+            return false;
+        }
+        let mut all = true;
+        for slot in self.slots() {
+            if slot.store_away() && !self.find_store(&slot) {
+                all = false;
+                continue;
+            }
+            let Some(history) = slot.history() else { continue };
+            all &= self.ship(&bucket, &slot, &history);
+        }
+        // Whoever has lost all but the store must learn which histories there are.
+        all &= self.list_what_changed(Changed::NewHistories);
+        if all {
+            self.store_answers();
+        }
+        all
     }
 
     /// When history is next thinned; that moment, once reached, moves on.
@@ -67,49 +97,56 @@ impl Shared {
         }
     }
 
-    /// Ships everything, as at a clean stop.
-    pub(super) fn ship_all(&self) {
+    /// Ships everything, as at a clean stop, and says so.
+    pub(super) fn ship_to_the_end(&self) {
+        let sent = self.send() && self.list_what_changed(Changed::Anything);
+        let Some(bucket) = self.bucket().filter(|_| sent && !self.store_is_refused()) else { return };
+        if let Err(error) = bucket.release() {
+            tracing::warn!(event = "store not released", %error, "what it has is there");
+        }
+    }
+
+    /// Lists in the manifest what merges and thinning changed; then what no list names any more goes.
+    fn list_what_changed(&self, what: Changed) -> bool {
+        let Some(bucket) = self.bucket().filter(|_| !self.store_is_refused()) else { return true };
+        let mut listings = BTreeMap::new();
+        let mut shed = Vec::new();
+        let mut listed = Vec::new();
         for slot in self.slots() {
-            if let Some(history) = slot.history() {
-                self.ship(&slot, &history);
+            let Some(history) = slot.history().filter(|_| !slot.store_away()) else { continue };
+            let Some(incarnation) = still_followed(&slot, &history) else { continue };
+            let key = store_key(&slot.path, incarnation);
+            if what == Changed::NewHistories && bucket.knows(&key) {
+                continue;
+            }
+            shed.extend(history.shed());
+            let Some(listing) = history.listing().filter(|listing| !listing.is_empty()) else { continue };
+            if !bucket.lists(&key, &listing) {
+                listings.insert(key, listing.clone());
+                listed.push((slot, history, listing));
             }
         }
-    }
-
-    /// Goes on with the store, if that is back.
-    fn find_store(&self, slot: &Slot) -> bool {
-        let Some(root) = &self.settings.store else { return true };
-        let (history, incarnation) = match &*slot.lock() {
-            State::Live(live) => (Arc::clone(live.history()), live.place().incarnation),
-            State::Waiting => return true,
-        };
-        // Whoever seals does not wait for a store that hangs.
-        match history.attach_store(&store_base(root, &slot.path, incarnation)) {
-            Ok(()) => {
-                let state = slot.lock();
-                let same = matches!(&*state, State::Live(live) if Arc::ptr_eq(live.history(), &history));
-                if same {
-                    slot.set_store_away(false);
-                    // What was missing here may be there.
-                    slot.set_lasting(None);
-                }
-                same
-            }
-            Err(error) => {
-                show_store_trouble(slot, &error.to_string());
-                false
-            }
-        }
-    }
-
-    fn ship(&self, slot: &Slot, history: &History) -> bool {
-        if slot.store_away() {
+        if listings.is_empty() && shed.is_empty() {
             return true;
         }
+        let done = bucket.publish(listings, shed).and_then(|()| {
+            listed.iter().for_each(|(slot, history, listing)| {
+                history.was_listed(listing);
+                slot.show(|info| info.stored_txid = Some(history.stored_txid()));
+            });
+            bucket.sweep()
+        });
+        if let Err(error) = &done {
+            self.store_failed(error);
+        }
+        done.is_ok()
+    }
+
+    fn ship(&self, bucket: &Bucket, slot: &Slot, history: &History) -> bool {
         match history.ship() {
             Ok(shipped) => {
                 slot.show(|info| {
-                    info.stored_txid = self.settings.store.is_some().then_some(shipped.stored_txid);
+                    info.stored_txid = Some(shipped.stored_txid);
                     if info.trouble.as_ref().is_some_and(|was| was.code == STORE_FAILED) {
                         info.trouble = None;
                     }
@@ -117,9 +154,18 @@ impl Shared {
                 true
             }
             Err(error) => {
-                let known = show_store_trouble(slot, &error.to_string());
-                if !known {
+                if !show_store_trouble(slot, &error.to_string()) {
                     tracing::error!(event = "store failed", path = %slot.path, %error);
+                }
+                match error {
+                    ShipError::Store(error) => self.store_failed(&BucketError::Store(error)),
+                    // Whose is what is in the way?
+                    ShipError::Conflict { .. } => {
+                        if let Err(error) = bucket.check() {
+                            self.store_failed(&error);
+                        }
+                    }
+                    ShipError::Unknown { .. } | ShipError::Io { .. } => {}
                 }
                 false
             }
@@ -188,6 +234,15 @@ fn still_followed(slot: &Slot, history: &History) -> Option<Incarnation> {
     now.is_same(history).then_some(incarnation)
 }
 
+/// For what the manifest is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Changed {
+    /// For histories that it does not know.
+    NewHistories,
+    /// For whatever it does not have as it is.
+    Anything,
+}
+
 /// What became of one history.
 struct Thinned {
     /// There will be something to do later.
@@ -214,7 +269,7 @@ fn show_over_limit(slot: &Slot, over: bool) {
 }
 
 /// Shows what the store says now, unless something else is wrong; whether it failed before.
-fn show_store_trouble(slot: &Slot, error: &str) -> bool {
+pub(super) fn show_store_trouble(slot: &Slot, error: &str) -> bool {
     let mut known = false;
     slot.show(|info| {
         known = info.trouble.as_ref().is_some_and(|was| was.code == STORE_FAILED);

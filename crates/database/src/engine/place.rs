@@ -64,9 +64,8 @@ impl Shared {
         if let Some(open) = open.filter(|open| open.base() == local) {
             open.give_up();
         }
-        let store =
-            self.settings.store.as_ref().map(|root| crate::history::store_base(root, path, incarnation));
-        History::open(Arc::clone(&self.settings.machine.disk), local, store).map(Arc::new)
+        let stored = self.stored(path, incarnation)?;
+        History::open(Arc::clone(&self.settings.machine.disk), local, stored).map(Arc::new)
     }
 
     /// The history of one incarnation, where it leads to a position: without the store where that is away and the local
@@ -79,7 +78,7 @@ impl Shared {
     ) -> Result<Arc<History>, HistoryError> {
         let whole = self.open_history(path, incarnation);
         let Err(error) = &whole else { return whole };
-        if !self.is_of_store(error) || txid == Txid::ZERO {
+        if !error.of_store || txid == Txid::ZERO {
             return whole;
         }
         let local = self.open_local_history(path, incarnation)?;
@@ -96,11 +95,6 @@ impl Shared {
         History::open(Arc::clone(&self.settings.machine.disk), local, None).map(Arc::new)
     }
 
-    /// Whether it is the store that failed.
-    pub(super) fn is_of_store(&self, error: &HistoryError) -> bool {
-        self.settings.store.as_ref().is_some_and(|store| error.path.starts_with(store))
-    }
-
     /// The history of a database that is there: without the store where that is away.
     pub(super) fn open_history_here(
         &self,
@@ -108,7 +102,7 @@ impl Shared {
         incarnation: Incarnation,
     ) -> Result<Arc<History>, HistoryError> {
         match self.open_history(&slot.path, incarnation) {
-            Err(error) if self.is_of_store(&error) => {
+            Err(error) if error.of_store => {
                 tracing::error!(event = "store away", path = %slot.path, %error, "tried again");
                 slot.set_store_away(true);
                 self.open_local_history(&slot.path, incarnation)

@@ -1,5 +1,6 @@
 //! What the engine is given, what it tells, and why it does not start.
 
+use crate::bucket::{BucketError, Claim, Owner};
 use crate::history::Retention;
 use crate::machine::Machine;
 use base::{DatabasePath, Epoch};
@@ -7,6 +8,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use store::Objects;
 
 /// SQLite's own default: after a commit that leaves more frames in the log, the connection copies them.
 pub const CHECKPOINT_FRAMES: u32 = 1000;
@@ -22,8 +24,8 @@ pub struct Settings {
     pub sync_interval: Duration,
     /// How long and how much history is kept.
     pub retention: Retention,
-    /// The root of a directory store.
-    pub store: Option<PathBuf>,
+    /// The store.
+    pub store: Option<StoreSettings>,
     /// The right to write, recorded in each file.
     pub epoch: Epoch,
     /// The log of a writer that never pauses is let go under a lock when it is longer than this.
@@ -34,6 +36,17 @@ pub struct Settings {
     pub app_user: Option<(u32, u32)>,
     /// What all of it runs on.
     pub machine: Machine,
+}
+
+/// Where history is kept besides this machine, and as whom.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// The store.
+    pub objects: Arc<dyn Objects>,
+    /// Who this node is.
+    pub owner: Owner,
+    /// Whether it may be taken from another node.
+    pub claim: Claim,
 }
 
 /// Which files are databases.
@@ -68,6 +81,11 @@ pub enum Notice {
         /// In a sentence.
         message: String,
     },
+    /// The store may not be written to any more: another node has taken it, or it holds something else.
+    StoreRefused {
+        /// Why.
+        error: Arc<BucketError>,
+    },
 }
 
 /// Tells the node what happened; must not call back into the engine.
@@ -100,6 +118,9 @@ pub enum StartError {
         /// Why not.
         reason: String,
     },
+    /// The store may not be written to, or holds something else: see the error.
+    #[error(transparent)]
+    Store(#[from] BucketError),
     /// The ledger failed.
     #[error("ledger: {0}")]
     Ledger(#[from] crate::ledger::LedgerError),

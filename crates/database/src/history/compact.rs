@@ -1,4 +1,5 @@
-//! Thinning carried out: merges first, each durable before anything goes, then moves, then removals; the store last.
+//! Thinning carried out on this machine: merges first, each durable before anything goes, then moves, then removals.
+//! In the store, files only rise to another level here; what can go there goes once no list has it ([`History::shed`]).
 //!
 //! A crash at any point leaves files that overlap, never a gap. Every input is verified to its end while it is
 //! merged, the order of their database checksums too, and a snapshot must add up to its own. Before anything is
@@ -109,14 +110,14 @@ impl History {
                 }
             }
         }
-        failures.extend(plan.moves.iter().filter_map(|one| inner.move_file(one, Place::Local).err()));
+        failures.extend(plan.moves.iter().filter_map(|one| inner.move_file(one).err()));
         let plan = without(plan, &unmade);
         if let Err(error) = inner.check_removals(&plan) {
             failures.push(error);
         } else {
-            failures.extend(inner.remove(&plan.remove_local, Place::Local, &mut done));
-            failures.extend(plan.moves.iter().filter_map(|one| inner.move_file(one, Place::Store).err()));
-            failures.extend(inner.remove(&plan.remove_stored, Place::Store, &mut done));
+            failures.extend(inner.remove(&plan.remove_local, &mut done));
+            plan.moves.iter().for_each(|one| inner.raise(one));
+            inner.lock().spare.clone_from(&plan.remove_stored);
         }
         failures.into_iter().next().map_or(Ok(done), Err)
     }
@@ -131,8 +132,8 @@ impl Inner {
         let beside = base::disk::sibling(&path, TMP_SUFFIX);
         let written = self.write_merged(merge, &beside, &path);
         let named = written.and_then(|written| {
-            let _settled = self.settle_move(Place::Local).map_err(io)?;
-            let _upkeep = self.upkeep(Place::Local)?;
+            let _settled = self.settle_move().map_err(io)?;
+            let _upkeep = self.upkeep()?;
             self.disk.rename(&beside, &path).and_then(|()| self.disk.sync_dir(&dir)).map_err(io)?;
             Ok(written)
         });
@@ -140,7 +141,7 @@ impl Inner {
             // The file beside must not stay; the first error is the one to report.
             let _ = self.disk.remove_file(&beside);
         })?;
-        self.lock().insert(Entry::written(Place::Local, path, bytes, merge.output.level, &header));
+        self.lock().insert(Entry::written(path, bytes, merge.output.level, &header));
         Ok(())
     }
 
@@ -192,70 +193,65 @@ impl Inner {
         sound(Place::Local).or_else(|| sound(Place::Store)).cloned()
     }
 
-    /// Gives one copy of a file another level. One that is in use keeps its name until the next time, and so does the
-    /// one in the store then: under two names, each would pass for what replaces the other.
-    ///
-    /// Whoever looks for files waits meanwhile: there is never a moment in which nobody can find this one.
-    fn move_file(&self, one: &Move, place: Place) -> Result<(), ThinError> {
-        if !self.lock().entries.contains_key(&(one.from, place)) {
+    /// Gives the copy on this machine another level. One that is in use keeps its name until the next time.
+    fn move_file(&self, one: &Move) -> Result<(), ThinError> {
+        let from = (one.from, Place::Local);
+        if !self.lock().entries.contains_key(&from) {
             return Ok(());
         }
-        let to = match (self.store.get(), place) {
-            (Some(store), Place::Store) => store.path(&one.to.relative()),
-            _ => self.local.join(one.to.relative()),
-        };
+        let to = self.local.join(one.to.relative());
         let io = |cause| ThinError::Io { path: to.clone(), cause };
         let dir = base::disk::parent(&to);
-        let _upkeep = self.upkeep(place)?;
-        self.clear(one.to, place)?;
-        let mut unsettled = self.settle_move(place).map_err(io)?;
+        let _upkeep = self.upkeep()?;
+        self.clear(one.to)?;
+        let mut unsettled = self.settle_move().map_err(io)?;
         super::make_dir(&*self.disk, dir).map_err(io)?;
-        // A seal need not wait for the store; whoever looks for files does.
-        let moving =
-            (place == Place::Store).then(|| self.moving.write().unwrap_or_else(PoisonError::into_inner));
-        let files = self.lock();
-        let stays = place == Place::Store && files.entries.contains_key(&(one.from, Place::Local));
-        let entry = files.entries.get(&(one.from, place)).filter(|entry| Arc::strong_count(entry) == 1);
-        let Some(entry) = entry.filter(|_| !stays).cloned() else { return Ok(()) };
-        let held = (place == Place::Local).then_some(files);
+        let mut files = self.lock();
+        let entry = files.entries.get(&from).filter(|entry| Arc::strong_count(entry) == 1);
+        let Some(entry) = entry.cloned() else { return Ok(()) };
         self.disk.rename_new(&entry.path, &to).map_err(io)?;
         // It lies there from now on, durably or not: should the disk lose the rename, it has the old name again.
         *unsettled = Some(dir.to_owned());
-        let mut files = held.unwrap_or_else(|| self.lock());
-        files.entries.remove(&(one.from, place));
-        files.insert(Entry::new(one.to, place, to.clone(), entry.bytes));
-        if place == Place::Store && files.orphans.remove(&one.from) {
-            files.orphans.insert(one.to);
-        }
-        drop((files, moving));
+        files.entries.remove(&from);
+        files.insert(Entry::local(one.to, to.clone(), entry.bytes));
+        drop(files);
         self.disk.sync_dir(dir).map_err(io)?;
         *unsettled = None;
         self.disk.sync_dir(base::disk::parent(&entry.path)).map_err(io)
     }
 
-    /// The right to change names of files, for one step. Nobody waits for a step in the store.
-    fn upkeep(&self, place: Place) -> Result<Option<RwLockReadGuard<'_, bool>>, ThinError> {
-        let given_up = self.given_up.read().unwrap_or_else(PoisonError::into_inner);
-        if *given_up {
-            return Err(ThinError::GivenUp { base: self.local.clone() });
+    /// Has the object count for another level, once the copy on this machine does: under two levels, each would pass for
+    /// what replaces the other.
+    fn raise(&self, one: &Move) {
+        let mut files = self.lock();
+        let stays = files.entries.contains_key(&(one.from, Place::Local));
+        let taken = files.entries.contains_key(&(one.to, Place::Store));
+        let entry = files.entries.get(&(one.from, Place::Store)).filter(|_| !stays && !taken);
+        let Some(risen) = entry.and_then(|entry| entry.risen(one.to)) else { return };
+        files.entries.remove(&(one.from, Place::Store));
+        files.insert(risen);
+        if files.orphans.remove(&one.from) {
+            files.orphans.insert(one.to);
         }
-        Ok((place == Place::Local).then_some(given_up))
+    }
+
+    /// The right to change names of files, for one step.
+    fn upkeep(&self) -> Result<RwLockReadGuard<'_, bool>, ThinError> {
+        let given_up = self.given_up.read().unwrap_or_else(PoisonError::into_inner);
+        if *given_up { Err(ThinError::GivenUp { base: self.local.clone() }) } else { Ok(given_up) }
     }
 
     /// Sets a damaged file aside whose name is needed.
-    fn clear(&self, key: FileKey, place: Place) -> Result<(), ThinError> {
-        let in_the_way = self.lock().entries.get(&(key, place)).cloned();
+    fn clear(&self, key: FileKey) -> Result<(), ThinError> {
+        let in_the_way = self.lock().entries.get(&(key, Place::Local)).cloned();
         let Some(entry) = in_the_way.filter(|entry| entry.damage().is_some()) else { return Ok(()) };
         let path = entry.path.clone();
-        let cleared = match (self.store.get(), place) {
-            (Some(store), Place::Store) => self.set_aside_in_store(store, key),
-            _ => self.settle_move(place).and_then(|_settled| self.set_aside_here(vec![entry])),
-        };
+        let cleared = self.settle_move().and_then(|_settled| self.set_aside_here(vec![entry]));
         cleared.map_err(|cause| ThinError::Io { path, cause })
     }
 
     /// Takes a copy out of the catalogue, unless somebody works with it.
-    fn take_unused(&self, key: FileKey, place: Place) -> Option<Arc<Entry>> {
+    pub(super) fn take_unused(&self, key: FileKey, place: Place) -> Option<Arc<Entry>> {
         let mut files = self.lock();
         let unused = files.entries.get(&(key, place)).is_some_and(|entry| Arc::strong_count(entry) == 1);
         if unused { files.entries.remove(&(key, place)) } else { None }
@@ -282,24 +278,23 @@ impl Inner {
 
     /// Removes copies; what cannot go stays, and does not hold up the others. Not synced: one that comes back after a
     /// power loss goes again.
-    fn remove(&self, keys: &[FileKey], place: Place, done: &mut CarriedOut) -> Option<ThinError> {
+    fn remove(&self, keys: &[FileKey], done: &mut CarriedOut) -> Option<ThinError> {
         let mut failed = None;
         for key in keys {
-            let _upkeep = match self.upkeep(place) {
+            let _upkeep = match self.upkeep() {
                 Ok(upkeep) => upkeep,
                 Err(error) => return Some(error),
             };
-            let Some(entry) = self.take_unused(*key, place) else {
-                done.in_use += u64::from(self.lock().entries.contains_key(&(*key, place)));
+            let Some(entry) = self.take_unused(*key, Place::Local) else {
+                done.in_use += u64::from(self.lock().entries.contains_key(&(*key, Place::Local)));
                 continue;
             };
             match self.disk.remove_file(&entry.path) {
                 Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
                     failed.get_or_insert(ThinError::Io { path: entry.path.clone(), cause });
-                    self.lock().entries.insert((*key, place), entry);
+                    self.lock().entries.insert((*key, Place::Local), entry);
                 }
-                _ if place == Place::Local => done.removed_bytes += entry.bytes,
-                _ => {}
+                _ => done.removed_bytes += entry.bytes,
             }
         }
         failed

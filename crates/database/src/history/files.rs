@@ -4,12 +4,15 @@
 //! and kept. A file that was found damaged is marked, named to people, and never used again by this process.
 
 use super::Txids;
+use super::remote::{self, Remote};
 use base::{Disk, DiskFile, Open, Txid};
 use ltx::{DecodeError, Decoder, Header, Sequential};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use store::StoredFile;
 
 /// The directory of all levels below a history's base.
 pub(super) const LTX_DIR: &str = "ltx";
@@ -82,7 +85,7 @@ pub struct FileInfo {
     pub key: FileKey,
     /// Where this copy lies.
     pub place: Place,
-    /// The file itself.
+    /// The file itself; of an object, what names it to people.
     pub path: PathBuf,
     /// Bytes.
     pub bytes: u64,
@@ -97,9 +100,21 @@ pub(super) struct Entry {
     pub place: Place,
     pub path: PathBuf,
     pub bytes: u64,
+    object: Option<Object>,
     header: OnceLock<Header>,
     damage: OnceLock<String>,
     proven: OnceLock<()>,
+}
+
+/// What an entry of the store knows besides.
+#[derive(Debug)]
+struct Object {
+    remote: Remote,
+    named_level: u8,
+    /// What its header must say; the log's part of it is not known.
+    expected: Option<Header>,
+    /// Whoever looks for it will find it.
+    listed: AtomicBool,
 }
 
 /// Why a copy of a file cannot be used.
@@ -112,24 +127,93 @@ pub(super) enum Unusable {
 }
 
 impl Entry {
-    pub(super) fn new(key: FileKey, place: Place, path: PathBuf, bytes: u64) -> Entry {
+    /// A file on this machine.
+    pub(super) fn local(key: FileKey, path: PathBuf, bytes: u64) -> Entry {
         Entry {
             key,
-            place,
+            place: Place::Local,
             path,
             bytes,
+            object: None,
             header: OnceLock::new(),
             damage: OnceLock::new(),
             proven: OnceLock::new(),
         }
     }
 
-    /// An entry whose header is known, because it was just written.
-    pub(super) fn written(place: Place, path: PathBuf, bytes: u64, level: u8, header: &Header) -> Entry {
+    /// A file on this machine whose header is known, because it was just written.
+    pub(super) fn written(path: PathBuf, bytes: u64, level: u8, header: &Header) -> Entry {
         let key = FileKey { level, min: header.min_txid, max: header.max_txid };
-        let entry = Entry::new(key, place, path, bytes);
+        let entry = Entry::local(key, path, bytes);
         let _ = entry.header.set(*header);
         entry
+    }
+
+    /// An object that a list has, or that was found by its name.
+    pub(super) fn listed(key: FileKey, remote: Remote, file: &StoredFile) -> Entry {
+        Entry::object(key, remote, file.named_level, file.bytes, remote::expected(file), true)
+    }
+
+    /// An object that was just created from a file with this header.
+    pub(super) fn shipped(key: FileKey, remote: Remote, bytes: u64, header: &Header) -> Entry {
+        let entry = Entry::object(key, remote, key.level, bytes, None, false);
+        let _ = entry.header.set(*header);
+        entry
+    }
+
+    fn object(
+        key: FileKey,
+        remote: Remote,
+        named_level: u8,
+        bytes: u64,
+        expected: Option<Header>,
+        listed: bool,
+    ) -> Entry {
+        let named = FileKey { level: named_level, ..key };
+        let path = remote.shown(&remote.key(named));
+        let object = Object { remote, named_level, expected, listed: AtomicBool::new(listed) };
+        Entry { place: Place::Store, object: Some(object), ..Entry::local(key, path, bytes) }
+    }
+
+    /// The same object, good for another level.
+    pub(super) fn risen(&self, to: FileKey) -> Option<Entry> {
+        let object = self.object.as_ref()?;
+        let risen =
+            Entry::object(to, object.remote.clone(), object.named_level, self.bytes, object.expected, false);
+        if let Some(header) = self.header.get() {
+            let _ = risen.header.set(*header);
+        }
+        if self.is_findable() {
+            risen.set_listed();
+        }
+        Some(risen)
+    }
+
+    /// The name that it has in the store.
+    pub(super) fn named(&self) -> FileKey {
+        let level = self.object.as_ref().map_or(self.key.level, |object| object.named_level);
+        FileKey { level, ..self.key }
+    }
+
+    /// Whether whoever looks for it finds it: it is listed, or its name can be asked for.
+    pub(super) fn is_findable(&self) -> bool {
+        self.object
+            .as_ref()
+            .is_none_or(|object| object.named_level == 0 || object.listed.load(Ordering::SeqCst))
+    }
+
+    /// A list has it now.
+    pub(super) fn set_listed(&self) {
+        if let Some(object) = &self.object {
+            object.listed.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// As a list shows it; `None` while its header is not known.
+    pub(super) fn stored(&self) -> Option<StoredFile> {
+        let object = self.object.as_ref()?;
+        let header = self.header.get().or(object.expected.as_ref())?;
+        Some(remote::stored(self.key, object.named_level, self.bytes, header))
     }
 
     pub(super) fn info(&self) -> FileInfo {
@@ -168,16 +252,11 @@ impl Entry {
         if self.damage().is_some() {
             return Err(Unusable::Damaged);
         }
-        disk.open(&self.path, Open::Read).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound if self.is_away(disk) => Unusable::Unavailable(error),
-            _ => self.blame(DecodeError::Io(error)),
-        })
-    }
-
-    /// Whether not even the directory is there: a store that is not mounted, not a file that was removed.
-    fn is_away(&self, disk: &dyn Disk) -> bool {
-        let dir = disk.metadata(base::disk::parent(&self.path));
-        self.place == Place::Store && dir.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        let opened = match &self.object {
+            Some(object) => store::open(&object.remote.objects, &object.remote.key(self.named()), self.bytes),
+            None => disk.open(&self.path, Open::Read),
+        };
+        opened.map_err(|error| self.blame(DecodeError::Io(error)))
     }
 
     /// Reads the whole file, once, and verifies it; marks it where it is damaged.
@@ -190,8 +269,21 @@ impl Entry {
         Ok(())
     }
 
-    /// The header, read from the file the first time. It must say what the file's name says.
+    /// The header: as a list has it, where the file was not read yet, else from the file. It must say what the file's
+    /// name says.
     pub(super) fn header(&self, disk: &dyn Disk) -> Result<Header, Unusable> {
+        if self.damage().is_some() {
+            return Err(Unusable::Damaged);
+        }
+        let expected = self.object.as_ref().and_then(|object| object.expected);
+        match self.header.get().copied().or(expected) {
+            Some(header) => Ok(header),
+            None => self.read_header(disk),
+        }
+    }
+
+    /// The header from the file itself, with what it says of the log.
+    pub(super) fn read_header(&self, disk: &dyn Disk) -> Result<Header, Unusable> {
         if self.damage().is_some() {
             return Err(Unusable::Damaged);
         }
@@ -202,17 +294,32 @@ impl Entry {
         let mut bytes = [0; ltx::limits::HEADER_BYTES];
         let got = file.read_at(&mut bytes, 0).map_err(|error| self.blame(error.into()))?;
         let header = Header::decode(&bytes[..got]).map_err(|error| self.blame(error))?;
+        self.accept(&header)?;
+        Ok(header)
+    }
+
+    /// Holds a header that was read against all that is known of it: the name, a list, what was read before.
+    pub(super) fn accept(&self, header: &Header) -> Result<(), Unusable> {
         if (header.min_txid, header.max_txid) != (self.key.min, self.key.max) {
             let found = Txids { first: header.min_txid, last: header.max_txid };
             self.mark_damaged(format_args!("its header says {found}"));
             return Err(Unusable::Damaged);
         }
-        Ok(*self.header.get_or_init(|| header))
+        let expected = self.object.as_ref().and_then(|object| object.expected);
+        if expected.is_some_and(|expected| !remote::is_expected(header, &expected)) {
+            self.mark_damaged("its header is not the one that the manifest has");
+            return Err(Unusable::Damaged);
+        }
+        if self.header.get_or_init(|| *header) != header {
+            self.mark_damaged("its header changed");
+            return Err(Unusable::Damaged);
+        }
+        Ok(())
     }
 }
 
 /// Finds the files below a history's base. A missing base has none; names that are not ours are left alone.
-pub(super) fn list(disk: &dyn Disk, base: &Path, place: Place) -> io::Result<Vec<Entry>> {
+pub(super) fn list(disk: &dyn Disk, base: &Path) -> io::Result<Vec<Entry>> {
     let top = base.join(LTX_DIR);
     let mut found = Vec::new();
     for dir in read_dir(disk, &top)? {
@@ -227,7 +334,7 @@ pub(super) fn list(disk: &dyn Disk, base: &Path, place: Place) -> io::Result<Vec
             let Some(key) = FileKey::parse(level, &name.name) else { continue };
             let path = dir.join(&name.name);
             match disk.metadata(&path) {
-                Ok(metadata) => found.push(Entry::new(key, place, path, metadata.len)),
+                Ok(metadata) => found.push(Entry::local(key, path, metadata.len)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }

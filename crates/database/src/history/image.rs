@@ -102,10 +102,7 @@ impl Plan {
         let file = entry.open(&*self.inner.disk).map_err(|why| self.inner.unusable(entry, why))?;
         let source = Sequential::new(file).map_err(|cause| blame(cause.into()))?;
         let mut decoder = Decoder::new(source).map_err(blame)?;
-        if decoder.header() != header {
-            entry.mark_damaged("its header changed");
-            return Err(self.inner.unusable(entry, super::Unusable::Damaged).into());
-        }
+        entry.accept(decoder.header()).map_err(|why| self.inner.unusable(entry, why))?;
         let mut page = vec![0; header.page_size as usize];
         while let Some(pgno) = decoder.next_page(&mut page).map_err(blame)? {
             canvas.put(pgno, &page).map_err(ImageError::Output)?;

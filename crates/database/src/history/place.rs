@@ -16,11 +16,6 @@ pub fn local_base(database: &Path, incarnation: Incarnation) -> PathBuf {
     database.with_file_name(place_name(&name, incarnation) + LOCAL_SUFFIX)
 }
 
-/// The directory of a database's history below the root of a store.
-pub fn store_base(root: &Path, path: &DatabasePath, incarnation: Incarnation) -> PathBuf {
-    root.join(store_key(path, incarnation))
-}
-
 /// The key of a database's history in a store, relative to its prefix.
 pub fn store_key(path: &DatabasePath, incarnation: Incarnation) -> String {
     let (dir, name) = path.as_str().rsplit_once('/').map_or(("", path.as_str()), |(dir, name)| (dir, name));
@@ -42,6 +37,14 @@ pub fn parse_store(directory: &str) -> Option<(String, Incarnation)> {
         _ => (unescape(directory), Incarnation(1)),
     };
     (incarnation.0 > 0 && place_name(&name, incarnation) == directory).then_some((name, incarnation))
+}
+
+/// The database and the incarnation whose history in a store has this key.
+pub fn parse_store_key(key: &str) -> Option<(DatabasePath, Incarnation)> {
+    let (dir, name) = key.rsplit_once('/').map_or((None, key), |(dir, name)| (Some(dir), name));
+    let (name, incarnation) = parse_store(name)?;
+    let path = dir.map_or_else(|| name.clone(), |dir| format!("{dir}/{name}"));
+    Some((DatabasePath::parse(&path).ok()?, incarnation))
 }
 
 fn place_name(name: &str, incarnation: Incarnation) -> String {
@@ -93,7 +96,7 @@ mod tests {
         assert_eq!(local_base(database, Incarnation(3)), Path::new("/home/data/app.db@3-litestream"));
         let path = DatabasePath::parse("data/shop/orders.db").unwrap();
         assert_eq!(
-            store_base(Path::new("/backup"), &path, Incarnation(1)),
+            Path::new("/backup").join(store_key(&path, Incarnation(1))),
             Path::new("/backup/data/shop/orders.db")
         );
         assert_eq!(store_key(&path, Incarnation(2)), "data/shop/orders.db@2");

@@ -111,10 +111,7 @@ impl Plan {
         let disk = &*self.inner.disk;
         let read = entry.open(disk).and_then(|file| Index::read(&file).map_err(|error| entry.blame(error)));
         let (header, index) = read.map_err(|why| self.inner.unusable(entry, why))?;
-        if entry.header(disk).ok() != Some(header) {
-            entry.mark_damaged("its header changed");
-            return Err(self.inner.unusable(entry, Unusable::Damaged));
-        }
+        entry.accept(&header).map_err(|why| self.inner.unusable(entry, why))?;
         Ok(index)
     }
 }

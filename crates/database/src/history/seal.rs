@@ -245,7 +245,7 @@ impl LevelZero {
         let (sink, finished) = encoder.finish().map_err(|cause| self.encode_error(cause))?;
         self.make_visible(sink).map_err(|cause| SealError::Io { path: self.path.clone(), cause })?;
         let path = self.path.clone();
-        let entry = Entry::written(Place::Local, path, finished.bytes, 0, &self.header);
+        let entry = Entry::written(path, finished.bytes, 0, &self.header);
         let info = entry.info();
         let mut files = self.inner.lock();
         files.insert(entry);
@@ -258,7 +258,7 @@ impl LevelZero {
         sink.file.set_modified(self.header.timestamp.0)?;
         sink.file.sync()?;
         drop(sink);
-        let _settled = self.inner.settle_move(Place::Local)?;
+        let _settled = self.inner.settle_move()?;
         self.inner.set_aside_from(self.header.min_txid)?;
         disk.rename(&self.beside, &self.path)?;
         let synced = disk.sync_dir(&self.inner.local.join(level_dir(0)));

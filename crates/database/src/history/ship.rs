@@ -2,16 +2,17 @@
 //!
 //! What the store can do without is not sent: a file whose TXIDs lie within a merged file that is there. A copy in
 //! the store that belongs to an abandoned end of history, or is damaged, is moved to `aside/` when its name is needed.
+//!
+//! What is there counts as stored once whoever looks for it finds it: a seal by its name, a merged file by a list.
 
 use super::files::{Entry, FileKey, Place};
-use super::seal::ASIDE_DIR;
-use super::{History, Inner, Unusable};
-use base::{DiskFile, Txid};
+use super::{History, Inner, Remote, Unusable};
+use base::Txid;
 use ltx::{Decoder, Header, Sequential};
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
-use store::{Directory, Outcome};
+use store::{About, ErrorKind, Key, Outcome, StoreError, StoredFile};
 
 /// What was copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub struct Shipped {
 pub enum ShipError {
     /// The store could not be written: try again.
     #[error(transparent)]
-    Put(#[from] store::PutError),
+    Store(#[from] StoreError),
     /// The store did not say whether it has the file: try again.
     #[error("the store may or may not have {path}")]
     Unknown {
@@ -56,8 +57,8 @@ impl History {
     /// Copies what the store lacks. Without a store, nothing.
     pub fn ship(&self) -> Result<Shipped, ShipError> {
         let mut shipped = Shipped::default();
-        let Some(store) = self.inner.store.get().cloned() else { return Ok(shipped) };
-        let done = self.inner.ship_all(&store, &mut shipped);
+        let Some(store) = self.inner.store.get() else { return Ok(shipped) };
+        let done = self.inner.ship_all(store, &mut shipped);
         if shipped.files > 0 {
             // Where it cannot be read now, what was known stays.
             let _ = self.inner.find_stored();
@@ -66,10 +67,38 @@ impl History {
         shipped.stored_txid = self.inner.lock().stored;
         Ok(shipped)
     }
+
+    /// The files that a list is to have; `None` without a store.
+    pub fn listing(&self) -> Option<Vec<StoredFile>> {
+        self.inner.store.get()?;
+        let sound = |entry: &&Arc<Entry>| entry.place == Place::Store && entry.damage().is_none();
+        let files = self.inner.lock();
+        let sound = files.all().filter(sound).filter(|entry| !files.orphans.contains(&entry.key));
+        let mut listing: Vec<StoredFile> = sound.filter_map(|entry| entry.stored()).collect();
+        listing.sort_by_key(|file| (file.level, file.min, file.max));
+        Some(listing)
+    }
+
+    /// A list has these files now.
+    pub fn was_listed(&self, listing: &[StoredFile]) {
+        let has = |entry: &&Arc<Entry>| entry.stored().is_some_and(|file| listing.contains(&file));
+        self.inner.lock().all().filter(has).for_each(|entry| entry.set_listed());
+        // Where it cannot be read now, what was known stays.
+        let _ = self.inner.find_stored();
+    }
+
+    /// Takes what thinning can do without out of the store's part; the objects that are to be removed once no list has
+    /// them. A file that is in use stays for the next time.
+    pub fn shed(&self) -> Vec<Key> {
+        let Some(store) = self.inner.store.get() else { return Vec::new() };
+        let spare = std::mem::take(&mut self.inner.lock().spare);
+        let shed = spare.into_iter().filter_map(|key| self.inner.take_unused(key, Place::Store));
+        shed.map(|entry| store.key(entry.named())).collect()
+    }
 }
 
 impl Inner {
-    fn ship_all(&self, store: &Directory, shipped: &mut Shipped) -> Result<(), ShipError> {
+    fn ship_all(&self, store: &Remote, shipped: &mut Shipped) -> Result<(), ShipError> {
         self.move_orphans(store)?;
         for entry in self.unshipped() {
             if self.covered_in_store(entry.key) {
@@ -113,8 +142,7 @@ impl Inner {
         files.all().any(|other| covers(other))
     }
 
-    fn ship_one(&self, store: &Directory, entry: &Entry) -> Result<Option<u64>, ShipError> {
-        let key = entry.key.relative();
+    fn ship_one(&self, store: &Remote, entry: &Entry) -> Result<Option<u64>, ShipError> {
         let header = match entry.header(&*self.disk) {
             Ok(header) => header,
             Err(why) => return skip(entry, why),
@@ -123,41 +151,48 @@ impl Inner {
         if in_the_way {
             self.free_name(store, entry.key)?;
         }
-        let path = store.path(&key);
-        let settled = self.settle_move(Place::Store);
-        let _settled = settled.map_err(|cause| ShipError::Io { path: path.clone(), cause })?;
+        let key = store.key(entry.key);
+        let about = About { moment: header.timestamp, bytes: entry.bytes };
         let mut spoilt = None;
         let mut bytes = 0;
-        let outcome = store.put(&key, &mut |out| {
+        let outcome = store.objects.create(&key, about, &mut |out| {
+            spoilt = None;
             match self.copy_verified(entry, &header, out) {
                 Ok(count) => bytes = count,
-                Err(why) => {
+                Err(CopyTrouble::Output(cause)) => return Err(cause),
+                Err(CopyTrouble::Source(why)) => {
                     spoilt = Some(why);
                     return Err(io::Error::other("the file to be copied cannot be used"));
                 }
             }
-            out.set_modified(header.timestamp.0)
+            Ok(())
         });
         match (outcome, spoilt) {
-            (_, Some(CopyTrouble::Source(why))) => return skip(entry, why),
-            (_, Some(CopyTrouble::Output(cause))) => return Err(ShipError::Io { path, cause }),
-            (Err(error), None) => return Err(error.into()),
-            (Ok(Outcome::Unknown), None) => return Err(ShipError::Unknown { path }),
-            (Ok(Outcome::Won), None) => {}
-            // Ours from before a crash, perhaps.
-            (Ok(Outcome::Lost), None) if self.same(&path, entry) => bytes = 0,
-            (Ok(Outcome::Lost), None) => return Err(ShipError::Conflict { path }),
+            (Err(error), Some(why)) if error.kind == ErrorKind::Content => return skip(entry, why),
+            (Err(error), _) => return Err(error.into()),
+            (Ok(Outcome::Won(_)), _) => {}
+            // Ours from before a crash, or from a moment ago.
+            (Ok(Outcome::Lost), _) if self.same(store, &key, entry)? == Some(true) => {
+                store.objects.settle(&key)?;
+                bytes = 0;
+            }
+            (Ok(Outcome::Unknown), _) => match self.same(store, &key, entry)? {
+                Some(true) => store.objects.settle(&key)?,
+                None => return Err(ShipError::Unknown { path: store.shown(&key) }),
+                Some(false) => return Err(ShipError::Conflict { path: store.shown(&key) }),
+            },
+            (Ok(Outcome::Lost), _) => return Err(ShipError::Conflict { path: store.shown(&key) }),
         }
-        self.lock().insert(Entry::written(Place::Store, path, entry.bytes, entry.key.level, &header));
+        self.lock().insert(Entry::shipped(entry.key, store.clone(), entry.bytes, &header));
         Ok(Some(bytes))
     }
 
     /// Copies a file and verifies it on the way; only a whole, proven one may get a name in the store.
-    fn copy_verified(&self, entry: &Entry, header: &Header, out: &dyn DiskFile) -> Result<u64, CopyTrouble> {
+    fn copy_verified(&self, entry: &Entry, header: &Header, out: &mut dyn Write) -> Result<u64, CopyTrouble> {
         let file = entry.open(&*self.disk).map_err(CopyTrouble::Source)?;
         let source = Sequential::new(file).map_err(|cause| CopyTrouble::Source(entry.blame(cause.into())))?;
         let mut failed = None;
-        let tee = Tee { source, out, offset: 0, failed: &mut failed };
+        let tee = Tee { source, out, failed: &mut failed };
         let proven = Decoder::new(tee).and_then(|decoder| {
             let same = decoder.header() == header;
             decoder.finish().map(|trailer| (same, trailer.bytes))
@@ -175,44 +210,42 @@ impl Inner {
         }
     }
 
-    /// Whether the file in the store is the same as ours: same header, length and trailer (the file's checksum).
-    fn same(&self, path: &Path, entry: &Entry) -> bool {
-        let ends = |path: &Path| -> io::Result<(u64, Vec<u8>, Vec<u8>)> {
-            let file = self.disk.open(path, base::Open::Read)?;
+    /// Whether the object is the same as our file: same header, length and trailer (the file's checksum). `None`: there
+    /// is none.
+    fn same(&self, store: &Remote, key: &Key, entry: &Entry) -> Result<Option<bool>, ShipError> {
+        const TRAILER: usize = ltx::limits::TRAILER_BYTES;
+        let Some(head) = store.objects.read(key, 0, ltx::limits::HEADER_BYTES)? else { return Ok(None) };
+        let end = head.len.saturating_sub(TRAILER as u64);
+        let Some(tail) = store.objects.read(key, end, TRAILER)? else { return Ok(None) };
+        let ours = || -> io::Result<(u64, Vec<u8>, Vec<u8>)> {
+            let file = self.disk.open(&entry.path, base::Open::Read)?;
             let len = file.len()?;
             let mut head = vec![0; ltx::limits::HEADER_BYTES];
-            let mut tail = vec![0; ltx::limits::TRAILER_BYTES];
+            let mut tail = vec![0; TRAILER];
             file.read_exact_at(&mut head, 0)?;
-            file.read_exact_at(&mut tail, len.saturating_sub(ltx::limits::TRAILER_BYTES as u64))?;
+            file.read_exact_at(&mut tail, len.saturating_sub(TRAILER as u64))?;
             Ok((len, head, tail))
         };
-        matches!((ends(path), ends(&entry.path)), (Ok(theirs), Ok(ours)) if theirs == ours)
+        let ours = ours().map_err(|cause| ShipError::Io { path: entry.path.clone(), cause })?;
+        Ok(Some(head.tag == tail.tag && ours == (head.len, head.bytes, tail.bytes)))
     }
 
-    fn move_orphans(&self, store: &Directory) -> Result<(), ShipError> {
+    fn move_orphans(&self, store: &Remote) -> Result<(), ShipError> {
         let orphans: Vec<FileKey> = self.lock().orphans.iter().copied().collect();
         orphans.into_iter().try_for_each(|key| self.free_name(store, key))
     }
 
-    fn free_name(&self, store: &Directory, key: FileKey) -> Result<(), ShipError> {
+    fn free_name(&self, store: &Remote, key: FileKey) -> Result<(), ShipError> {
         let done = self.set_aside_in_store(store, key);
-        done.map_err(|cause| ShipError::Io { path: store.path(&key.relative()), cause })
+        done.map_err(|cause| ShipError::Io { path: store.shown(&store.key(key)), cause })
     }
 
-    /// Moves a file in the store aside, durably; one that somebody took away is gone already.
-    pub(super) fn set_aside_in_store(&self, store: &Directory, key: FileKey) -> io::Result<()> {
-        let from = key.relative();
-        let _settled = self.settle_move(Place::Store)?;
-        tracing::warn!(event = "history file set aside", file = %store.path(&from).display(), "in the store");
-        let mut number = 0;
-        loop {
-            let suffix = if number == 0 { String::new() } else { format!(".{number}") };
-            let to = Path::new(ASIDE_DIR).join(format!("{}-{}{suffix}", key.level, key.name()));
-            match store.set_aside(&from, &to) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1000 => number += 1,
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => break,
-            }
+    /// Moves an object aside, durably; one that somebody took away is gone already.
+    pub(super) fn set_aside_in_store(&self, store: &Remote, key: FileKey) -> io::Result<()> {
+        let entry = self.lock().entries.get(&(key, Place::Store)).cloned();
+        if let Some(entry) = entry {
+            tracing::warn!(event = "history file set aside", file = %entry.path.display(), "in the store");
+            store.set_aside(entry.named())?;
         }
         let mut files = self.lock();
         files.orphans.remove(&key);
@@ -237,19 +270,17 @@ fn skip(entry: &Entry, why: Unusable) -> Result<Option<u64>, ShipError> {
 /// Hands bytes on while they are read.
 struct Tee<'a, R: Read> {
     source: R,
-    out: &'a dyn DiskFile,
-    offset: u64,
+    out: &'a mut dyn Write,
     failed: &'a mut Option<io::Error>,
 }
 
 impl<R: Read> Read for Tee<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.source.read(buffer)?;
-        if let Err(error) = self.out.write_at(&buffer[..count], self.offset) {
+        if let Err(error) = self.out.write_all(&buffer[..count]) {
             *self.failed = Some(error);
             return Err(io::Error::other("the copy cannot be written"));
         }
-        self.offset += count as u64;
         Ok(count)
     }
 }

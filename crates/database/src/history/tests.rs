@@ -146,13 +146,34 @@ impl World {
         let holds = Holds { pinned: pinned.iter().copied().map(Txid).collect(), noted: Vec::new() };
         let plan = self.history.thin(self.now, &holds, retention);
         let done = self.history.carry_out(&plan).unwrap();
+        self.list();
         (plan, done)
+    }
+
+    /// Has the store's list follow what thinning did, as the engine does with its manifest.
+    pub(super) fn list(&self) {
+        let Some(listing) = self.history.listing() else { return };
+        self.history.was_listed(&listing);
+        let shed = self.history.shed();
+        store::Objects::remove(&store::Directory::new(self.disk.clone(), self.root.join("store")), &shed)
+            .unwrap();
     }
 }
 
 fn open(disk: &Arc<dyn Disk>, root: &Path, with_store: bool) -> Result<History, HistoryError> {
-    let store = with_store.then(|| root.join("store/data/app.db"));
-    History::open(disk.clone(), root.join("app.db-litestream"), store)
+    let stored = if with_store { Some(find(disk, root)?) } else { None };
+    History::open(disk.clone(), root.join("app.db-litestream"), stored)
+}
+
+/// What lies in the store, as a store without a manifest tells it.
+fn find(disk: &Arc<dyn Disk>, root: &Path) -> Result<Stored, HistoryError> {
+    let objects = Arc::new(store::Directory::new(disk.clone(), root.join("store")));
+    let remote = Remote { objects, base: store::Key::new("data/app.db") };
+    remote.list().map_err(|error| HistoryError {
+        path: root.join("store"),
+        cause: error.into(),
+        of_store: true,
+    })
 }
 
 fn sum(pages: &Pages) -> Checksum {
@@ -255,17 +276,12 @@ fn a_large_seal_with_a_page_that_changed_leaves_nothing() {
 
 #[test]
 fn leftovers_of_a_crash_go_at_the_next_start() {
-    let mut world = World::new(true);
+    let mut world = World::new(false);
     world.seal(&[], 3);
-    world.history.ship().unwrap();
-    for base in [world.local(), world.store()] {
-        let leftover = base.join("ltx/0/0000000000000002-0000000000000002.ltx.tmp");
-        LocalDisk.open(&leftover, Open::CreateNew).unwrap().write_at(b"half", 0).unwrap();
-    }
+    let leftover = world.local().join("ltx/0/0000000000000002-0000000000000002.ltx.tmp");
+    LocalDisk.open(&leftover, Open::CreateNew).unwrap().write_at(b"half", 0).unwrap();
     world.reopen();
-    for base in [world.local(), world.store()] {
-        assert_eq!(world.names(&base).len(), 1, "{}", base.display());
-    }
+    assert_eq!(world.names(&world.local()).len(), 1);
 }
 
 // semantics: gap-free
@@ -328,7 +344,7 @@ fn a_store_that_comes_back_is_gone_on_with_while_seals_go_on() {
     let mut next = world.state().clone();
     next.insert(2, vec![7; PAGE as usize]);
     let mut file = world.history.begin(world.header(&next, 3)).unwrap();
-    world.history.attach_store(&world.store()).unwrap();
+    world.history.attach_store(&find(&world.disk, &world.root).unwrap()).unwrap();
     assert_eq!(world.history.stored_txid(), Txid(2));
     file.page(Pgno(2), &next[&2]).unwrap();
     file.publish().unwrap();
@@ -344,7 +360,8 @@ fn another_writer_in_the_store_is_an_error_not_an_overwrite() {
     let mut one = World::new(true);
     one.seal(&[], 3);
     let mut other = World::new(false);
-    other.history = History::open(Arc::new(LocalDisk), other.local(), Some(one.store())).unwrap();
+    other.history =
+        History::open(Arc::new(LocalDisk), other.local(), Some(find(&one.disk, &one.root).unwrap())).unwrap();
     one.history.ship().unwrap();
     // Opened before the first one's file was there, so it seals the same TXID.
     other.seal(&[(1, 77)], 3);

@@ -4,7 +4,7 @@ use crate::content::{self, Content, StateId};
 use crate::model::Moment;
 use crate::world::{Crash, HOME, Saved, World};
 use base::{DatabasePath, Disk, Open, Position, Txid};
-use database::history::{FileInfo, History, local_base, store_base};
+use database::history::{FileInfo, History, Remote, Stored, local_base, store_key};
 use database::ledger::Vector;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
@@ -16,8 +16,18 @@ const OUT: &str = "/stead-simulation/out.db";
 impl World {
     pub fn history(&self, path: &DatabasePath, at: Position) -> Result<History, String> {
         let local = local_base(&Path::new(HOME).join(path.as_str()), at.incarnation);
-        let store = self.store().map(|root| store_base(&root, path, at.incarnation));
-        History::open(Arc::new(self.disk.clone()), local, store).map_err(|error| error.to_string())
+        let stored = self.stored(path, at)?;
+        History::open(Arc::new(self.disk.clone()), local, stored).map_err(|error| error.to_string())
+    }
+
+    /// What whoever looks into the store finds there.
+    fn stored(&self, path: &DatabasePath, at: Position) -> Result<Option<Stored>, String> {
+        let Some(objects) = self.store() else { return Ok(None) };
+        let manifest = database::bucket::read(&*objects).map_err(|error| error.to_string())?;
+        let key = store_key(path, at.incarnation);
+        let listed = manifest.and_then(|(manifest, _)| manifest.histories.get(&key).cloned());
+        let remote = Remote { objects, base: store::Key::new(key) };
+        remote.follow(listed.unwrap_or_default()).map(Some).map_err(|error| error.to_string())
     }
 
     /// The image at a position, checked against it and by SQLite.

@@ -7,14 +7,15 @@ use base::sim::{SimClock, SimDisk, SimRandom, SimVfs};
 use base::{Clock, DatabasePath, Disk, Epoch, Incarnation, Random, Txid};
 use database::history::Retention;
 use database::ledger::{Ledger, Vector};
-use database::{Engine, Entry, Machine, Notice, Settings};
-use std::cell::RefCell;
+use database::{Claim, Engine, Entry, Machine, Notice, Owner, Settings, StoreSettings};
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use store::Objects;
 
 pub const HOME: &str = "/stead-simulation/home";
 const STORE: &str = "/stead-simulation/store";
@@ -76,6 +77,7 @@ pub struct World {
     pub certain: bool,
     /// Seals seen of each database.
     seals: BTreeMap<String, (Incarnation, Txid)>,
+    runs: Cell<u64>,
 }
 
 fn unused_name() -> String {
@@ -120,11 +122,20 @@ impl World {
             restless: true,
             certain: true,
             seals: BTreeMap::new(),
+            runs: Cell::new(0),
         }
     }
 
-    pub fn store(&self) -> Option<PathBuf> {
-        self.setup.store.then(|| STORE.into())
+    /// The store, as a process that has just started knows it.
+    pub fn store(&self) -> Option<Arc<dyn Objects>> {
+        let disk: Arc<dyn Disk> = Arc::new(SharedDisk(self.disk.clone()));
+        self.setup.store.then(|| Arc::new(store::Directory::new(disk, STORE.into())) as Arc<dyn Objects>)
+    }
+
+    fn store_settings(&self) -> Option<StoreSettings> {
+        self.runs.set(self.runs.get() + 1);
+        let owner = Owner { id: 7, run: self.runs.get(), node: "here".to_owned(), volume: "test".to_owned() };
+        Some(StoreSettings { objects: self.store()?, owner, claim: Claim::Own })
     }
 
     pub fn note(&self, text: impl Into<String>) {
@@ -153,7 +164,7 @@ impl World {
             ],
             sync_interval: self.setup.sync_interval,
             retention: Retention { keep: self.setup.keep, local_bytes: self.setup.local_bytes },
-            store: self.store(),
+            store: self.store_settings(),
             epoch: Epoch(1),
             wal_limit_bytes: self.setup.wal_limit_bytes,
             checkpoint_frames: self.setup.checkpoint_frames,
@@ -175,8 +186,11 @@ impl World {
             .map_err(|error| format!("ledger: {error}"))?;
         let ledger = Arc::new(ledger);
         let notices = Arc::clone(&self.notices);
-        let notify = move |Notice::Database { path, what, message }| {
-            let text = format!("  {path} {what}: {message}");
+        let notify = move |notice| {
+            let text = match notice {
+                Notice::Database { path, what, message } => format!("  {path} {what}: {message}"),
+                Notice::StoreRefused { error } => format!("  store refused: {error}"),
+            };
             notices.lock().unwrap_or_else(PoisonError::into_inner).push(text);
         };
         self.seals.clear();

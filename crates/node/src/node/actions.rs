@@ -183,6 +183,9 @@ impl Core {
             return Err(ActionError::Unconfigured);
         }
         let _turn = lock(&self.turn);
+        if let Some(reason) = self.fenced() {
+            return Err(ActionError::NotNow(reason));
+        }
         match self.state() {
             State::Primary => return Ok(()),
             State::Replica => {}

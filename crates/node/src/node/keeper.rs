@@ -86,6 +86,7 @@ fn run(core: &Core) {
     let mut sleep = Duration::ZERO;
     while !core.alarm.wait(sleep) {
         core.retry();
+        core.step_down();
         core.start_waiting_app();
         core.explain_crash_loop();
         core.look_again(LOOK_AT_REST_EVERY);

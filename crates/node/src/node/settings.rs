@@ -4,9 +4,11 @@ use super::Setup;
 use crate::config::{App, Config, DatabaseEntry, Ready};
 use app::{Plan, Question, ReadyWhen, RestartPolicy, Spec};
 use base::DatabasePath;
-use database::engine::{CHECKPOINT_FRAMES, Entry, Retention, Settings};
+use database::engine::{CHECKPOINT_FRAMES, Entry, Retention, Settings, StoreSettings};
+use database::{Claim, Owner};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What the app must not inherit: the right to change the node, and the node's own line to the supervisor.
@@ -23,13 +25,25 @@ pub(super) fn engine(config: &Config, setup: &Setup) -> Settings {
         entries: config.databases.iter().map(entry).collect(),
         sync_interval: config.storage.sync_interval.0,
         retention: Retention { keep: config.retention.keep.0, local_bytes: config.retention.local.0 },
-        store: config.storage.url.as_ref().map(|url| url.directory().to_owned()),
+        store: config.storage.url.as_ref().map(|url| store(config, url.directory(), setup)),
         epoch: setup.identity.epoch,
         app_user: app_user(config, setup),
         machine: setup.machine.clone(),
         wal_limit_bytes: WAL_LIMIT_BYTES,
         checkpoint_frames: CHECKPOINT_FRAMES,
     }
+}
+
+/// The store, and who this node is for it.
+fn store(config: &Config, directory: &Path, setup: &Setup) -> StoreSettings {
+    let objects = Arc::new(store::Directory::new(Arc::clone(&setup.machine.disk), directory.to_owned()));
+    let owner = Owner {
+        id: u64::from_str_radix(&setup.identity.id, 16).unwrap_or_default(),
+        run: setup.machine.random.next_u64(),
+        node: setup.name.clone(),
+        volume: config.name.as_str().to_owned(),
+    };
+    StoreSettings { objects, owner, claim: Claim::Own }
 }
 
 fn entry(entry: &DatabaseEntry) -> Entry {

@@ -111,11 +111,13 @@ fn a_write_that_fails_leaves_nothing_and_says_whose_fault_it_was() {
 }
 
 #[test]
-fn what_is_unfinished_is_in_no_listing() {
+fn what_is_unfinished_is_in_no_listing_and_can_be_removed() {
     let (_dir, store) = store();
     let _ = won(put(&store, "x", b"x"));
     LocalDisk.open(&store.root().join("y.7.tmp"), Open::CreateNew).unwrap();
     assert_eq!(names(&store), ["x 1"]);
+    store.tidy().unwrap();
+    assert_eq!(LocalDisk.read_dir(store.root()).unwrap().len(), 1);
 }
 
 #[test]

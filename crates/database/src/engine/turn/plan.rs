@@ -86,7 +86,7 @@ impl Shared {
         let Some(to) = to else { return Ok(seen.map(|_| change(ChangeKind::Removed, from, 0))) };
         let Some(seen) = seen.filter(|seen| seen.position.incarnation == to.incarnation) else {
             let history = self.open_history_to(&slot.path, to.incarnation, to.txid).map_err(|error| {
-                let away = self.is_of_store(&error);
+                let away = error.of_store;
                 HistoryProblem { path: path(), reason: error.to_string(), away }
             })?;
             let plan = history.plan(to.txid).map_err(|error| {

@@ -4,21 +4,16 @@ use super::*;
 use base::{DiskFile, disk};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 
 /// A disk that takes its time to rename.
 #[derive(Debug)]
 struct SlowRename {
     renaming: AtomicBool,
-    /// What a rename in the store waits for, and whether that came.
-    awaits: Mutex<Option<mpsc::Receiver<()>>>,
-    came: AtomicBool,
 }
 
 impl SlowRename {
-    fn new(awaits: Option<mpsc::Receiver<()>>) -> Arc<SlowRename> {
-        let (renaming, came) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(SlowRename { renaming, awaits: Mutex::new(awaits), came })
+    fn new() -> Arc<SlowRename> {
+        Arc::new(SlowRename { renaming: AtomicBool::new(false) })
     }
 
     fn until_renaming(&self) {
@@ -46,13 +41,6 @@ impl Disk for SlowRename {
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        if let Some(awaits) = &*self.awaits.lock().unwrap() {
-            if to.ends_with("store/data/app.db/ltx/9/0000000000000001-0000000000000001.ltx") {
-                self.renaming.store(true, Ordering::SeqCst);
-                self.came.store(awaits.recv_timeout(Duration::from_secs(20)).is_ok(), Ordering::SeqCst);
-            }
-            return LocalDisk.rename_new(from, to);
-        }
         self.renaming.store(true, Ordering::SeqCst);
         base::Clock::sleep(&base::SystemClock, Duration::from_millis(100));
         let done = LocalDisk.rename_new(from, to);
@@ -84,7 +72,7 @@ impl Disk for SlowRename {
 #[test]
 fn a_file_that_moves_up_is_found_at_every_moment() {
     let dir = tempfile::tempdir().unwrap();
-    let slow = SlowRename::new(None);
+    let slow = SlowRename::new();
     let mut world = World::on(slow.clone(), dir.path().to_owned(), false).unwrap();
     world.seal(&[(1, 1)], 1);
     let plan = world.history.thin(world.now, &Holds::default(), &Retention::default());
@@ -99,28 +87,6 @@ fn a_file_that_moves_up_is_found_at_every_moment() {
         thinning.join().unwrap().unwrap();
     });
     assert_eq!(world.history.files()[0].key.level, 9);
-}
-
-#[test]
-fn a_seal_does_not_wait_for_a_move_in_the_store() {
-    let dir = tempfile::tempdir().unwrap();
-    let (sealed, awaits) = mpsc::channel();
-    let slow = SlowRename::new(Some(awaits));
-    let mut world = World::on(slow.clone(), dir.path().to_owned(), true).unwrap();
-    world.seal(&[(1, 1)], 1);
-    world.history.ship().unwrap();
-    let history = world.history.clone();
-    let plan = history.thin(world.now, &Holds::default(), &Retention::default());
-    std::thread::scope(|scope| {
-        let thinning = scope.spawn(|| history.carry_out(&plan).map(|_| ()));
-        slow.until_renaming();
-        world.seal(&[(1, 2)], 1);
-        let _ = sealed.send(());
-        thinning.join().unwrap().unwrap();
-    });
-    assert!(slow.came.load(Ordering::SeqCst), "the seal waited for the store");
-    assert_eq!(world.names(&world.store()).len(), 1);
-    world.assert_restores(2);
 }
 
 #[test]

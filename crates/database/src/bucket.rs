@@ -1,0 +1,396 @@
+//! A volume's part of a store: who may write there, and which objects are history.
+//!
+//! ```text
+//! open ── read the manifest ── owner is this node, or it is taken over ── epoch + 1, by compare-and-set ──▶ held
+//! held ── publish: levels changed ── compare-and-set ──▶ held
+//!            └── lost, and another run wrote it ──▶ fenced: nothing is written any more, and the node is told
+//! ```
+//! Whoever starts, even on the same home, takes a new epoch: a copy of it that still runs somewhere is fenced by that.
+//! An answer that did not come is settled by reading the manifest again: each carries the number of its run and its own.
+
+use crate::history::{Remote, Stored};
+use base::{Clock, Epoch, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use store::{
+    BadManifest, Key, MANIFEST_BYTES_MAX, MANIFEST_KEY, Manifest, Objects, Outcome, StoreError, StoredFile,
+    Tag,
+};
+
+/// How often a manifest is tried to be written where others write it too.
+const TRIES: u32 = 16;
+
+/// Who this node is, for the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Its identity, which its home keeps.
+    pub id: u64,
+    /// A number that this run of it made up.
+    pub run: u64,
+    /// Its name, for people.
+    pub node: String,
+    /// The volume's name.
+    pub volume: String,
+}
+
+/// Under which condition a store is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It is this node's already, or nobody's.
+    Own,
+    /// Whoever's it is.
+    TakeOver,
+}
+
+/// Who has a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The node's name.
+    pub node: String,
+    /// Its identity.
+    pub id: u64,
+    /// The volume's name.
+    pub volume: String,
+    /// Its right to write.
+    pub epoch: Epoch,
+    /// When it wrote the manifest last.
+    pub written: Timestamp,
+    /// Whether it ended after everything was there.
+    pub released: bool,
+}
+
+impl Holder {
+    fn of(manifest: &Manifest) -> Holder {
+        Holder {
+            node: manifest.node.clone(),
+            id: manifest.owner,
+            volume: manifest.volume.clone(),
+            epoch: manifest.epoch,
+            written: manifest.written,
+            released: manifest.released,
+        }
+    }
+}
+
+/// Why a store cannot be written to.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum BucketError {
+    /// It did not answer, or refused: try again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It did not say whether the manifest was written: try again.
+    #[error("{store} did not say whether the manifest was written")]
+    Unknown {
+        /// The store.
+        store: String,
+    },
+    /// Something else lies below the prefix: choose another, or remove it.
+    #[error("{store} holds something that is no history: {found}")]
+    Foreign {
+        /// The store.
+        store: String,
+        /// What lies there.
+        found: String,
+    },
+    /// The manifest cannot be used; nothing was written.
+    #[error("{store}/{MANIFEST_KEY}: {reason}")]
+    Manifest {
+        /// The store.
+        store: String,
+        /// Why not.
+        reason: BadManifest,
+    },
+    /// The manifest is gone, and other parts are there: bring it back, or remove them.
+    #[error("{store}/{MANIFEST_KEY} is missing, though {found} is there")]
+    Missing {
+        /// The store.
+        store: String,
+        /// What else is there.
+        found: String,
+    },
+    /// It belongs to another node: take it over on purpose, or choose another prefix.
+    #[error("{store} belongs to node `{}` (volume `{}`)", holder.node, holder.volume)]
+    Taken {
+        /// The store.
+        store: String,
+        /// To whom it belongs.
+        holder: Box<Holder>,
+    },
+    /// Another run has taken it since: stop writing.
+    #[error("{store} was taken over by node `{}`, epoch {}", holder.node, holder.epoch.0)]
+    Fenced {
+        /// The store.
+        store: String,
+        /// By whom.
+        holder: Box<Holder>,
+    },
+}
+
+/// A store that this run may write to.
+#[derive(Debug)]
+pub struct Bucket {
+    objects: Arc<dyn Objects>,
+    owner: Owner,
+    clock: Arc<dyn Clock>,
+    epoch: Epoch,
+    state: Mutex<State>,
+    /// Held while a manifest is written; nobody who only reads the state waits for that.
+    writing: Mutex<()>,
+    fenced: OnceLock<Holder>,
+}
+
+#[derive(Clone, Debug)]
+struct State {
+    manifest: Manifest,
+    tag: Tag,
+}
+
+impl Bucket {
+    /// Takes the store: the manifest says so when this returns.
+    pub fn open(
+        objects: Arc<dyn Objects>,
+        owner: Owner,
+        claim: Claim,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Bucket, BucketError> {
+        for _ in 0..TRIES {
+            let (mut manifest, tag) = match read(&*objects)? {
+                Some((found, tag)) => {
+                    if found.owner != owner.id && claim == Claim::Own {
+                        let holder = Box::new(Holder::of(&found));
+                        return Err(BucketError::Taken { store: objects.url().to_owned(), holder });
+                    }
+                    (found, Some(tag))
+                }
+                None => (Manifest { histories: adopt(&objects)?, ..Manifest::default() }, None),
+            };
+            manifest.epoch = Epoch(manifest.epoch.0 + 1);
+            manifest.sequence += 1;
+            manifest.written = clock.now();
+            (manifest.owner, manifest.run) = (owner.id, owner.run);
+            (manifest.node, manifest.volume) = (owner.node.clone(), owner.volume.clone());
+            manifest.released = false;
+            if let Some(tag) = write(&*objects, &manifest, tag.as_ref())? {
+                objects.tidy()?;
+                let epoch = manifest.epoch;
+                let state = Mutex::new(State { manifest, tag });
+                let (writing, fenced) = (Mutex::default(), OnceLock::new());
+                return Ok(Bucket { objects, owner, clock, epoch, state, writing, fenced });
+            }
+        }
+        Err(BucketError::Unknown { store: objects.url().to_owned() })
+    }
+
+    /// The store.
+    pub fn objects(&self) -> &Arc<dyn Objects> {
+        &self.objects
+    }
+
+    /// The right to write.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Who has taken it since, if that is known.
+    pub fn fenced(&self) -> Option<&Holder> {
+        self.fenced.get()
+    }
+
+    /// The keys of the histories that it lists.
+    pub fn histories(&self) -> BTreeSet<String> {
+        self.lock().manifest.histories.keys().cloned().collect()
+    }
+
+    /// Whether a history is listed.
+    pub fn knows(&self, base: &str) -> bool {
+        self.lock().manifest.histories.contains_key(base)
+    }
+
+    /// What is there of a history: what is listed, and the seals that follow.
+    pub fn stored(&self, base: &str) -> Result<Stored, StoreError> {
+        let listed = self.lock().manifest.histories.get(base).cloned().unwrap_or_default();
+        self.remote(base).follow(listed)
+    }
+
+    /// Where a history lies.
+    pub fn remote(&self, base: &str) -> Remote {
+        Remote { objects: Arc::clone(&self.objects), base: Key::new(base) }
+    }
+
+    /// Whether the manifest lists a history so; a list that only lacks seals whose names can be asked for is as good.
+    pub fn lists(&self, base: &str, listing: &[StoredFile]) -> bool {
+        let state = self.lock();
+        let Some(listed) = state.manifest.histories.get(base) else { return false };
+        let end = listed.iter().map(|file| file.max).max();
+        let named = |file: &&StoredFile| file.named_level == 0 && file.level == 0 && Some(file.min) > end;
+        let news: Vec<&StoredFile> = listing.iter().filter(|file| !listed.contains(file)).collect();
+        news.iter().all(named)
+            && listed.iter().all(|file| listing.contains(file))
+            && news.len() < SEALS_UNLISTED_MAX
+    }
+
+    /// Lists these histories anew; objects that no list names any more go afterwards. Durable.
+    pub fn publish(
+        &self,
+        listings: BTreeMap<String, Vec<StoredFile>>,
+        shed: Vec<Key>,
+    ) -> Result<(), BucketError> {
+        self.swap(|next| {
+            next.histories.extend(listings);
+            let known: BTreeSet<&Key> = next.doomed.iter().collect();
+            let new: Vec<Key> = shed.into_iter().filter(|key| !known.contains(key)).collect();
+            next.doomed.extend(new);
+        })
+    }
+
+    /// Removes what no list names any more; the manifest forgets it when it is next written.
+    pub fn sweep(&self) -> Result<usize, BucketError> {
+        self.check_held()?;
+        let doomed = self.lock().manifest.doomed.clone();
+        if doomed.is_empty() {
+            return Ok(0);
+        }
+        self.objects.remove(&doomed)?;
+        let gone: BTreeSet<Key> = doomed.into_iter().collect();
+        self.lock().manifest.doomed.retain(|key| !gone.contains(key));
+        Ok(gone.len())
+    }
+
+    /// Says that this run has ended after everything was there.
+    pub fn release(&self) -> Result<(), BucketError> {
+        self.swap(|next| next.released = true)
+    }
+
+    /// Looks whether another run has taken it.
+    pub fn check(&self) -> Result<(), BucketError> {
+        self.check_held()?;
+        match read(&*self.objects)? {
+            Some((found, _)) if found.run == self.owner.run => Ok(()),
+            Some((found, _)) => Err(self.fence(&found)),
+            None => Err(self.gone()),
+        }
+    }
+
+    fn check_held(&self) -> Result<(), BucketError> {
+        match self.fenced.get() {
+            Some(holder) => Err(self.fenced_by(holder)),
+            None => Ok(()),
+        }
+    }
+
+    fn swap(&self, change: impl FnOnce(&mut Manifest)) -> Result<(), BucketError> {
+        self.check_held()?;
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { manifest: mut next, tag } = self.lock().clone();
+        change(&mut next);
+        next.sequence += 1;
+        next.written = self.clock.now();
+        if let Some(tag) = write(&*self.objects, &next, Some(&tag))? {
+            *self.lock() = State { manifest: next, tag };
+            return Ok(());
+        }
+        match read(&*self.objects)? {
+            Some((found, tag)) if found.run == self.owner.run => {
+                // A write of this run whose answer was lost; the next one goes on from it.
+                *self.lock() = State { manifest: found, tag };
+                Err(BucketError::Unknown { store: self.objects.url().to_owned() })
+            }
+            Some((found, _)) => Err(self.fence(&found)),
+            None => Err(self.gone()),
+        }
+    }
+
+    fn fence(&self, found: &Manifest) -> BucketError {
+        self.fenced_by(self.fenced.get_or_init(|| Holder::of(found)))
+    }
+
+    fn fenced_by(&self, holder: &Holder) -> BucketError {
+        BucketError::Fenced { store: self.objects.url().to_owned(), holder: Box::new(holder.clone()) }
+    }
+
+    fn gone(&self) -> BucketError {
+        let found = "what this run has sent".to_owned();
+        BucketError::Missing { store: self.objects.url().to_owned(), found }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is replaced as a whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Seals that may follow what a manifest lists before it is written for their sake alone: each costs whoever looks for
+/// them a question.
+const SEALS_UNLISTED_MAX: usize = 64;
+
+/// The manifest of a store, and its version.
+pub fn read(objects: &dyn Objects) -> Result<Option<(Manifest, Tag)>, BucketError> {
+    let key = Key::new(MANIFEST_KEY);
+    let Some((bytes, tag)) = store::read_whole(objects, &key, MANIFEST_BYTES_MAX)? else { return Ok(None) };
+    let manifest = Manifest::decode(&bytes)
+        .map_err(|reason| BucketError::Manifest { store: objects.url().to_owned(), reason })?;
+    // Whoever wrote it may have died before its name was durable.
+    objects.settle(&key)?;
+    Ok(Some((manifest, tag)))
+}
+
+/// Writes a manifest in the place of the one that was read; `None`: another is there.
+///
+/// An answer that did not come is settled by looking: what is there is this manifest, or not.
+fn write(objects: &dyn Objects, manifest: &Manifest, was: Option<&Tag>) -> Result<Option<Tag>, BucketError> {
+    let key = Key::new(MANIFEST_KEY);
+    let bytes = manifest.encode();
+    let outcome = match was {
+        Some(tag) => objects.replace(&key, &bytes, tag)?,
+        None => store::create_from(objects, &key, manifest.written, &bytes)?,
+    };
+    match outcome {
+        Outcome::Won(tag) => Ok(Some(tag)),
+        Outcome::Lost | Outcome::Unknown => {
+            let found = store::read_whole(objects, &key, MANIFEST_BYTES_MAX)?;
+            let Some((found, tag)) = found else { return Ok(None) };
+            if found != bytes {
+                return Ok(None);
+            }
+            objects.settle(&key)?;
+            Ok(Some(tag))
+        }
+    }
+}
+
+/// What a store without a manifest holds: nothing, or histories that others wrote.
+fn adopt(objects: &Arc<dyn Objects>) -> Result<BTreeMap<String, Vec<StoredFile>>, BucketError> {
+    let mut bases = BTreeSet::new();
+    let mut strange = None;
+    objects.list(None, &mut |listed| {
+        match Remote::base_of(objects.layout(), &listed.key) {
+            Some(base) => drop(bases.insert(base)),
+            None if is_left(&listed.key) => {}
+            None => {
+                strange = Some(listed.key);
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    let store = objects.url().to_owned();
+    match strange {
+        Some(key) if key.as_str().starts_with(".stead/") => {
+            return Err(BucketError::Missing { store, found: key.to_string() });
+        }
+        Some(key) => return Err(BucketError::Foreign { store, found: key.to_string() }),
+        None => {}
+    }
+    let mut histories = BTreeMap::new();
+    for base in bases {
+        let remote = Remote { objects: Arc::clone(objects), base: Key::new(base.clone()) };
+        histories.insert(base, remote.list()?.files);
+    }
+    Ok(histories)
+}
+
+/// What Stead itself leaves besides histories: files set aside, and what a probe wrote.
+fn is_left(key: &Key) -> bool {
+    key.as_str().split('/').any(|part| part == "aside") || key.as_str().starts_with(".stead/probe")
+}

@@ -1,0 +1,213 @@
+//! The store as the engine has it: taken, away, or somebody else's; and how far it is behind.
+
+use super::slot::{Slot, State};
+use super::{Engine, Notice, Shared, StartError};
+use crate::bucket::{Bucket, BucketError};
+use crate::history::{HistoryError, Stored, parse_store_key, store_key};
+use base::{DatabasePath, Epoch, Incarnation};
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// What is known of the store as a whole.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Since when (boot time) it does not do what it is asked, and why.
+    outage: Option<(Duration, String)>,
+    /// Whoever may not write there any more stops: said once.
+    refused: Option<Arc<BucketError>>,
+}
+
+/// How the store is.
+#[derive(Clone, Debug)]
+pub enum StoreState {
+    /// This run writes to it.
+    Held,
+    /// It does not do what it is asked; what it lacks is kept here.
+    Away {
+        /// Since when (boot time).
+        since: Duration,
+        /// What it says.
+        reason: String,
+    },
+    /// This run may not write to it.
+    Refused {
+        /// Why.
+        error: Arc<BucketError>,
+    },
+}
+
+/// What is shown of the store.
+#[derive(Clone, Debug)]
+pub struct StoreInfo {
+    /// Where it is, without secrets.
+    pub url: String,
+    /// How it is.
+    pub state: StoreState,
+    /// The right to write that this run has; `None` while the store has not given it.
+    pub epoch: Option<Epoch>,
+}
+
+impl Engine {
+    /// How the store is; `None` without one.
+    pub fn store(&self) -> Option<StoreInfo> {
+        let settings = self.shared.settings.store.as_ref()?;
+        let known = self.shared.known_store();
+        let state = match (&known.refused, &known.outage) {
+            (Some(error), _) => StoreState::Refused { error: Arc::clone(error) },
+            (None, Some((since, reason))) => StoreState::Away { since: *since, reason: reason.clone() },
+            (None, None) => StoreState::Held,
+        };
+        let epoch = self.shared.bucket().map(|bucket| bucket.epoch());
+        Some(StoreInfo { url: settings.objects.url().to_owned(), state, epoch })
+    }
+}
+
+impl Shared {
+    fn known_store(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The store, while it is this run's.
+    pub(super) fn bucket(&self) -> Option<Arc<Bucket>> {
+        self.bucket.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The right to write: the store's, where it has given one.
+    pub(super) fn epoch(&self) -> Epoch {
+        self.bucket().map_or(self.settings.epoch, |bucket| bucket.epoch())
+    }
+
+    /// Takes the store before anything starts. One that is away is gone on without.
+    pub(super) fn take_store(&self) -> Result<(), StartError> {
+        match self.try_take_store() {
+            Err(error) if !is_passing(&error) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the store, if it is not taken yet.
+    pub(super) fn try_take_store(&self) -> Result<(), BucketError> {
+        let Some(settings) = self.settings.store.as_ref().filter(|_| self.bucket().is_none()) else {
+            return Ok(());
+        };
+        let clock = Arc::clone(&self.settings.machine.clock);
+        match Bucket::open(Arc::clone(&settings.objects), settings.owner.clone(), settings.claim, clock) {
+            Ok(bucket) => {
+                let epoch = bucket.epoch();
+                tracing::info!(event = "store taken", store = settings.objects.url(), epoch = epoch.0);
+                *self.bucket.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(bucket));
+                for slot in self.slots() {
+                    if let State::Live(live) = &mut *slot.lock() {
+                        live.set_epoch(epoch);
+                    }
+                }
+                self.store_answers();
+                Ok(())
+            }
+            Err(error) => {
+                self.store_failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Notes that the store does what it is asked.
+    pub(super) fn store_answers(&self) {
+        let mut known = self.known_store();
+        if let Some((since, _)) = known.outage.take() {
+            let seconds = self.now().saturating_sub(since).as_secs();
+            tracing::info!(event = "store back", seconds, "what it lacked is sent");
+        }
+    }
+
+    /// Notes that it does not, and whether this run may go on at all.
+    pub(super) fn store_failed(&self, error: &BucketError) {
+        let mut known = self.known_store();
+        if is_passing(error) {
+            let reason = error.to_string();
+            match &mut known.outage {
+                Some((_, told)) => *told = reason,
+                None => {
+                    tracing::error!(event = "store away", %error, "what it lacks is kept here and sent by itself");
+                    known.outage = Some((self.now(), reason));
+                }
+            }
+            return;
+        }
+        if known.refused.is_none() {
+            tracing::error!(event = "store refused", %error, "nothing is sent there any more");
+            known.refused = Some(Arc::new(error.clone()));
+            drop(known);
+            (self.notify)(Notice::StoreRefused { error: Arc::new(error.clone()) });
+        }
+    }
+
+    /// Whether nothing may be written to the store any more.
+    pub(super) fn store_is_refused(&self) -> bool {
+        self.known_store().refused.is_some()
+    }
+
+    /// What the store has of one incarnation; `None` without a store.
+    pub(super) fn stored(
+        &self,
+        path: &DatabasePath,
+        incarnation: Incarnation,
+    ) -> Result<Option<Stored>, HistoryError> {
+        let Some(settings) = &self.settings.store else { return Ok(None) };
+        let failed =
+            |cause: io::Error| HistoryError { path: settings.objects.url().into(), cause, of_store: true };
+        let Some(bucket) = self.bucket() else {
+            let reason = self.known_store().outage.as_ref().map(|(_, reason)| reason.clone());
+            return Err(failed(io::Error::other(reason.unwrap_or_else(|| "it is away".to_owned()))));
+        };
+        let stored = bucket.stored(&store_key(path, incarnation));
+        stored.map(Some).map_err(|error| {
+            self.store_failed(&error.clone().into());
+            failed(error.into())
+        })
+    }
+
+    /// The histories that the store lists.
+    pub(super) fn stored_histories(&self) -> Vec<(DatabasePath, Incarnation)> {
+        let Some(bucket) = self.bucket() else { return Vec::new() };
+        bucket.histories().iter().filter_map(|key| parse_store_key(key)).collect()
+    }
+
+    /// Where the history of one incarnation lies in the store, for people.
+    pub(super) fn stored_at(&self, path: &DatabasePath, incarnation: Incarnation) -> Option<String> {
+        let objects = &self.settings.store.as_ref()?.objects;
+        Some(objects.shown(&store::Key::new(store_key(path, incarnation))))
+    }
+
+    /// Goes on with the store for a database whose history was opened without it.
+    pub(super) fn find_store(&self, slot: &Slot) -> bool {
+        let (history, incarnation) = match &*slot.lock() {
+            State::Live(live) => (Arc::clone(live.history()), live.place().incarnation),
+            State::Waiting => return true,
+        };
+        // Whoever seals does not wait for a store that hangs.
+        let found = self.stored(&slot.path, incarnation);
+        match found.and_then(|stored| stored.map_or(Ok(()), |stored| history.attach_store(&stored))) {
+            Ok(()) => {
+                let state = slot.lock();
+                let same = matches!(&*state, State::Live(live) if Arc::ptr_eq(live.history(), &history));
+                if same {
+                    slot.set_store_away(false);
+                    // What was missing here may be there.
+                    slot.set_lasting(None);
+                }
+                same
+            }
+            Err(error) => {
+                super::keep::show_store_trouble(slot, &error.to_string());
+                false
+            }
+        }
+    }
+}
+
+/// Whether the same may succeed later, by itself.
+fn is_passing(error: &BucketError) -> bool {
+    matches!(error, BucketError::Store(_) | BucketError::Unknown { .. })
+}

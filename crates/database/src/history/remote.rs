@@ -1,0 +1,247 @@
+//! The part of a history that lies in a store: where, and what is known to be there.
+//!
+//! Objects never move. A file that rises to another level keeps its name (its *named* level); the manifest says what it
+//! is good for. What a manifest does not list is found only where it is a seal that follows the last file listed: its
+//! name can be asked for.
+
+use super::files::{Entry, FileKey};
+use base::Txid;
+use ltx::Header;
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use store::{About, Key, Layout, Objects, Outcome, StoreError, StoredFile};
+
+/// Names tried for what is set aside; more are taken only if the same end of history was abandoned as often.
+const ASIDE_TRIES: u32 = 1000;
+/// Bytes that a copy takes at once.
+const COPY_BYTES: usize = 1 << 20;
+
+/// Where a history lies in a store.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    /// The store.
+    pub objects: Arc<dyn Objects>,
+    /// The history's key, relative to the store's prefix ([`super::store_key`]).
+    pub base: Key,
+}
+
+/// A history's part in a store, as it was found.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Where.
+    pub remote: Remote,
+    /// What is there.
+    pub files: Vec<StoredFile>,
+}
+
+impl Remote {
+    /// The key of a file, by the level in its name.
+    pub fn key(&self, file: FileKey) -> Key {
+        let name = file.name();
+        match self.objects.layout() {
+            Layout::Directory => self.base.join(&format!("{}/{}/{name}", super::files::LTX_DIR, file.level)),
+            Layout::Flat => self.base.join(&format!("{:04x}/{name}", file.level)),
+        }
+    }
+
+    /// The file that has a key; `None` for what is none of a history's.
+    fn parse(&self, key: &Key) -> Option<FileKey> {
+        let below = key.as_str().strip_prefix(self.base.as_str())?.strip_prefix('/')?;
+        let (level, name) = match self.objects.layout() {
+            Layout::Directory => {
+                let (level, name) =
+                    below.strip_prefix(super::files::LTX_DIR)?.strip_prefix('/')?.split_once('/')?;
+                (level.parse().ok()?, name)
+            }
+            Layout::Flat => {
+                let (level, name) = below.split_once('/')?;
+                (u8::from_str_radix(level, 16).ok()?, name)
+            }
+        };
+        let file = FileKey::parse(level, name).filter(|file| file.level <= super::SNAPSHOT_LEVEL)?;
+        (self.key(file) == *key).then_some(file)
+    }
+
+    /// The history that a key belongs to, where it has the form of a history file's.
+    pub fn base_of(layout: Layout, key: &Key) -> Option<String> {
+        let (dir, name) = key.as_str().rsplit_once('/')?;
+        let (base, level) = dir.rsplit_once('/')?;
+        let (base, level) = match layout {
+            Layout::Directory => {
+                (base.strip_suffix(super::files::LTX_DIR)?.strip_suffix('/')?, level.parse().ok()?)
+            }
+            Layout::Flat => (base, u8::from_str_radix(level, 16).ok().filter(|_| level.len() == 4)?),
+        };
+        FileKey::parse(level, name)?;
+        (!base.is_empty()).then(|| base.to_owned())
+    }
+
+    /// What is said to people of where a file lies.
+    pub(super) fn shown(&self, key: &Key) -> PathBuf {
+        PathBuf::from(self.objects.shown(key))
+    }
+
+    /// Lists what is there: for a history that no manifest knows.
+    pub fn list(self) -> Result<Stored, StoreError> {
+        let mut found = Vec::new();
+        self.objects.list(Some(&self.base), &mut |listed| {
+            if let Some(file) = self.parse(&listed.key) {
+                found.push((file, listed));
+            }
+            ControlFlow::Continue(())
+        })?;
+        let mut files = Vec::with_capacity(found.len());
+        let mut settled = BTreeSet::new();
+        for (file, listed) in found {
+            // Whoever made it may have died before its name was durable.
+            if settled.insert(file.level) {
+                self.objects.settle(&listed.key)?;
+            }
+            files.push(match self.look(file)? {
+                Some(found) => found,
+                None => unread(file, listed.len),
+            });
+        }
+        Ok(Stored { remote: self, files })
+    }
+
+    /// Goes on from what a manifest lists: asks for the seals that follow it, until there is none.
+    pub fn follow(self, listed: Vec<StoredFile>) -> Result<Stored, StoreError> {
+        let mut files = listed;
+        let mut end = files.iter().map(|file| file.max).max().unwrap_or(Txid::ZERO);
+        while let Some(next) = self.look(FileKey { level: 0, min: end.next(), max: end.next() })? {
+            self.objects.settle(&self.key(FileKey { level: 0, min: next.min, max: next.max }))?;
+            files.push(next);
+            end = end.next();
+        }
+        Ok(Stored { remote: self, files })
+    }
+
+    /// Reads the header of a file. `None`: there is no such object.
+    pub fn look(&self, file: FileKey) -> Result<Option<StoredFile>, StoreError> {
+        let key = self.key(file);
+        let Some(piece) = self.objects.read(&key, 0, ltx::limits::HEADER_BYTES)? else { return Ok(None) };
+        Ok(Some(match Header::decode(&piece.bytes) {
+            Ok(header) if (header.min_txid, header.max_txid) == (file.min, file.max) => {
+                stored(file, file.level, piece.len, &header)
+            }
+            // It is found damaged when it is read, and named then.
+            _ => unread(file, piece.len),
+        }))
+    }
+
+    /// Copies an object to a name in `aside/` that is free, then removes it; durable. One that is gone is gone.
+    pub(super) fn set_aside(&self, file: FileKey) -> io::Result<()> {
+        let from = self.key(file);
+        let Some(piece) = self.objects.read(&from, 0, 0)? else { return Ok(()) };
+        let source = store::open(&self.objects, &from, piece.len)?;
+        for number in 0..ASIDE_TRIES {
+            let suffix = if number == 0 { String::new() } else { format!(".{number}") };
+            let aside = format!("{}/{}-{}{suffix}", super::seal::ASIDE_DIR, file.level, file.name());
+            let about = About { moment: base::Timestamp(0), bytes: piece.len };
+            let mut copy = |out: &mut dyn Write| copy(&*source, piece.len, out);
+            match self.objects.create(&self.base.join(&aside), about, &mut copy)? {
+                Outcome::Won(_) => return Ok(self.objects.remove(&[from])?),
+                Outcome::Lost => {}
+                Outcome::Unknown => {
+                    return Err(io::Error::other("the store did not say whether it has the copy"));
+                }
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+}
+
+fn copy(source: &dyn base::DiskFile, len: u64, out: &mut dyn Write) -> io::Result<()> {
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut at = 0;
+    while at < len {
+        let got = source.read_at(&mut buffer, at)?;
+        if got == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        out.write_all(&buffer[..got])?;
+        at += got as u64;
+    }
+    Ok(())
+}
+
+/// A file whose header could not be read: only its name is known.
+fn unread(file: FileKey, bytes: u64) -> StoredFile {
+    StoredFile {
+        level: file.level,
+        named_level: file.level,
+        min: file.min,
+        max: file.max,
+        bytes,
+        page_size: 0,
+        commit: 0,
+        sealed: base::Timestamp(0),
+        epoch: base::Epoch(0),
+        before: base::Checksum::NONE,
+        after: base::Checksum::NONE,
+    }
+}
+
+/// A file in a store, by its header.
+pub(super) fn stored(file: FileKey, named_level: u8, bytes: u64, header: &Header) -> StoredFile {
+    StoredFile {
+        level: file.level,
+        named_level,
+        min: file.min,
+        max: file.max,
+        bytes,
+        page_size: header.page_size,
+        commit: header.commit,
+        sealed: header.timestamp,
+        epoch: header.epoch,
+        before: header.checksum_before,
+        after: header.checksum_after,
+    }
+}
+
+/// What a file's header must say, as far as a list knows.
+pub(super) fn expected(file: &StoredFile) -> Option<Header> {
+    (file.page_size > 0).then_some(Header {
+        page_size: file.page_size,
+        commit: file.commit,
+        min_txid: file.min,
+        max_txid: file.max,
+        timestamp: file.sealed,
+        wal_offset: 0,
+        wal_size: 0,
+        wal_salt1: 0,
+        wal_salt2: 0,
+        epoch: file.epoch,
+        checksum_after: file.after,
+        checksum_before: file.before,
+        wal_frame_checksum: 0,
+    })
+}
+
+/// Whether a header is the one that a list expects, which knows nothing of the log.
+pub(super) fn is_expected(header: &Header, expected: &Header) -> bool {
+    let of_the_log = Header {
+        wal_offset: header.wal_offset,
+        wal_size: header.wal_size,
+        wal_salt1: header.wal_salt1,
+        wal_salt2: header.wal_salt2,
+        wal_frame_checksum: header.wal_frame_checksum,
+        ..*expected
+    };
+    of_the_log == *header
+}
+
+impl Stored {
+    /// Its files as a history works with them; all of them can be found again.
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        let entry = |file: &StoredFile| {
+            let key = FileKey { level: file.level, min: file.min, max: file.max };
+            Entry::listed(key, self.remote.clone(), file)
+        };
+        self.files.iter().map(entry).collect()
+    }
+}
