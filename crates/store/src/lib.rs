@@ -11,6 +11,8 @@ mod manifest;
 mod objects;
 mod options;
 mod ranged;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod url;
 
 pub use directory::Directory;
