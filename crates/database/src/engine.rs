@@ -16,6 +16,7 @@ mod cut;
 mod discover;
 mod incarnations;
 mod keep;
+mod ledger_copy;
 mod owner;
 mod place;
 mod polled;
@@ -28,6 +29,7 @@ mod watch;
 
 pub use check::{Check, CheckError};
 pub use cut::{Cut, CutError};
+pub use ledger_copy::LEDGER_PATH;
 pub use settings::{CHECKPOINT_FRAMES, Entry, Notice, Notify, Settings, StartError, StoreSettings};
 pub use slot::{DatabaseInfo, Trouble};
 pub use stored::{StoreInfo, StoreState};
@@ -87,6 +89,8 @@ struct Shared {
     bucket: RwLock<Option<Arc<Bucket>>>,
     /// What is known of the store as a whole.
     store: Mutex<stored::Known>,
+    /// The ledger, as it is sent to the store.
+    copy: Mutex<ledger_copy::Copy>,
     /// A turn that has begun and not ended.
     open_turn: Mutex<Option<turn::OpenTurn>>,
 }
@@ -208,6 +212,7 @@ impl Engine {
             }
         }
         self.shared.ship_to_the_end();
+        self.shared.leave_ledger();
     }
 }
 
@@ -250,6 +255,7 @@ impl Shared {
             over_limit: Mutex::default(),
             bucket: RwLock::default(),
             store: Mutex::default(),
+            copy: Mutex::default(),
             open_turn: Mutex::default(),
         })
     }

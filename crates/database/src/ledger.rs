@@ -21,12 +21,14 @@ pub use checkpoints::{Checkpoint, InsertError};
 pub use incarnations::Known;
 pub use intents::{Intent, IntentError, IntentId};
 
+use crate::machine::Locks;
 use crate::sqlite::run;
 use base::{DatabasePath, Position};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The positions of all databases at one cut.
@@ -46,6 +48,10 @@ const STATEMENTS_CACHED: usize = 64;
 pub struct Ledger {
     path: PathBuf,
     state: Mutex<State>,
+    /// Rises with every write that says something new.
+    news: AtomicU64,
+    /// Views of its locks. They are closed after its connection: closing one drops every lock of the process.
+    kept: Mutex<Vec<Arc<dyn Locks>>>,
 }
 
 #[derive(Debug)]
@@ -148,7 +154,12 @@ impl Ledger {
         // before anything is done because of it.
         run(&connection, "PRAGMA wal_checkpoint(PASSIVE)").map_err(sqlite)?;
         let state = State { connection, durability: Durability::Process, newest: None };
-        let ledger = Ledger { path: path.to_owned(), state: Mutex::new(state) };
+        let ledger = Ledger {
+            path: path.to_owned(),
+            state: Mutex::new(state),
+            news: AtomicU64::new(1),
+            kept: Mutex::default(),
+        };
         // A first note finds its predecessor in memory, and a damaged ledger is found now rather than later.
         ledger.read(|connection, newest| {
             *newest = Some(vectors::newest(connection)?);
@@ -165,10 +176,25 @@ impl Ledger {
             checkpointed.map_err(|cause| self.sqlite(cause))?;
         }
         // The first commit into a WAL that starts anew syncs the WAL's header besides. Let it be this one.
-        self.write(Durability::Process, |tx, _| {
+        self.tidy(Durability::Process, |tx, _| {
             tx.prepare_cached("UPDATE maintained SET times = times + 1")?.execute([])?;
             Ok(())
         })
+    }
+
+    /// A number that rises with every write that says something new: not with what only forgets or tidies up.
+    pub fn news(&self) -> u64 {
+        self.news.load(Ordering::SeqCst)
+    }
+
+    /// What was read before may not hold any more: its file was written to from beside.
+    pub fn reread(&self) {
+        self.lock().newest = None;
+    }
+
+    /// Keeps a view of its locks as long as it lives.
+    pub(crate) fn keep(&self, locks: Arc<dyn Locks>) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(locks);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -203,6 +229,17 @@ impl Ledger {
 
     /// One transaction: all of it or nothing.
     fn write<T>(
+        &self,
+        durability: Durability,
+        work: impl FnOnce(&Transaction<'_>, &mut Option<Vector>) -> Result<T, Trouble>,
+    ) -> Result<T, LedgerError> {
+        let done = self.tidy(durability, work);
+        self.news.fetch_add(1, Ordering::SeqCst);
+        done
+    }
+
+    /// One transaction that says nothing new.
+    fn tidy<T>(
         &self,
         durability: Durability,
         work: impl FnOnce(&Transaction<'_>, &mut Option<Vector>) -> Result<T, Trouble>,

@@ -115,7 +115,13 @@ impl Shared {
             return;
         }
         match self.ledger.note_vector(cut.at, &cut.vector) {
-            Ok(()) => *last = cut.vector.clone(),
+            Ok(()) => {
+                *last = cut.vector.clone();
+                // The store has it only once it has this moment.
+                if self.settings.store.is_some() {
+                    self.ask(Task::Keep, self.now());
+                }
+            }
             Err(error) => {
                 tracing::error!(event = "vector not noted", %error, "this moment cannot be restored by time")
             }

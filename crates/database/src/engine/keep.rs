@@ -4,6 +4,7 @@ use super::Shared;
 use super::slot::{Slot, Trouble};
 use crate::bucket::{Bucket, BucketError};
 use crate::history::{History, Retention, ShipError, parse_local, retention, store_key};
+use crate::live::JoinError;
 use base::Incarnation;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -36,7 +37,7 @@ impl Shared {
             soonest(thin_at);
         }
         if thin_now {
-            if self.thin_all() {
+            if self.thin_all() | self.thin_ledger() {
                 soonest(self.now() + THIN_EVERY);
             }
             self.tidy_ledger();
@@ -62,6 +63,8 @@ impl Shared {
             self.store_failed(&error);
             return false;
         }
+        // It names nothing but what is sealed already, and is sent after that.
+        let noted = self.seal_ledger();
         let mut all = true;
         for slot in self.slots() {
             if slot.store_away() && !self.find_store(&slot) {
@@ -71,6 +74,7 @@ impl Shared {
             let Some(history) = slot.history() else { continue };
             all &= self.ship(&bucket, &slot, &history);
         }
+        all = all && self.ship_ledger(&bucket, noted);
         // Whoever has lost all but the store must learn which histories there are.
         all &= self.list_what_changed(Changed::NewHistories);
         if all {
@@ -112,10 +116,13 @@ impl Shared {
         let mut listings = BTreeMap::new();
         let mut shed = Vec::new();
         let mut listed = Vec::new();
-        for slot in self.slots() {
-            let Some(history) = slot.history().filter(|_| !slot.store_away()) else { continue };
-            let Some(incarnation) = still_followed(&slot, &history) else { continue };
-            let key = store_key(&slot.path, incarnation);
+        let followed = |slot: Arc<Slot>| {
+            let history = slot.history().filter(|_| !slot.store_away())?;
+            let incarnation = still_followed(&slot, &history)?;
+            Some((store_key(&slot.path, incarnation), history, Some(slot)))
+        };
+        let ledger = self.ledger_history().map(|(key, history)| (key, history, None));
+        for (key, history, slot) in self.slots().into_iter().filter_map(followed).chain(ledger) {
             if what == Changed::NewHistories && bucket.knows(&key) {
                 continue;
             }
@@ -132,7 +139,9 @@ impl Shared {
         let done = bucket.publish(listings, shed).and_then(|()| {
             listed.iter().for_each(|(slot, history, listing)| {
                 history.was_listed(listing);
-                slot.show(|info| info.stored_txid = Some(history.stored_txid()));
+                if let Some(slot) = slot {
+                    slot.show(|info| info.stored_txid = Some(history.stored_txid()));
+                }
             });
             bucket.sweep()
         });
@@ -140,6 +149,37 @@ impl Shared {
             self.store_failed(error);
         }
         done.is_ok()
+    }
+
+    /// Sends the ledger, after everything that it names.
+    fn ship_ledger(&self, bucket: &Bucket, sealed: Result<(), JoinError>) -> bool {
+        let found = sealed.map_err(|error| error.to_string());
+        let found = found.and_then(|()| self.find_store_for_ledger().map_err(|error| error.to_string()));
+        if let Err(error) = found {
+            tracing::error!(event = "ledger not sent", error, "tried again");
+            return false;
+        }
+        let Some((_, history)) = self.ledger_history() else { return true };
+        match history.ship() {
+            Ok(_) => true,
+            Err(error) => {
+                self.not_shipped(bucket, &error);
+                false
+            }
+        }
+    }
+
+    fn not_shipped(&self, bucket: &Bucket, error: &ShipError) {
+        match error {
+            ShipError::Store(error) => self.store_failed(&BucketError::Store(error.clone())),
+            // Whose is what is in the way?
+            ShipError::Conflict { .. } => {
+                if let Err(error) = bucket.check() {
+                    self.store_failed(&error);
+                }
+            }
+            ShipError::Unknown { .. } | ShipError::Io { .. } => {}
+        }
     }
 
     fn ship(&self, bucket: &Bucket, slot: &Slot, history: &History) -> bool {
@@ -157,16 +197,7 @@ impl Shared {
                 if !show_store_trouble(slot, &error.to_string()) {
                     tracing::error!(event = "store failed", path = %slot.path, %error);
                 }
-                match error {
-                    ShipError::Store(error) => self.store_failed(&BucketError::Store(error)),
-                    // Whose is what is in the way?
-                    ShipError::Conflict { .. } => {
-                        if let Err(error) = bucket.check() {
-                            self.store_failed(&error);
-                        }
-                    }
-                    ShipError::Unknown { .. } | ShipError::Io { .. } => {}
-                }
+                self.not_shipped(bucket, &error);
                 false
             }
         }

@@ -168,8 +168,14 @@ impl Shared {
         })
     }
 
-    /// The histories that the store lists.
+    /// The histories of databases that the store lists.
     pub(super) fn stored_histories(&self) -> Vec<(DatabasePath, Incarnation)> {
+        let histories = self.all_stored_histories().into_iter();
+        histories.filter(|(path, _)| !path.as_str().starts_with(".stead/")).collect()
+    }
+
+    /// All of them, Stead's own with them.
+    pub(super) fn all_stored_histories(&self) -> Vec<(DatabasePath, Incarnation)> {
         let Some(bucket) = self.bucket() else { return Vec::new() };
         bucket.histories().iter().filter_map(|key| parse_store_key(key)).collect()
     }

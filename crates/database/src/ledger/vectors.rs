@@ -88,7 +88,7 @@ impl Ledger {
     /// an hour of each 5 min, after a day of each hour, and none beyond `keep`. Checkpoints keep theirs. Returns how
     /// many went.
     pub fn thin_vectors(&self, now: Timestamp, keep: Duration) -> Result<u64, LedgerError> {
-        self.write(Durability::Process, |tx, _| {
+        self.tidy(Durability::Process, |tx, _| {
             let doomed = doomed_moments(tx, now, keep)?;
             let (Some(first), Some(last)) = (doomed.iter().min(), doomed.iter().max()) else { return Ok(0) };
             let mut delete = tx.prepare_cached("DELETE FROM moment WHERE id = ?1")?;
