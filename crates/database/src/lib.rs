@@ -18,6 +18,7 @@ pub mod live;
 pub mod machine;
 pub mod probe;
 pub mod query;
+pub mod recover;
 pub mod sqlite;
 pub mod sums;
 pub mod tail;

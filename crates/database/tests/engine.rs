@@ -20,6 +20,8 @@ mod doubt;
 mod hindered;
 #[path = "engine/loose.rs"]
 mod loose;
+#[path = "engine/lost.rs"]
+mod lost;
 #[path = "engine/restored.rs"]
 mod restored;
 
@@ -34,6 +36,8 @@ struct World {
     _dir: tempfile::TempDir,
     home: PathBuf,
     store: Option<PathBuf>,
+    /// Who the node is, for the store.
+    id: u64,
 }
 
 impl World {
@@ -41,7 +45,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("home");
         std::fs::create_dir_all(home.join(".stead")).unwrap();
-        World { _dir: dir, home, store: None }
+        World { _dir: dir, home, store: None, id: 7 }
     }
 
     fn with_store() -> World {
@@ -74,18 +78,7 @@ impl World {
         wal_limit_bytes: u64,
     ) -> (Engine, Arc<Ledger>, Told) {
         let ledger = Arc::new(Ledger::open(&self.home.join(".stead/ledger.sqlite"), None).unwrap());
-        let settings = Settings {
-            home: self.home.clone(),
-            entries,
-            sync_interval: Duration::from_millis(50),
-            retention: Retention::default(),
-            store: self.store.as_ref().map(|root| store_settings(root)),
-            epoch: Epoch(1),
-            wal_limit_bytes,
-            checkpoint_frames: database::engine::CHECKPOINT_FRAMES,
-            app_user: None,
-            machine,
-        };
+        let settings = Settings { wal_limit_bytes, ..self.settings(machine, entries) };
         let told = Told::default();
         let notices = Arc::clone(&told);
         let notify = move |notice| {
@@ -97,6 +90,21 @@ impl World {
         (Engine::start(settings, Arc::clone(&ledger), Arc::new(notify)).unwrap(), ledger, told)
     }
 
+    fn settings(&self, machine: Machine, entries: Vec<Entry>) -> Settings {
+        Settings {
+            home: self.home.clone(),
+            entries,
+            sync_interval: Duration::from_millis(50),
+            retention: Retention::default(),
+            store: self.store.as_ref().map(|root| settings_of(root, self.id, Claim::Own)),
+            epoch: Epoch(1),
+            wal_limit_bytes: 1 << 30,
+            checkpoint_frames: database::engine::CHECKPOINT_FRAMES,
+            app_user: None,
+            machine,
+        }
+    }
+
     fn app(&self, name: &str) -> Connection {
         let conn = Connection::open(self.home.join("data").join(name)).unwrap();
         conn.busy_timeout(Duration::from_secs(5)).unwrap();
@@ -104,12 +112,12 @@ impl World {
     }
 }
 
-/// A directory as the store of a node that is always the same.
-fn store_settings(root: &Path) -> StoreSettings {
+/// A directory as the store of a node.
+fn settings_of(root: &Path, id: u64, claim: Claim) -> StoreSettings {
     let objects = Arc::new(store::Directory::new(Arc::new(LocalDisk), root.to_owned()));
     let run = base::Random::next_u64(&base::SystemRandom);
-    let owner = Owner { id: 7, run, node: "here".to_owned(), volume: "test".to_owned() };
-    StoreSettings { objects, owner, claim: Claim::Own }
+    let owner = Owner { id, run, node: format!("node-{id}"), volume: "test".to_owned() };
+    StoreSettings { objects, owner, claim }
 }
 
 fn path(text: &str) -> DatabasePath {

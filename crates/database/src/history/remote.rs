@@ -47,6 +47,11 @@ impl Remote {
         }
     }
 
+    /// The key of a seal.
+    pub fn seal_key(&self, txid: Txid) -> Key {
+        self.key(FileKey { level: 0, min: txid, max: txid })
+    }
+
     /// The file that has a key; `None` for what is none of a history's.
     fn parse(&self, key: &Key) -> Option<FileKey> {
         let below = key.as_str().strip_prefix(self.base.as_str())?.strip_prefix('/')?;
