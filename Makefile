@@ -17,7 +17,8 @@ run: ## build, and run the guestbook under a node in ./run (PORT=3000, LISTEN=12
 
 test: ## everything that must be green: format, lints, all tests
 	@scripts/need cc:build-essential curl:curl sqlite3:sqlite3 python3:python3 perl:perl-base systemd-notify:systemd \
-	  script:bsdutils sudo:sudo unshare:util-linux setfacl:acl chattr:e2fsprogs ip:iproute2 sysctl:procps
+	  script:bsdutils sudo:sudo unshare:util-linux setfacl:acl chattr:e2fsprogs ip:iproute2 sysctl:procps openssl:openssl
+	@scripts/stores
 	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || rustup component add rustfmt clippy
 	@scripts/claims
 	cargo fmt --all --check

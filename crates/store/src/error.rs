@@ -42,6 +42,26 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// All of them, in the order in which they are declared.
+    pub const ALL: [ErrorKind; 16] = [
+        ErrorKind::Unreachable,
+        ErrorKind::Timeout,
+        ErrorKind::Tls,
+        ErrorKind::Throttled,
+        ErrorKind::Server,
+        ErrorKind::Denied,
+        ErrorKind::Credentials,
+        ErrorKind::Clock,
+        ErrorKind::NoBucket,
+        ErrorKind::Region,
+        ErrorKind::Full,
+        ErrorKind::Disk,
+        ErrorKind::Content,
+        ErrorKind::TooLarge,
+        ErrorKind::Unsupported,
+        ErrorKind::Answer,
+    ];
+
     /// A stable word for logs and metrics.
     pub fn code(self) -> &'static str {
         match self {

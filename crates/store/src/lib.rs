@@ -13,6 +13,7 @@ mod options;
 mod ranged;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod s3;
 mod url;
 
 pub use directory::Directory;
@@ -22,4 +23,23 @@ pub use manifest::{BadManifest, MANIFEST_BYTES_MAX, MANIFEST_KEY, Manifest, Stor
 pub use objects::{About, Fill, Layout, Listed, Objects, Outcome, Piece, Tag, create_from, read_whole};
 pub use options::S3Options;
 pub use ranged::open;
-pub use url::{BadStoreUrl, StoreUrl};
+pub use s3::{S3, Traffic, Verb};
+pub use url::{BadStoreUrl, PREFIX_BYTES_MAX, StoreUrl};
+
+use base::Disk;
+use std::sync::Arc;
+
+/// The store of a URL. Nothing is asked of it yet; what `options` lack of a bucket comes from the environment.
+pub fn open_url(
+    url: &StoreUrl,
+    options: &S3Options,
+    disk: Arc<dyn Disk>,
+) -> Result<Arc<dyn Objects>, StoreError> {
+    Ok(match url {
+        StoreUrl::Directory(root) => Arc::new(Directory::new(disk, root.clone())),
+        StoreUrl::S3 { bucket, prefix } => {
+            let environment = |name: &str| std::env::var(name).ok();
+            Arc::new(S3::new(bucket, prefix, options, &*disk, &environment)?)
+        }
+    })
+}

@@ -9,11 +9,12 @@
 //! | [`Outcome::Lost`] | stops: somebody else's is there |
 //! | [`Outcome::Unknown`] | reads what is there, then asks again |
 
-use crate::{Key, StoreError};
+use crate::{Key, StoreError, Traffic};
 use base::{DiskFile, Timestamp};
 use std::fmt;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// Writes an object's content from front to back; called again where the store has to start over.
 pub type Fill<'a> = dyn FnMut(&mut dyn Write) -> io::Result<()> + 'a;
@@ -116,6 +117,11 @@ pub trait Objects: Send + Sync + fmt::Debug {
     /// Removes what writes that were never finished have left. Only whoever may write there calls it.
     fn tidy(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// What went over the wire, where there is one.
+    fn traffic(&self) -> Option<&Arc<Traffic>> {
+        None
     }
 
     /// Removes objects; one that is not there is fine. Those that went before an error stay gone.
