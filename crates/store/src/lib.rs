@@ -10,6 +10,7 @@ mod key;
 mod manifest;
 mod objects;
 mod options;
+mod probe;
 mod ranged;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -22,6 +23,7 @@ pub use key::{BadKey, KEY_BYTES_MAX, Key};
 pub use manifest::{BadManifest, MANIFEST_BYTES_MAX, MANIFEST_KEY, Manifest, StoredFile};
 pub use objects::{About, Fill, Layout, Listed, Objects, Outcome, Piece, Tag, create_from, read_whole};
 pub use options::S3Options;
+pub use probe::probe;
 pub use ranged::open;
 pub use s3::{S3, Traffic, Verb};
 pub use url::{BadStoreUrl, PREFIX_BYTES_MAX, StoreUrl};

@@ -198,7 +198,9 @@ fn by_code(code: &str) -> Option<ErrorKind> {
         | "MissingSecurityHeader"
         | "NotSignedUp"
         | "AuthorizationHeaderMalformed"
-        | "UnauthorizedAccess" => ErrorKind::Denied,
+        | "UnauthorizedAccess"
+        // versitygw's word for an access key that it does not know.
+        | "XAdminUserNotFound" => ErrorKind::Denied,
         "SlowDown"
         | "SlowDownRead"
         | "SlowDownWrite"

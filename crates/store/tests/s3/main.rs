@@ -3,6 +3,7 @@
 //! | module | holds the client to |
 //! |---|---|
 //! | [`objects`] | objects are created once, replaced by compare-and-set, read, listed and removed; keys byte for byte |
+//! | [`trouble`] | every kind of trouble is told as what it is, in time, and no outcome is ever wrong |
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it must be")]
 #![allow(
     clippy::disallowed_methods,
@@ -10,7 +11,9 @@
 )]
 
 mod objects;
+mod proxy;
 mod support;
+mod trouble;
 
 use base::{LocalDisk, Timestamp};
 use store::{About, Key, Objects, Outcome, S3, S3Options, Tag};

@@ -220,6 +220,15 @@ impl Certificates {
     }
 }
 
+/// Waits until something is so.
+pub fn until(mut look: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !look() {
+        assert!(began.elapsed() < START_LIMIT, "never");
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
 /// A port that nobody listens on now.
 pub fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
