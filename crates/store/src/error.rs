@@ -168,3 +168,20 @@ impl From<StoreError> for io::Error {
         io::Error::new(error.kind.io(), error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REFERENCE: &str = include_str!("../../../docs/reference/stores.md");
+
+    #[test]
+    fn the_reference_has_every_kind_with_its_cure() {
+        for (index, kind) in ErrorKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, index);
+            let row = REFERENCE.lines().find(|line| line.starts_with(&format!("| `{}` |", kind.code())));
+            let row = row.unwrap_or_else(|| panic!("{} is not in docs/reference/stores.md", kind.code()));
+            assert!(row.contains(kind.hint()), "{}: {}", kind.code(), kind.hint());
+        }
+    }
+}

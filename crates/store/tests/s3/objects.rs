@@ -6,18 +6,11 @@ use std::sync::{Arc, Barrier};
 use store::{About, Objects, Outcome, S3};
 
 fn with_each_kind(story: fn(&Server)) {
-    for kind in [Kind::Versity, Kind::Moto] {
+    for kind in [Kind::Versity, Kind::Minio] {
         let server = Server::start(kind);
         server.make_bucket("notes");
         story(&server);
     }
-}
-
-/// moto looks and writes in two steps, so two who race may both win: it is asked for everything else.
-fn with_each_atomic_kind(story: fn(&Server)) {
-    let server = Server::start(Kind::Versity);
-    server.make_bucket("notes");
-    story(&server);
 }
 
 fn store(server: &Server) -> S3 {
@@ -158,7 +151,7 @@ fn a_large_object_goes_in_parts_and_is_created_once() {
 
 #[test]
 fn of_eight_who_create_one_wins() {
-    with_each_atomic_kind(|server| {
+    with_each_kind(|server| {
         let store = Arc::new(store(server));
         for round in 0..20 {
             let won = race(|number| {
@@ -173,7 +166,7 @@ fn of_eight_who_create_one_wins() {
 
 #[test]
 fn of_eight_who_replace_one_wins() {
-    with_each_atomic_kind(|server| {
+    with_each_kind(|server| {
         let store = Arc::new(store(server));
         let mut tag = super::won(create(&*store, "manifest", b"first"));
         for round in 0..20 {

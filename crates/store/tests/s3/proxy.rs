@@ -39,6 +39,8 @@ pub enum Act {
     LoseRequest,
     /// Answered here, with a status line and a body.
     Answer(&'static str, &'static str),
+    /// The same with a body that was made for it.
+    Tell(String),
     /// Answered here with yes, as by a server that looks at no condition.
     Yes,
     /// The server's answer comes so many bytes at a time, with a pause between.
@@ -137,6 +139,11 @@ impl Inner {
                     "HTTP/1.1 {status}\r\ncontent-type: application/xml\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
                     body.len()
                 );
+                client.write_all(head.as_bytes())?;
+                client.write_all(body.as_bytes())
+            }
+            Act::Tell(body) => {
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
                 client.write_all(head.as_bytes())?;
                 client.write_all(body.as_bytes())
             }

@@ -24,8 +24,8 @@ pub const SECRET_KEY: &str = "stead-test-secret";
 pub enum Kind {
     /// versitygw over a directory.
     Versity,
-    /// moto, in memory: what it holds ends with it.
-    Moto,
+    /// MinIO over a directory.
+    Minio,
 }
 
 /// A server that runs.
@@ -90,15 +90,11 @@ impl Server {
     /// Makes a bucket.
     pub fn make_bucket(&self, name: &str) {
         match self.kind {
-            Kind::Versity => std::fs::create_dir(self.bucket_dir(name)).unwrap(),
-            Kind::Moto => {
-                let status = http(self.address(), "PUT", &format!("/{name}"));
-                assert_eq!(status, 200, "{name}");
-            }
+            Kind::Versity | Kind::Minio => std::fs::create_dir(self.bucket_dir(name)).unwrap(),
         }
     }
 
-    /// The directory that is a bucket of versitygw.
+    /// The directory that is a bucket.
     pub fn bucket_dir(&self, name: &str) -> PathBuf {
         self.dir.path().join("buckets").join(name)
     }
@@ -139,13 +135,13 @@ impl Server {
     fn run(&mut self) {
         let program = match self.kind {
             Kind::Versity => tools().join("bin/versitygw"),
-            Kind::Moto => tools().join("moto/bin/moto_server"),
+            Kind::Minio => tools().join("bin/minio"),
         };
         assert!(program.exists(), "{} is missing: run scripts/stores", program.display());
         let mut command = Command::new(program);
+        std::fs::create_dir_all(self.dir.path().join("buckets")).unwrap();
         match self.kind {
             Kind::Versity => {
-                std::fs::create_dir_all(self.dir.path().join("buckets")).unwrap();
                 command.args(["--port", &format!("127.0.0.1:{}", self.port), "--keep-alive", "--quiet"]);
                 if let Some(tls) = &self.tls {
                     command.arg("--cert").arg(&tls.cert).arg("--key").arg(&tls.key);
@@ -153,8 +149,12 @@ impl Server {
                 command.arg("posix").arg(self.dir.path().join("buckets"));
                 command.env("ROOT_ACCESS_KEY", ACCESS_KEY).env("ROOT_SECRET_KEY", SECRET_KEY);
             }
-            Kind::Moto => {
-                command.args(["-H", "127.0.0.1", "-p", &self.port.to_string()]);
+            Kind::Minio => {
+                command.args(["server", "--quiet", "--address", &format!("127.0.0.1:{}", self.port)]);
+                command.arg("--console-address").arg(format!("127.0.0.1:{}", free_port()));
+                command.arg("--certs-dir").arg(self.dir.path()).arg(self.dir.path().join("buckets"));
+                command.env("MINIO_ROOT_USER", ACCESS_KEY).env("MINIO_ROOT_PASSWORD", SECRET_KEY);
+                command.env("MINIO_UPDATE", "off").env("MINIO_CALLHOME_ENABLE", "off");
             }
         }
         let log = std::fs::File::create(self.dir.path().join("log")).unwrap();
@@ -239,18 +239,4 @@ fn tools() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let workspace = here.ancestors().find(|dir| dir.join("Cargo.lock").exists()).expect("a workspace");
     workspace.join("target/tools")
-}
-
-/// One plain request; the status of its answer.
-fn http(address: SocketAddr, method: &str, path: &str) -> u16 {
-    use std::io::{Read, Write};
-    let mut stream = TcpStream::connect(address).unwrap();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 0\r\nconnection: close\r\n\
-         authorization: AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/20260101/us-east-1/s3/aws4_request\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
 }

@@ -1,7 +1,7 @@
 //! Servers that answer wrongly, late or not at all: each with its kind, in time, and never with a wrong outcome.
 
 use super::proxy::{Act, Proxy};
-use super::support::{Certificates, Kind, SECRET_KEY, Server, free_port};
+use super::support::{ACCESS_KEY, Certificates, Kind, SECRET_KEY, Server, free_port};
 use super::{create, key, listed, open, whole, won};
 use base::SystemRandom;
 use std::time::{Duration, Instant};
@@ -203,6 +203,29 @@ fn without_credentials_a_call_ends_soon_and_says_so() {
     };
     let store = S3::new("notes", "", &options, &base::LocalDisk, &web).unwrap();
     assert_eq!(read(&store).kind, ErrorKind::Credentials);
+}
+
+#[test]
+fn credentials_of_the_instance_are_fetched_once_and_used() {
+    let server = server();
+    let instance = Proxy::before(server.address());
+    instance.rule(|request| match request.target() {
+        "/latest/api/token" => Act::Tell("a-token".to_owned()),
+        "/latest/meta-data/iam/security-credentials/" => Act::Tell("role".to_owned()),
+        "/latest/meta-data/iam/security-credentials/role" => Act::Tell(format!(
+            r#"{{"Code":"Success","AccessKeyId":"{ACCESS_KEY}","SecretAccessKey":"{SECRET_KEY}","Token":"",
+                "Expiration":"2100-01-01T00:00:00Z","LastUpdated":"2026-01-01T00:00:00Z","Type":"AWS-HMAC"}}"#
+        )),
+        other => panic!("{other}"),
+    });
+    let endpoint = instance.endpoint();
+    let environment =
+        move |name: &str| (name == "AWS_EC2_METADATA_SERVICE_ENDPOINT").then(|| endpoint.clone());
+    let options = S3Options { access_key_id: None, secret_access_key: None, ..server.options() };
+    let store = S3::new("notes", "p", &options, &base::LocalDisk, &environment).unwrap();
+    won(create(&store, "x", b"hello"));
+    assert_eq!(whole(&store, "x").unwrap(), b"hello");
+    assert_eq!(instance.requests(), 3);
 }
 
 #[test]
