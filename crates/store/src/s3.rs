@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Calls come from plain threads, many at once, and wait; a small runtime with one thread of its own does the I/O.
-//! **Never call from within a tokio runtime, nor drop it there: it would panic.**
+//! **Never call from within a task of a tokio runtime: it would panic.** Its threads for blocking work are fine.
 //!
 //! Keys are used byte for byte. Every request has an end, every call a budget for tries; what each of them means is in
 //! `write.rs` for conditional writes. All else is asked again after a passing error.

@@ -80,7 +80,7 @@ impl Write<'_> {
             }
             match verdict {
                 Verdict::Refused if !doubt => return Ok(Outcome::Lost),
-                Verdict::Refused => return Ok(self.look(true).await),
+                Verdict::Refused => return Ok(self.look().await),
                 _ => self.traffic.count_error(fault.kind),
             }
             doubt |= verdict == Verdict::Doubtful;
@@ -93,7 +93,7 @@ impl Write<'_> {
             }
             tracing::debug!(event = "store unsure", key = %self.key, kind = fault.kind.code(), reason = %fault.reason,
                 "it is not known whether an object was written");
-            return Ok(if patience.is_left() { self.look(false).await } else { Outcome::Unknown });
+            return Ok(if patience.is_left() { self.look().await } else { Outcome::Unknown });
         }
     }
 
@@ -105,13 +105,13 @@ impl Write<'_> {
         }
     }
 
-    /// It may have happened: whose object is there? `refused`: a later try found another's, or our own.
-    async fn look(&self, refused: bool) -> Outcome {
+    /// It may have happened: whose object is there?
+    async fn look(&self) -> Outcome {
         match self.client.whose(self.path, self.mark).await {
             Ok(Whose::Ours(tag)) => Outcome::Won(tag),
             Ok(Whose::Others(tag)) => match self.condition {
                 // What is still under way may yet replace it.
-                Condition::Still(was) if tag == *was && !refused => Outcome::Unknown,
+                Condition::Still(was) if tag == *was => Outcome::Unknown,
                 _ => Outcome::Lost,
             },
             _ => Outcome::Unknown,

@@ -1,12 +1,13 @@
 //! Real S3 servers on loopback, for the tests of any crate (`#[path]` includes this file).
 //!
-//! A server has a port, a directory and credentials of its own, and ends with its value. It can be frozen, let go on,
-//! killed and started again on the same port. `scripts/stores` installs the programs.
+//! A server has an address in 127.0.0.0/8 and a directory of its own, and ends with its value. It can be frozen, let go
+//! on, killed and started again at the same address. `scripts/stores` installs the programs.
 #![allow(dead_code, reason = "each test uses what it needs of it")]
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 use store::S3Options;
 use tempfile::TempDir;
@@ -33,7 +34,7 @@ pub enum Kind {
 pub struct Server {
     kind: Kind,
     child: Option<Child>,
-    port: u16,
+    address: SocketAddr,
     dir: TempDir,
     tls: Option<Certificates>,
 }
@@ -48,31 +49,30 @@ pub struct Certificates {
 
 impl Server {
     pub fn start(kind: Kind) -> Server {
-        Server::start_with(kind, None)
+        Server::start_with(kind, false)
     }
 
-    /// Starts it over https.
-    pub fn start_tls(kind: Kind, certificates: &Certificates) -> Server {
-        Server::start_with(kind, Some(certificates.clone()))
+    /// Starts it over https, with a certificate authority of its own.
+    pub fn start_tls(kind: Kind) -> Server {
+        Server::start_with(kind, true)
     }
 
-    fn start_with(kind: Kind, tls: Option<Certificates>) -> Server {
-        let mut server =
-            Server { kind, child: None, port: free_port(), dir: tempfile::tempdir().unwrap(), tls };
+    fn start_with(kind: Kind, tls: bool) -> Server {
+        let (address, dir) = (own_address(), tempfile::tempdir().unwrap());
+        let tls = tls.then(|| Certificates::make(dir.path(), address));
+        let mut server = Server { kind, child: None, address, dir, tls };
         server.run();
         server
     }
 
-    /// `http://127.0.0.1:port`, or `https://localhost:port`.
+    /// `http://127.…:9000`, or with https.
     pub fn endpoint(&self) -> String {
-        match self.tls {
-            None => format!("http://127.0.0.1:{}", self.port),
-            Some(_) => format!("https://localhost:{}", self.port),
-        }
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     pub fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port).into()
+        self.address
     }
 
     /// How it is reached, with its credentials.
@@ -121,7 +121,7 @@ impl Server {
         }
     }
 
-    /// Starts it again after [`Server::kill`], on the same port with the same directory.
+    /// Starts it again after [`Server::kill`], at the same address with the same directory.
     pub fn restart(&mut self) {
         self.kill();
         self.run();
@@ -142,7 +142,7 @@ impl Server {
         std::fs::create_dir_all(self.dir.path().join("buckets")).unwrap();
         match self.kind {
             Kind::Versity => {
-                command.args(["--port", &format!("127.0.0.1:{}", self.port), "--keep-alive", "--quiet"]);
+                command.args(["--port", &self.address.to_string(), "--keep-alive", "--quiet"]);
                 if let Some(tls) = &self.tls {
                     command.arg("--cert").arg(&tls.cert).arg("--key").arg(&tls.key);
                 }
@@ -150,8 +150,8 @@ impl Server {
                 command.env("ROOT_ACCESS_KEY", ACCESS_KEY).env("ROOT_SECRET_KEY", SECRET_KEY);
             }
             Kind::Minio => {
-                command.args(["server", "--quiet", "--address", &format!("127.0.0.1:{}", self.port)]);
-                command.arg("--console-address").arg(format!("127.0.0.1:{}", free_port()));
+                command.args(["server", "--quiet", "--address", &self.address.to_string()]);
+                command.arg("--console-address").arg(format!("{}:9001", self.address.ip()));
                 command.arg("--certs-dir").arg(self.dir.path()).arg(self.dir.path().join("buckets"));
                 command.env("MINIO_ROOT_USER", ACCESS_KEY).env("MINIO_ROOT_PASSWORD", SECRET_KEY);
                 command.env("MINIO_UPDATE", "off").env("MINIO_CALLHOME_ENABLE", "off");
@@ -179,8 +179,8 @@ impl Drop for Server {
 }
 
 impl Certificates {
-    /// Makes them in a directory, for `localhost`.
-    pub fn make(dir: &Path) -> Certificates {
+    /// Makes them in a directory, for an address.
+    pub fn make(dir: &Path, address: SocketAddr) -> Certificates {
         let openssl = |args: &[&str]| {
             let done = Command::new("openssl").args(args).current_dir(dir).output().unwrap();
             assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -190,15 +190,12 @@ impl Certificates {
         ca.extend(curve);
         ca.extend(["-keyout", "ca.key", "-out", "ca.pem"]);
         openssl(&ca);
-        let mut request = vec!["req", "-subj", "/CN=localhost"];
+        let mut request = vec!["req", "-subj", "/CN=Stead test server"];
         request.extend(curve);
         request.extend(["-keyout", "server.key", "-out", "server.csr"]);
         openssl(&request);
-        std::fs::write(
-            dir.join("ext"),
-            "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n",
-        )
-        .unwrap();
+        let extensions = format!("subjectAltName=IP:{}\nbasicConstraints=CA:FALSE\n", address.ip());
+        std::fs::write(dir.join("ext"), extensions).unwrap();
         openssl(&[
             "x509",
             "-req",
@@ -229,9 +226,14 @@ pub fn until(mut look: impl FnMut() -> bool) {
     }
 }
 
-/// A port that nobody listens on now.
-pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+/// An address that is nobody else's, also of tests in other processes.
+pub fn own_address() -> SocketAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    assert!(number != 0, "more servers than addresses");
+    // Not the lowest ones, which other tests use.
+    (Ipv4Addr::new(127, 64 | (high & 63), low, number), 9000).into()
 }
 
 /// Where `scripts/stores` installs: `target/tools` of the workspace.
