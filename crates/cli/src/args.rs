@@ -225,7 +225,7 @@ pub struct RunArgs {
     /// Where the API listens; overrides `listen` [default: 127.0.0.1:8080].
     #[arg(long, env = "STEAD_LISTEN", value_name = "ADDR")]
     pub listen: Option<String>,
-    /// Where the history goes too, file:///DIR; overrides `storage.url`.
+    /// Where the history goes too, s3://BUCKET/PREFIX or file:///DIR; overrides `storage.url`.
     #[arg(long, env = "STEAD_STORE", value_name = "URL")]
     pub store: Option<String>,
     /// The application; overrides `app.command`.

@@ -31,22 +31,22 @@ mod process;
 mod ready;
 mod secret;
 pub mod sections;
+mod storage;
 mod text;
 
 pub use document::Document;
 pub use expand::Variables;
-pub use names::{
-    DatabaseFile, FilePath, HomeDirectory, HostName, ListenAddress, Pattern, StoreUrl, VolumeName,
-};
+pub use names::{DatabaseFile, FilePath, HomeDirectory, HostName, ListenAddress, Pattern, VolumeName};
 pub use places::{Place, Places};
 pub use problem::{Problem, Problems};
 pub use process::{Command, Signal, UserIds};
 pub use ready::{HostPort, HttpUrl, Ready};
-pub use secret::{HIDDEN, Secret, without_credentials};
+pub use secret::{Credential, HIDDEN, Secret, without_credentials};
 pub use sections::{
     App, Checkpoints, DatabaseByPath, DatabaseEntry, DatabasesByPattern, Directory, Lease, LeaseType, Log,
-    LogFormat, LogLevel, Preflight, Retention, RunOn, Storage,
+    LogFormat, LogLevel, Preflight, Retention, RunOn,
 };
+pub use storage::{AccessKeyId, Endpoint, Storage, StoreUrl, Word};
 pub use text::{Fault, Period, Size};
 
 /// A complete configuration: every key with its value or its default.
@@ -293,8 +293,11 @@ impl Config {
         match serde_json::from_value::<Config>(checked.sound) {
             Ok(config) => {
                 // What is wrong with a part says more than what that leaves of the whole.
-                let explained =
-                    |path: &str| problems.iter().any(|known| known.path.starts_with(&format!("{path}.")));
+                let explained = |path: &str| {
+                    // The keys of a store speak of one another.
+                    let whole = if path.starts_with("storage.") { "storage" } else { path };
+                    problems.iter().any(|known| known.path.starts_with(&format!("{whole}.")))
+                };
                 let contradictions = config.contradictions().into_iter();
                 let rest: Vec<_> = contradictions.filter(|problem| !explained(&problem.path)).collect();
                 problems.extend(rest);
@@ -340,6 +343,7 @@ impl Config {
                 ));
             }
         }
+        problems.extend(self.storage.contradictions());
         problems.extend(self.app.iter().flat_map(|app| &app.ready).filter_map(Ready::contradiction));
         let mut labels = BTreeSet::new();
         for (index, directory) in self.preflight.directories.iter().enumerate() {
@@ -400,7 +404,20 @@ impl Config {
         if let Some(token) = &self.token {
             posted["token"] = json!(token.reveal());
         }
+        let Storage { secret_access_key, session_token, .. } = &self.storage;
+        for (key, secret) in [("secret_access_key", secret_access_key), ("session_token", session_token)] {
+            if let Some(secret) = secret {
+                posted["storage"][key] = json!(secret.reveal());
+            }
+        }
         posted
+    }
+
+    /// The variables that the store's secrets were written as.
+    pub fn variables_of_store_secrets(&self) -> Vec<String> {
+        let keys = ["access_key_id", "secret_access_key", "session_token"];
+        let written = keys.iter().filter_map(|key| self.source.written["storage"][key].as_str());
+        written.flat_map(expand::names_in).collect()
     }
 
     /// Every key with its value, for showing: secrets as `***`, and so each variable of the app, since any may be one,

@@ -58,7 +58,10 @@ fn find(home: &Path, source: &str) -> Result<PathBuf, Failure> {
     }
     let base_of: Box<dyn Fn(Incarnation) -> PathBuf> = if source.contains("://") {
         let url = StoreUrl::parse(source).map_err(|fault| usage(fault.message, fault.hint))?;
-        let path = url.directory().to_owned();
+        let Some(path) = url.directory().map(Path::to_owned) else {
+            let cause = "a history in an s3:// store is not read by this version".to_owned();
+            return Err(usage(cause, "name a directory store: file:///STORE/PATH".to_owned()));
+        };
         if has_history(&path) {
             return Ok(path);
         }

@@ -12,6 +12,15 @@ use std::fmt::Write;
 const SECTIONS: [&str; 10] =
     ["listen", "token", "storage", "retention", "mount", "app", "lease", "cluster", "proxy", "log"];
 
+/// The keys that only an `s3://` store has.
+const OF_S3: [&str; 5] = [
+    "storage.endpoint",
+    "storage.region",
+    "storage.access_key_id",
+    "storage.secret_access_key",
+    "storage.path_style",
+];
+
 /// The draft.
 #[derive(Debug, Default)]
 pub struct Draft {
@@ -72,6 +81,34 @@ impl Draft {
         self.databases.push((entry, why));
     }
 
+    /// The keys of an S3 store hold only together: without its URL none does, and a key has two halves.
+    fn settle_store(&mut self) {
+        let holds = |path: &str| self.keys.iter().any(|key| key.path == path && key.refused.is_none());
+        let is_s3 = self.keys.iter().any(|key| {
+            let text = key.value.as_str().unwrap_or("");
+            key.path == "storage.url"
+                && key.refused.is_none()
+                && (text.starts_with("s3://") || text.starts_with("${"))
+        });
+        let halves = ["storage.access_key_id", "storage.secret_access_key"];
+        let (one, both) = (halves.into_iter().any(holds), halves.into_iter().all(holds));
+        let mut notes = Vec::new();
+        for key in self.keys.iter_mut().filter(|key| key.refused.is_none() && OF_S3.contains(&key.path)) {
+            let why = if !is_s3 {
+                "is for an s3:// store only"
+            } else if one && !both && halves.contains(&key.path) {
+                "needs its other half"
+            } else {
+                continue;
+            };
+            key.refused = Some(why.to_owned());
+            notes.push((key.line, key.path));
+        }
+        for (line, path) in notes {
+            self.note(line, path, "is a comment only: see there");
+        }
+    }
+
     /// The notes, in the order of the source's lines.
     pub fn into_notes(mut self) -> Vec<Note> {
         self.notes.sort_by_key(|note| note.line);
@@ -80,6 +117,7 @@ impl Draft {
 
     /// The configuration as text.
     pub fn render(&mut self, program: Program, file: &str, home: Option<&str>) -> String {
+        self.settle_store();
         let name = self.name.clone().unwrap_or_else(|| {
             self.note(None, "name", "is made up: choose the volume's name");
             "app".to_owned()
@@ -161,6 +199,9 @@ fn refusal(path: &str, value: &Value) -> Option<String> {
     if let (Some(document), Value::Object(nested)) = (document.as_object_mut(), nested) {
         document.extend(nested);
     }
+    if path.starts_with("storage.") {
+        beside_a_store(&mut document["storage"]);
+    }
     if path.starts_with("app.") && path != "app.command" {
         document["app"]["command"] = json!("app");
     }
@@ -173,6 +214,18 @@ fn refusal(path: &str, value: &Value) -> Option<String> {
     match value.as_str() {
         Some(text) if text.contains('@') => Some(first.message.replace(text, "…")),
         _ => Some(first.message),
+    }
+}
+
+/// A key of a store is looked at by itself: what it needs beside it is there.
+fn beside_a_store(storage: &mut Value) {
+    let of_a_key = ["access_key_id", "secret_access_key"];
+    let has_key = of_a_key.iter().any(|key| storage.get(key).is_some());
+    let needed = of_a_key.iter().filter(|_| has_key).map(|key| (*key, "x"));
+    for (key, value) in needed.chain([("url", "s3://bucket")]) {
+        if storage[key].is_null() {
+            storage[key] = json!(value);
+        }
     }
 }
 

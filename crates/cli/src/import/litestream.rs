@@ -49,7 +49,8 @@ const TABLE: &[(&str, Fate)] = &[
     ("snapshot.retention", To("retention.keep")),
     ("snapshot.*", SNAPSHOT),
     ("heartbeat-*", Not("has no equivalent: ask GET /api/health/ready")),
-    ("shutdown-sync-*", Not("is not needed: a stop seals to the last commit")),
+    ("shutdown-sync-timeout", To("storage.stop_timeout")),
+    ("shutdown-sync-*", Not("is not needed: a stop tries again by itself")),
     ("logging.level", To("log.level")),
     ("logging.*", Not("has no equivalent: the log goes to stderr")),
     ("dbs[].snapshot.retention", To("retention.keep")),
@@ -82,13 +83,13 @@ const REPLICA: &[(&str, Fate)] = &[
     ("name", Not("is not needed: there is one store")),
     ("age.*", CRYPTO),
     ("sse-*", CRYPTO),
-    ("force-path-style", Not("has no equivalent in this version")),
+    ("force-path-style", To("storage.path_style")),
     ("skip-verify", Not("has no equivalent: certificates are always verified")),
-    ("sign-payload", Not("has no equivalent in this version")),
-    ("require-content-md5", Not("has no equivalent in this version")),
-    ("storage-class", Not("has no equivalent in this version")),
-    ("part-size", Not("has no equivalent in this version")),
-    ("concurrency", Not("has no equivalent in this version")),
+    ("sign-payload", Not("is not needed: what is sent is always signed")),
+    ("require-content-md5", Not("is not needed: what is sent always carries a checksum")),
+    ("storage-class", Not("has no equivalent: give the bucket a default class")),
+    ("part-size", Not("is not needed: the parts of an object follow its size")),
+    ("concurrency", Not("has no equivalent: `storage.connections` bounds the requests at once")),
     ("account-*", OTHER_STORE),
     ("sas-token", OTHER_STORE),
     ("host*", OTHER_STORE),
@@ -124,6 +125,9 @@ pub fn read(leaves: &[Leaf], draft: &mut Draft) -> Option<String> {
             ("dbs[].replica" | "dbs[].replicas[]", _) => draft.set("storage.url", store(&leaf.text()), leaf),
             ("logging.type", _) if leaf.value == json!("json") => {
                 draft.set("log.format", json!("json"), leaf)
+            }
+            ("endpoint", _) | (_, Some("endpoint")) => {
+                draft.set("storage.endpoint", endpoint(&leaf.text()), leaf)
             }
             (_, Some("url")) => draft.set("storage.url", store(&leaf.text()), leaf),
             (_, Some("path" | "bucket" | "type")) => place(leaf, leaves, draft),
@@ -204,6 +208,11 @@ fn directory(leaf: &Leaf, leaves: &[Leaf], home: Option<&Path>, draft: &mut Draf
 /// A store's URL, or a plain path that is one.
 fn store(text: &str) -> serde_json::Value {
     if text.starts_with('/') { file_url(text) } else { json!(text) }
+}
+
+/// A server's URL: Litestream asks over https where no scheme is given.
+fn endpoint(text: &str) -> serde_json::Value {
+    if text.contains("://") || text.contains('$') { json!(text) } else { json!(format!("https://{text}")) }
 }
 
 /// A replica without a URL: its type, bucket and path make one, told once by its path.

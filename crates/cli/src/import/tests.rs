@@ -62,6 +62,7 @@ fn a_literal_secret_is_carried_over_but_never_told() {
          url: sftp://me:passw0rd@box/backup\n",
     );
     assert!(imported.config.contains("#   secret_access_key: hunter2"), "{}", imported.config);
+    assert!(imported.config.contains("is for an s3:// store only"), "{}", imported.config);
     let told = serde_json::to_string(&imported.notes).unwrap();
     for secret in ["hunter2", "AKIALITERAL", "passw0rd"] {
         assert!(!told.contains(secret), "{told}");
@@ -130,9 +131,44 @@ fn every_command_of_litefs_has_its_place() {
 #[test]
 fn a_store_that_can_be_used_wins_over_one_that_cannot() {
     let imported = read(
-        "dbs:\n  - path: /srv/a.db\n    replica: {url: s3://b/a}\n  - path: /srv/b.db\n    replica: {type: file, path: \
+        "dbs:\n  - path: /srv/a.db\n    replica: {url: gs://b/a}\n  - path: /srv/b.db\n    replica: {type: file, path: \
          /backup/b}\n",
     );
     assert!(imported.config.contains("\n  url: file:///backup/b"), "{}", imported.config);
     assert!(imported.notes.iter().any(|note| note.key == "dbs[0].replica.url"), "{:?}", imported.notes);
+}
+
+#[test]
+fn a_store_in_a_bucket_is_taken_over_whole() {
+    let imported = read(
+        "access-key-id: $KEY\nsecret-access-key: ${SECRET}\nshutdown-sync-timeout: 10s\ndbs:\n  - path: /srv/a.db\n    \
+         replica:\n      type: s3\n      bucket: backups\n      path: /a/b/\n      region: eu-1\n      endpoint: \
+         minio:9000\n      force-path-style: true\n",
+    );
+    for line in [
+        "storage:",
+        "  url: s3://backups/a/b",
+        "  endpoint: https://minio:9000",
+        "  region: eu-1",
+        "  access_key_id: ${KEY}",
+        "  secret_access_key: ${SECRET}",
+        "  path_style: true",
+        "  stop_timeout: 10s",
+    ] {
+        assert!(imported.config.lines().any(|found| found == line), "{line}: {}", imported.config);
+    }
+    assert!(imported.notes.is_empty(), "{:?}", imported.notes);
+}
+
+#[test]
+fn half_a_key_is_a_comment() {
+    let imported =
+        read("access-key-id: AKIA\ndbs:\n  - path: /srv/a.db\n    replica: {url: s3://backups/a}\n");
+    assert!(
+        imported.config.contains("#   access_key_id: AKIA  # needs its other half"),
+        "{}",
+        imported.config
+    );
+    let text = Document::from_yaml(imported.config.as_bytes()).unwrap().value.to_string();
+    assert!(Config::from_json(text.as_bytes()).is_ok(), "{}", imported.config);
 }

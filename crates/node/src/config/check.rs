@@ -7,13 +7,12 @@ use super::document;
 use super::expand::{Expanded, join};
 use super::later;
 use super::limits::PROBLEMS_MAX;
-use super::names::{
-    DatabaseFile, FilePath, HomeDirectory, HostName, ListenAddress, Pattern, StoreUrl, VolumeName,
-};
+use super::names::{DatabaseFile, FilePath, HomeDirectory, HostName, ListenAddress, Pattern, VolumeName};
 use super::problem::{Problem, nearest};
 use super::process::{Command, Signal, UserIds};
 use super::ready::{HostPort, HttpUrl};
-use super::secret::Secret;
+use super::secret::{Credential, Secret};
+use super::storage::{AccessKeyId, Endpoint, StoreUrl, Word};
 use super::text::{Fault, Period, Size, Text};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -44,12 +43,15 @@ fn probe<T: Text>() -> (&'static str, Probe) {
 }
 
 /// Every text format that the schema names.
-pub(super) fn formats() -> [(&'static str, Probe); 16] {
+pub(super) fn formats() -> [(&'static str, Probe); 20] {
     [
         probe::<VolumeName>(),
         probe::<ListenAddress>(),
         probe::<HostName>(),
         probe::<StoreUrl>(),
+        probe::<Endpoint>(),
+        probe::<Word>(),
+        probe::<AccessKeyId>(),
         probe::<FilePath>(),
         probe::<HomeDirectory>(),
         probe::<DatabaseFile>(),
@@ -60,6 +62,7 @@ pub(super) fn formats() -> [(&'static str, Probe); 16] {
         probe::<HostPort>(),
         probe::<HttpUrl>(),
         probe::<Secret>(),
+        probe::<Credential>(),
         probe::<Period>(),
         probe::<Size>(),
     ]

@@ -135,6 +135,14 @@ pub fn is_name_alone(text: &str) -> bool {
     text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).is_some_and(is_name)
 }
 
+/// The variables that a text names.
+pub fn names_in(text: &str) -> Vec<String> {
+    let text = text.replace("$${", "");
+    let parts = text.split("${").skip(1);
+    let names = parts.map(|part| part.split(['}', ':']).next().unwrap_or(""));
+    names.filter(|name| is_name(name)).map(str::to_owned).collect()
+}
+
 /// Literal text as a file must have it to expand to itself.
 pub fn escape(value: &Value) -> Value {
     match value {
@@ -176,6 +184,12 @@ mod tests {
         ] {
             assert_eq!(expand_text(text, &environment).as_deref(), Ok(expanded), "{text}");
         }
+    }
+
+    #[test]
+    fn the_names_in_a_text_are_those_that_are_replaced() {
+        assert_eq!(names_in("a${A}b${B:-${C}}$${D}$E${1}"), ["A", "B", "C"]);
+        assert_eq!(names_in("plain"), [""; 0]);
     }
 
     #[test]

@@ -3,18 +3,7 @@
 use super::problem::Problem;
 
 /// Keys without a meaning yet.
-const KEYS: [&str; 10] = [
-    "mount",
-    "cluster",
-    "proxy",
-    "register",
-    "storage.endpoint",
-    "storage.region",
-    "storage.access_key_id",
-    "storage.secret_access_key",
-    "lease.ttl",
-    "lease.candidate",
-];
+const KEYS: [&str; 6] = ["mount", "cluster", "proxy", "register", "lease.ttl", "lease.candidate"];
 
 /// Values without a meaning yet, by key.
 const VALUES: [(&str, &str); 4] =

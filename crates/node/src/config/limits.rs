@@ -27,6 +27,28 @@ pub const BEFORE_MAX: usize = 100;
 pub const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// A longer interval would lose more than anybody expects of a running node.
 pub const SYNC_INTERVAL_MAX: Duration = Duration::from_secs(HOUR_S);
+/// Requests to a store under way at once: more would only wait for one another at the store.
+pub const CONNECTIONS_MAX: u32 = 64;
+/// Less would give up on a store that is far away.
+pub const CONNECT_TIMEOUT_MIN: Duration = Duration::from_millis(100);
+/// A connection that takes longer than a minute is none.
+pub const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// Less would give up on an answer of a few MiB.
+pub const REQUEST_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+/// A request that hangs for longer would be an outage that nobody is told of.
+pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(600);
+/// How long a clean stop goes on sending what the store lacks.
+pub const STORE_STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Whoever waits longer than an hour for a store should let the node run.
+pub const STORE_STOP_TIMEOUT_MAX: Duration = Duration::from_secs(HOUR_S);
+/// As S3 has it.
+pub const BUCKET_BYTES_MIN: usize = 3;
+/// As S3 has it.
+pub const BUCKET_BYTES_MAX: usize = 63;
+/// What S3's limit of 1,024 bytes for a key leaves beside the longest key below a prefix and a slash.
+pub const PREFIX_BYTES_MAX: usize = 1024 - store::KEY_BYTES_MAX - 1;
+/// Names of regions, profiles and keys are much shorter.
+pub const WORD_BYTES_MAX: usize = 128;
 
 /// How far back history reaches by default.
 pub const KEEP: Duration = Duration::from_secs(30 * DAY_S);

@@ -1,6 +1,5 @@
 //! Names, addresses and paths in a configuration.
 
-use super::secret::without_credentials;
 use super::text::{Fault, Text, written_as_text};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -118,49 +117,6 @@ impl Text for HostName {
     }
 }
 
-/// A store: for now a directory, `file:///absolute/path`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreUrl(PathBuf);
-
-impl StoreUrl {
-    /// Reads a store's URL as a configuration or the command line has it.
-    pub fn parse(text: &str) -> Result<StoreUrl, Fault> {
-        <StoreUrl as Text>::parse(text)
-    }
-
-    /// The directory that it names.
-    pub fn directory(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Text for StoreUrl {
-    const FORMAT: &'static str = "store-url";
-
-    fn parse(text: &str) -> Result<StoreUrl, Fault> {
-        let shown = without_credentials(text);
-        let hint = "write a directory's absolute path: file:///backups/notes";
-        if text.starts_with("s3://") {
-            return Err(Fault::new("stores of the kind s3:// are not in this version", hint));
-        }
-        let Some(path) = text.strip_prefix("file://") else {
-            return Err(Fault::new(format!("`{shown}` is no URL of a store"), hint));
-        };
-        if !path.starts_with('/') {
-            return Err(Fault::new(format!("the path in `{shown}` is not absolute"), hint));
-        }
-        let clean = path.split('/').all(|part| part != "." && part != "..");
-        if !clean || path.contains(['%', '?', '#', '\0']) || path.trim_matches('/').is_empty() {
-            return Err(Fault::new(format!("`{shown}` names no directory plainly"), hint));
-        }
-        Ok(StoreUrl(PathBuf::from(format!("/{}", path.trim_matches('/')))))
-    }
-
-    fn text(&self) -> String {
-        format!("file://{}", self.0.display())
-    }
-}
-
 /// A path that is absolute or lies inside the home, without `..`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilePath(pub PathBuf);
@@ -275,13 +231,4 @@ impl Text for Pattern {
     }
 }
 
-written_as_text!(
-    VolumeName,
-    HostName,
-    ListenAddress,
-    StoreUrl,
-    FilePath,
-    HomeDirectory,
-    DatabaseFile,
-    Pattern
-);
+written_as_text!(VolumeName, HostName, ListenAddress, FilePath, HomeDirectory, DatabaseFile, Pattern);

@@ -72,7 +72,37 @@ impl Text for Secret {
     }
 }
 
-written_as_text!(Secret);
+/// A secret that somebody else gave: that of a store's key. It shows as little as a [`Secret`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential(Secret);
+
+impl Credential {
+    /// The text itself, for the one place that needs it.
+    pub fn reveal(&self) -> &str {
+        self.0.reveal()
+    }
+}
+
+impl Text for Credential {
+    const FORMAT: &'static str = "credential";
+
+    fn parse(text: &str) -> Result<Credential, Fault> {
+        let fault = |fault: Fault| match text {
+            HIDDEN => fault,
+            _ => Fault::new(
+                "a store's secret is made of printable ASCII characters without spaces",
+                "copy it again from where the store shows it",
+            ),
+        };
+        Secret::parse(text).map(Credential).map_err(fault)
+    }
+
+    fn text(&self) -> String {
+        self.0.text()
+    }
+}
+
+written_as_text!(Secret, Credential);
 
 #[cfg(test)]
 mod tests {

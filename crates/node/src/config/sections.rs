@@ -1,7 +1,7 @@
 //! The sections of a configuration. The first sentence of each key is its description in schema and reference.
 
 use super::limits;
-use super::names::{DatabaseFile, FilePath, HomeDirectory, Pattern, StoreUrl};
+use super::names::{DatabaseFile, FilePath, HomeDirectory, Pattern};
 use super::process::{Command, Signal, UserIds};
 use super::ready::Ready;
 use super::text::{Period, Size};
@@ -9,24 +9,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-
-/// Where the history goes beside this machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Storage {
-    /// The store, a directory as `file:///absolute/path`; without one, history stays on this machine.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub url: Option<StoreUrl>,
-    /// The most that may be unsealed and unsent; 0 seals at once.
-    #[schemars(extend("x-max-ms" = limits::ms(limits::SYNC_INTERVAL_MAX)))]
-    pub sync_interval: Period,
-}
-
-impl Default for Storage {
-    fn default() -> Storage {
-        Storage { url: None, sync_interval: Period(limits::SYNC_INTERVAL) }
-    }
-}
 
 /// How much history is kept; checkpoints pin what they need.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -110,10 +110,102 @@ const INVALID: &[(&str, &[(&str, &str)])] = &[
         )],
     ),
     ("{name: n, storage: yes}", &[("storage", "this is a text, not a mapping")]),
+    ("{name: n, storage: {url: 's3://b/p'}}", &[("storage.url", "`s3://b/p` names no bucket")]),
     (
-        "{name: n, storage: {url: 's3://b/p'}}",
-        &[("storage.url", "stores of the kind s3:// are not in this version")],
+        "{name: n, storage: {url: 's3://me:hunter2@bucket/p'}}",
+        &[("storage.url", "the URL of a store holds neither credentials nor a port")],
     ),
+    (
+        "{name: n, storage: {url: 's3://bucket/p?region=x'}}",
+        &[("storage.url", "the URL of a store holds no parameters")],
+    ),
+    (
+        "{name: n, storage: {url: 's3://bucket/a//b'}}",
+        &[("storage.url", "`s3://bucket/a//b` names no prefix plainly")],
+    ),
+    (
+        "{name: n, storage: {url: 'file:///a', endpoint: 'http://x', path_style: true, connections: 9}}",
+        &[
+            ("storage.endpoint", "`storage.endpoint` is for an s3:// store only"),
+            ("storage.path_style", "`storage.path_style` is for an s3:// store only"),
+            ("storage.connections", "`storage.connections` is for an s3:// store only"),
+        ],
+    ),
+    (
+        "{name: n, storage: {ca_file: a, connect_timeout: 1s, request_timeout: 1s}}",
+        &[
+            ("storage.ca_file", "`storage.ca_file` needs a store"),
+            ("storage.connect_timeout", "`storage.connect_timeout` needs a store"),
+            ("storage.request_timeout", "`storage.request_timeout` needs a store"),
+        ],
+    ),
+    (
+        "{name: n, storage: {url: 's3://bucket', access_key_id: a}}",
+        &[("storage.access_key_id", "`storage.access_key_id` has no `storage.secret_access_key` beside it")],
+    ),
+    (
+        "{name: n, storage: {url: 's3://bucket', secret_access_key: a}}",
+        &[(
+            "storage.secret_access_key",
+            "`storage.secret_access_key` has no `storage.access_key_id` beside it",
+        )],
+    ),
+    (
+        "{name: n, storage: {url: 's3://bucket', session_token: a}}",
+        &[("storage.session_token", "`storage.session_token` has no `storage.access_key_id` beside it")],
+    ),
+    (
+        "{name: n, storage: {url: 's3://bucket', profile: p, access_key_id: a, secret_access_key: b}}",
+        &[("storage.profile", "there is a profile and a key too")],
+    ),
+    (
+        "{name: n, storage: {url: 's3://bucket', access_key_id: 'hun/ter2', secret_access_key: 'a b'}}",
+        &[
+            ("storage.access_key_id", "this is no name of a key"),
+            (
+                "storage.secret_access_key",
+                "a store's secret is made of printable ASCII characters without spaces",
+            ),
+        ],
+    ),
+    (
+        "{name: n, storage: {url: 's3://bucket', session_token: '***'}}",
+        &[("storage.session_token", "`***` stands for a secret that is not shown")],
+    ),
+    (
+        "{name: n, storage: {url: 's3://bucket', endpoint: 'minio:9000'}}",
+        &[("storage.endpoint", "`minio:9000` is no URL of a server")],
+    ),
+    (
+        "{name: n, storage: {url: 's3://bucket', region: 'eu west'}}",
+        &[("storage.region", "`eu west` is no such name")],
+    ),
+    (
+        "{name: n, storage: {url: 's3://bucket', path_style: 'maybe'}}",
+        &[("storage.path_style", "this is a text, not true or false")],
+    ),
+    (
+        "{name: n, storage: {url: 's3://bucket', ca_file: '../ca.pem'}}",
+        &[("storage.ca_file", "`../ca.pem` leads out of the home")],
+    ),
+    (
+        "{name: n, storage: {url: 's3://bucket', connections: 0}}",
+        &[("storage.connections", "0 is out of range")],
+    ),
+    (
+        "{name: n, storage: {url: 's3://bucket', connections: 65}}",
+        &[("storage.connections", "65 is out of range")],
+    ),
+    (
+        "{name: n, storage: {url: 's3://bucket', connect_timeout: 1ms, request_timeout: 1h}}",
+        &[
+            ("storage.connect_timeout", "`1ms` is less than 100ms"),
+            ("storage.request_timeout", "`1h` is more than 10m"),
+        ],
+    ),
+    ("{name: n, storage: {stop_timeout: 2h}}", &[("storage.stop_timeout", "`2h` is more than 1h")]),
+    // What is wrong with the URL says all there is to say.
+    ("{name: n, storage: {url: 'gs://b', region: r}}", &[("storage.url", "`gs://b` is no URL of a store")]),
     (
         "{name: n, storage: {url: 'file://b/p'}}",
         &[("storage.url", "the path in `file://b/p` is not absolute")],
@@ -125,7 +217,7 @@ const INVALID: &[(&str, &[(&str, &str)])] = &[
     ("{name: n, storage: {url: 'file:///'}}", &[("storage.url", "`file:///` names no directory plainly")]),
     ("{name: n, storage: {url: /backups}}", &[("storage.url", "`/backups` is no URL of a store")]),
     ("{name: n, storage: {ulr: 'file:///a'}}", &[("storage.ulr", "unknown key `storage.ulr`")]),
-    ("{name: n, storage: {region: r}}", &[("storage.region", "`storage.region` is not in this version")]),
+    ("{name: n, storage: {region: r}}", &[("storage.region", "`storage.region` needs a store")]),
     ("{name: n, storage: {sync_interval: 5}}", &[("storage.sync_interval", "`5` is no duration")]),
     ("{name: n, storage: {sync_interval: -1}}", &[("storage.sync_interval", "`-1` is no duration")]),
     (
@@ -395,7 +487,7 @@ fn flags_override_their_keys_and_configure_by_themselves() {
     let config = Config::from_overrides(Path::new("/srv/my notes"), &flags).unwrap();
     assert_eq!(config.name.as_str(), "my-notes");
     assert_eq!(config.app.as_ref().unwrap().command.words(), ["./x", "${TOKEN}"]);
-    assert_eq!(config.storage.url.as_ref().unwrap().directory(), Path::new("/b"));
+    assert_eq!(config.storage.url.as_ref().unwrap().directory(), Some(Path::new("/b")));
 
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("stead.yaml");

@@ -259,7 +259,8 @@ impl Core {
     fn bring_up_databases(&self, config: &Arc<Config>) -> bool {
         lock(&self.parts).database = Some(self.component("starting", None));
         tracing::info!(event = "startup", step = "databases");
-        let started = (self.setup.start_databases)(settings::engine(config, &self.setup), self.notify());
+        let started = settings::engine(config, &self.setup)
+            .and_then(|settings| (self.setup.start_databases)(settings, self.notify()));
         match started {
             Ok(databases) => {
                 if let Some(user) = settings::app_user(config, &self.setup) {

@@ -1,7 +1,7 @@
 //! What a configuration means for the parts: the engine's settings, the app's command, the schedule.
 
 use super::Setup;
-use crate::config::{App, Config, DatabaseEntry, Ready};
+use crate::config::{App, Config, DatabaseEntry, Ready, StoreUrl};
 use app::{Plan, Question, ReadyWhen, RestartPolicy, Spec};
 use base::DatabasePath;
 use database::engine::{CHECKPOINT_FRAMES, Entry, Retention, Settings, StoreSettings};
@@ -15,23 +15,35 @@ use std::time::Duration;
 const NOT_FOR_THE_APP: [&str; 3] =
     ["STEAD_TOKEN", app::protocol::DESCRIPTOR_VARIABLE, app::protocol::NODE_COOKIE_VARIABLE];
 
+/// What the environment may tell of the store's key.
+const STORE_SECRETS: [&str; 4] =
+    ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN"];
+
 /// The first WAL size at which the engine seals and rotates whatever else happens.
 const WAL_LIMIT_BYTES: u64 = 64 << 20;
 
-/// The engine's settings.
-pub(super) fn engine(config: &Config, setup: &Setup) -> Settings {
-    Settings {
+/// The engine's settings, or why it cannot have them.
+pub(super) fn engine(config: &Config, setup: &Setup) -> Result<Settings, String> {
+    let store = match &config.storage.url {
+        Some(StoreUrl::Directory(path)) => Some(store(config, path, setup)),
+        // To run without it would be to lose what is promised.
+        Some(StoreUrl::S3 { .. }) => {
+            return Err("s3:// stores are not reached by this version: use file:///absolute/path".to_owned());
+        }
+        None => None,
+    };
+    Ok(Settings {
         home: setup.home.root().to_owned(),
         entries: config.databases.iter().map(entry).collect(),
         sync_interval: config.storage.sync_interval.0,
         retention: Retention { keep: config.retention.keep.0, local_bytes: config.retention.local.0 },
-        store: config.storage.url.as_ref().map(|url| store(config, url.directory(), setup)),
+        store,
         epoch: setup.identity.epoch,
         app_user: app_user(config, setup),
         machine: setup.machine.clone(),
         wal_limit_bytes: WAL_LIMIT_BYTES,
         checkpoint_frames: CHECKPOINT_FRAMES,
-    }
+    })
 }
 
 /// The store, and who this node is for it.
@@ -103,7 +115,7 @@ fn spec((app, database): (&App, Option<&DatabasePath>), config: &Config, setup: 
     Spec {
         command: app.command.words().to_vec(),
         env,
-        clear_env_of: NOT_FOR_THE_APP.map(str::to_owned).to_vec(),
+        clear_env_of: not_for_the_app(config),
         directory: normal(root.join(&app.directory.0)),
         user: app_user(config, setup),
         umask: setup.app_umask,
@@ -111,6 +123,16 @@ fn spec((app, database): (&App, Option<&DatabasePath>), config: &Config, setup: 
         stop_timeout: app.stop_timeout.0,
         notify: app.ready.as_ref().is_some_and(|ready| ready.notify),
     }
+}
+
+/// Variables that are the node's alone: what `app.env` names is given all the same.
+fn not_for_the_app(config: &Config) -> Vec<String> {
+    let mut names: Vec<_> = NOT_FOR_THE_APP.map(str::to_owned).to_vec();
+    if matches!(config.storage.url, Some(StoreUrl::S3 { .. })) {
+        names.extend(STORE_SECRETS.map(str::to_owned));
+        names.extend(config.variables_of_store_secrets());
+    }
+    names
 }
 
 /// As whom the app runs: as configured, else as `PUID` and `PGID` say.
@@ -197,6 +219,14 @@ mod tests {
         assert!(needs_restart(None, &later).is_empty(), "databases that are not up start with it");
         let elsewhere = config(r#"{"name":"b","listen":"127.0.0.1:9"}"#);
         assert_eq!(needs_restart(None, &elsewhere), ["name", "listen"]);
+    }
+
+    #[test]
+    fn the_key_of_the_store_is_not_the_apps() {
+        let plain = config(r#"{"name":"a","app":{"command":"x"},"storage":{"url":"file:///b"}}"#);
+        assert_eq!(not_for_the_app(&plain), NOT_FOR_THE_APP);
+        let s3 = config(r#"{"name":"a","app":{"command":"x"},"storage":{"url":"s3://bucket"}}"#);
+        assert!(STORE_SECRETS.iter().all(|name| not_for_the_app(&s3).iter().any(|hidden| hidden == name)));
     }
 
     #[test]

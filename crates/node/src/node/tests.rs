@@ -88,6 +88,19 @@ fn databases_that_do_not_start_are_an_issue_and_are_tried_again() {
     assert_eq!(node.status().state, State::Stopped);
 }
 
+/// A node that ran without the store it was given would lose what it promises.
+#[test]
+fn a_store_that_cannot_be_reached_keeps_the_databases_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    let status = node.configure(config(r#"{"name":"notes","storage":{"url":"s3://bucket/p"}}"#)).unwrap();
+    assert_eq!((status.state, codes(&status)), (State::Starting, vec!["databases_not_started"]));
+    assert!(status.reason.contains("s3:// stores are not reached by this version"), "{}", status.reason);
+    assert!(world.done().is_empty());
+    node.drain("the test is over");
+}
+
 #[test]
 fn what_preflight_finds_keeps_everything_back_until_it_is_mended() {
     let dir = tempfile::tempdir().unwrap();

@@ -124,7 +124,7 @@ pub fn of(config: &Config, home: PathBuf, context: Context) -> Plan {
         user: user.or_else(|| app.and(context.environment.app_user())),
         directories: config.preflight.directories.iter().map(directory).collect(),
         databases: config.databases.iter().filter_map(named).collect(),
-        store: config.storage.url.as_ref().map(|url| url.directory().to_owned()),
+        store: config.storage.url.as_ref().and_then(|url| url.directory()).map(Path::to_owned),
         app_directory: app.map(|app| home.join(&app.directory.0).components().collect()),
         programs: app.map(programs).unwrap_or_default(),
         path: path.unwrap_or_else(|| DEFAULT_PATH.to_owned()),

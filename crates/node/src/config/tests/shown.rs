@@ -13,6 +13,25 @@ fn a_literal_secret_is_saved_but_never_shown() {
 }
 
 #[test]
+fn the_secrets_of_a_store_are_saved_as_written_and_never_shown() {
+    let text = "{name: n, storage: {url: 's3://bucket/p', access_key_id: AKIA, secret_access_key: '${TOKEN}', \
+                session_token: hunter2}}";
+    let config = from_yaml(text).unwrap();
+    let storage = &config.redacted_json()["storage"];
+    assert_eq!((&storage["secret_access_key"], &storage["session_token"]), (&json!("***"), &json!("***")));
+    assert_eq!(storage["access_key_id"], "AKIA");
+    let saved = config.to_saved_json();
+    assert!(saved.contains("${TOKEN}") && saved.contains("hunter2") && !saved.contains("s3cret"), "{saved}");
+    let posted = config.to_posted_json();
+    assert_eq!(posted["storage"]["secret_access_key"], "s3cret");
+    assert_eq!(Config::from_json(posted.to_string().as_bytes()).unwrap().storage, config.storage);
+    for shown in [format!("{config:?}"), serde_json::to_string(&config).unwrap()] {
+        assert!(!shown.contains("hunter2") && !shown.contains("s3cret"), "{shown}");
+    }
+    assert_eq!(config.variables_of_store_secrets(), ["TOKEN"]);
+}
+
+#[test]
 fn debug_output_holds_no_secret() {
     let config = Config::from_json(br#"{"name": "n", "token": "hunter2"}"#).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));

@@ -105,7 +105,7 @@ fn every_problem_of_a_configuration_is_told_with_its_line() {
         format!("error: {file} has 4 problems"),
         format!("cause: {file}:1: nmae: unknown key `nmae` (did you mean `name`?)"),
         format!("       {file}:1: name: `name` is required"),
-        format!("       {file}:3: storage.url: stores of the kind s3:// are not in this version"),
+        format!("       {file}:3: storage.url: `s3://x` names no bucket"),
         format!("       {file}:5: databases[0].path: `/etc/x` is not a path inside the home"),
     ] {
         assert!(told.contains(&line), "{line} is not in {told}");

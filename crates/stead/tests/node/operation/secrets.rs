@@ -96,6 +96,11 @@ fn no_secret_is_in_the_log_an_answer_an_error_an_event_a_page_or_a_file() {
         format!("name: n\ntoken: '{LATER} with blanks'\n"),
         format!("name: n\nstorage: {{ url: 'https://me:{IN_URL}@host/x' }}\n"),
         format!("name: n\nstorage: {{ url: 's3://me:{IN_URL}@bucket/x' }}\n"),
+        format!("name: n\nstorage: {{ url: 's3://bucket', endpoint: 'http://me:{IN_URL}@x' }}\n"),
+        format!("name: n\nstorage: {{ url: 's3://bucket', access_key_id: 'a/{LATER}' }}\n"),
+        format!("name: n\nstorage: {{ url: 's3://bucket', secret_access_key: '{LATER} {LATER}' }}\n"),
+        format!("name: n\nstorage: {{ url: 's3://bucket', session_token: '{LATER}' }}\n"),
+        format!("name: n\nstorage: {{ url: 'file:///x', secret_access_key: '{LATER}' }}\n"),
         format!("name: n\napp: {{ command: x, env: {{ A: [{PASSWORD}] }} }}\n"),
         format!("name: n\napp: {{ command: x, ready: {{ http: 'http://me:{IN_URL}@127.0.0.1/' }} }}\n"),
     ];

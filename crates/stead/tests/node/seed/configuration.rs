@@ -66,7 +66,7 @@ fn a_configuration_without_its_name_is_refused() {
 fn a_store_that_is_none_is_refused() {
     let home = Home::new();
     let node = Node::start(&home);
-    for url in ["nonsense", "ftp://somewhere", "s3://bucket/not-in-this-version", "file://relative"] {
+    for url in ["nonsense", "ftp://somewhere", "s3://bucket//prefix", "file://relative"] {
         let config = json!({ "name": "seed", "storage": { "url": url } });
         let error = node.post("/config", &config).refused(400, "invalid_configuration");
         assert_eq!(problems(&error), ["storage.url"], "{url}");
