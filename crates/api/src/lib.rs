@@ -13,6 +13,7 @@ mod body;
 mod error;
 mod health;
 mod limits;
+mod metrics;
 mod page;
 mod patient;
 mod peer;

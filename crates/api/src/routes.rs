@@ -2,9 +2,10 @@
 
 use crate::access::{Doors, Keys, Sees, check_hosts, is_guarded};
 use crate::error::ApiError;
+use crate::metrics::Requests;
 use crate::peer::Peer;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, Uri};
@@ -37,6 +38,8 @@ pub struct Shared {
     pub event_readers: Arc<Semaphore>,
     /// Images of databases that are written or sent.
     pub images: Arc<Semaphore>,
+    /// Answered requests.
+    pub requests: Arc<Requests>,
     /// True once the node stops.
     pub stopping: watch::Receiver<bool>,
 }
@@ -66,6 +69,7 @@ fn table() -> Vec<Row> {
         Row::at("/api/health/ready").get(state::ready),
         Row::at("/primary").get(state::primary),
         Row::at("/replica").get(state::replica),
+        Row::at("/metrics").get(state::metrics),
         Row::at("/openapi.json").get(description::show),
     ]
 }
@@ -83,9 +87,11 @@ pub fn router(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-/// Lets a request pass or not, and marks every answer as not to be kept or guessed at.
+/// Lets a request pass or not, counts it, and marks every answer as not to be kept or guessed at.
 async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
+    let requests = Arc::clone(&shared.requests);
+    let (method, route) = (head.method.clone(), head.extensions.get::<MatchedPath>().cloned());
     let allowed = if is_guarded(&head.method, &head.uri) {
         let (shared, head) = (shared, head.clone());
         blocking(move || let_in(&shared, &head)).await.and_then(|allowed| allowed)
@@ -100,6 +106,7 @@ async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Re
         }
         Err(error) => error.into_response(),
     };
+    requests.count(route.as_ref().map(MatchedPath::as_str), &method, response.status());
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

@@ -129,6 +129,7 @@ impl Bound {
             doors: Arc::new(Doors::new(self.address)),
             event_readers: Arc::new(Semaphore::new(EVENT_READERS_MAX)),
             images: Arc::new(Semaphore::new(IMAGES_MAX)),
+            requests: Arc::default(),
             stopping: stopping.clone(),
         });
         let connections = accept_until(shutdown, &tcp, &unix, &routes, &stopping).await;

@@ -332,6 +332,9 @@ impl Control for Node {
     fn config(&self) -> Option<Arc<Config>> {
         self.core.config()
     }
+    fn history_bytes(&self) -> Vec<(DatabasePath, u64)> {
+        self.core.history_bytes()
+    }
     fn configure(&self, config: Config) -> Result<Status, ConfigureError> {
         self.core.configure(config, "a configuration was posted")
     }

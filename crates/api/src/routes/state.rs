@@ -4,7 +4,7 @@ use super::{Shared, bad_query, blocking};
 use crate::access::Sees;
 use crate::error::ApiError;
 use crate::limits::{LOG_LINES, LOG_LINES_MAX};
-use crate::{body, health, page};
+use crate::{body, health, metrics, page};
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -42,6 +42,20 @@ async fn read(shared: &Shared) -> Result<Status, ApiError> {
     }
     let control = Arc::clone(&shared.control);
     blocking(move || control.status()).await
+}
+
+pub async fn metrics(State(shared): State<Shared>) -> Result<Response, ApiError> {
+    let status = read(&shared).await?;
+    let control = Arc::clone(&shared.control);
+    let history_bytes = blocking(move || control.history_bytes()).await?;
+    let history_limit_bytes = shared.control.config().map(|config| config.retention.local.0);
+    let sources = metrics::Sources {
+        status: &status,
+        history_bytes: &history_bytes,
+        history_limit_bytes,
+        requests: &shared.requests,
+    };
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&sources)).into_response())
 }
 
 /// A body without keys.

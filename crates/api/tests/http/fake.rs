@@ -93,6 +93,10 @@ impl Control for Fake {
         None
     }
 
+    fn history_bytes(&self) -> Vec<(DatabasePath, u64)> {
+        vec![(database(), 4096)]
+    }
+
     fn config(&self) -> Option<Arc<Config>> {
         self.config.lock().unwrap().clone().map(Arc::new)
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test, failing is how a helper reports")]
 
 use described::Described;
+use exposition::Exposition;
 use fake::Fake;
 use node::control::Event;
 use reqwest::{Method, Response, StatusCode};
@@ -15,6 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 mod described;
+mod exposition;
 mod fake;
 
 const CONFIG: &str = r#"{"name": "notes", "app": {"command": "./app"}}"#;
@@ -231,6 +233,33 @@ async fn every_request_has_its_status_and_every_error_its_form() {
             assert!(!message.is_empty() && !message.contains("untagged"), "{message}");
         }
     }
+}
+
+#[tokio::test]
+async fn metrics_are_text_that_prometheus_reads_and_count_what_was_answered() {
+    let node = Served::start(Fake::configured(CONFIG));
+    for path in ["/databases/data/shop/a%20b.db", "/databases/data/none.db", "/nowhere/1", "/nowhere/2"] {
+        node.get(path).await;
+    }
+    node.request("PATCH", "/config").send().await.unwrap();
+    let answer = node.request("GET", "/metrics").send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    let page = Exposition::parse(&answer.text().await.unwrap());
+    assert_eq!(page.of("stead_node_state{state=\"primary\"}"), 1.0);
+    assert_eq!(page.of("stead_history_local_bytes{path=\"data/shop/a b.db\"}"), 4096.0);
+    assert_eq!(page.of("stead_history_local_limit_bytes"), 10_737_418_240.0);
+    assert_eq!(page.of("stead_issues{code=\"app_crash_loop\",component=\"app\"}"), 1.0);
+    assert!(!page.has("stead_app_up"), "none is configured in this status");
+    let requests = |route: &str, method: &str, status: u16| {
+        let labels = format!("route=\"{route}\",method=\"{method}\",status=\"{status}\"");
+        page.of(&format!("stead_http_requests_total{{{labels}}}"))
+    };
+    assert_eq!(requests("/databases/{path}", "GET", 200), 1.0);
+    assert_eq!(requests("/databases/{path}", "GET", 404), 1.0);
+    assert_eq!(requests("none", "GET", 404), 2.0);
+    assert_eq!(requests("/config", "other", 405), 1.0);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::moment;
 use crate::progress::Progress;
 use base::disk::{Entry, Metadata};
 use base::{Clock, DatabasePath, Disk, DiskFile, Incarnation, LocalDisk, Open, SystemClock, Txid};
-use database::history::{History, ImageError, local_base, store_base};
+use database::history::{History, ImageError, local_base, store_key};
 use jiff::tz::TimeZone;
 use node::config::StoreUrl;
 use serde_json::json;
@@ -70,7 +70,7 @@ fn find(home: &Path, source: &str) -> Result<PathBuf, Failure> {
         let name = DatabasePath::parse(&name).map_err(|bad| {
             usage(bad.to_string(), "name a database of the store: file:///STORE/PATH".to_owned())
         })?;
-        Box::new(move |incarnation| store_base(&root, &name, incarnation))
+        Box::new(move |incarnation| root.join(store_key(&name, incarnation)))
     } else {
         let path = home.join(source);
         if has_history(&path) {
@@ -312,7 +312,7 @@ mod tests {
     fn a_store_is_named_by_its_url() {
         let dir = tempfile::tempdir().unwrap();
         let path = DatabasePath::parse("data/a.db").unwrap();
-        seal(&store_base(dir.path(), &path, Incarnation(1)), &[5]);
+        seal(&dir.path().join(store_key(&path, Incarnation(1))), &[5]);
         let out = dir.path().join("out");
         let source = format!("file://{}/data/a.db", dir.path().display());
         assert_eq!(restore(Path::new("."), &source, &out, &at(None, None), true), Ok(Exit::Done));

@@ -38,7 +38,7 @@ const CRYPTO: Fate = Not("has no equivalent: history is not encrypted by Stead; 
 
 const TABLE: &[(&str, Fate)] = &[
     ("exec", To("app.command")),
-    ("addr", Not("has no equivalent in this version: metrics will be on `listen`")),
+    ("addr", Not("is not needed: GET /metrics is on `listen`")),
     ("mcp-addr", Not("has no equivalent")),
     ("socket.*", Not("is not needed: the socket is .stead/api.sock of the home, its owner's only")),
     ("levels[].*", LEVELS),

@@ -205,6 +205,9 @@ pub struct Checkpoints {
     pub count: u64,
     /// The newest's id.
     pub latest: Option<String>,
+    /// When the newest was made.
+    #[serde(skip)]
+    pub latest_made: Option<Timestamp>,
 }
 
 /// Something wrong, with its cure.

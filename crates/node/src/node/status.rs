@@ -7,7 +7,7 @@ use crate::control::{
     Before, Checkpoints, Component, Components, DatabaseStatus, Exit, Issue, Lease, Process, State, Status,
 };
 use app::{AppState, AppStatus, LastExit, Preparation};
-use base::{Checksum, Txid};
+use base::{Checksum, DatabasePath, Txid};
 use database::engine::DatabaseInfo;
 use std::time::Duration;
 
@@ -31,6 +31,17 @@ impl Core {
     pub(crate) fn status_at_once(&self) -> Option<Status> {
         let catalogue = self.catalogue.try_lock().ok()?.clone()?;
         (!self.scan_is_due(SCAN_AT_MOST_EVERY)).then(|| self.status_with(catalogue))
+    }
+
+    /// Bytes of each database's history on this machine.
+    pub(crate) fn history_bytes(&self) -> Vec<(DatabasePath, u64)> {
+        let Some(databases) = self.databases_at_once() else { return Vec::new() };
+        let infos = databases.list().into_iter();
+        let bytes = |path: DatabasePath| {
+            let bytes = databases.history(&path)?.local_bytes();
+            Some((path, bytes))
+        };
+        infos.filter_map(|info| bytes(info.path)).collect()
     }
 
     fn status_with(&self, checkpoints: Checkpoints) -> Status {
@@ -169,8 +180,12 @@ impl Core {
             return known.clone();
         }
         let Ok(all) = self.checkpoints() else { return Checkpoints::default() };
-        let short =
-            Checkpoints { count: all.len() as u64, latest: all.first().map(|newest| newest.id.to_string()) };
+        let newest = all.first();
+        let short = Checkpoints {
+            count: all.len() as u64,
+            latest: newest.map(|newest| newest.id.to_string()),
+            latest_made: newest.map(|newest| newest.created),
+        };
         *kept = Some(short.clone());
         short
     }

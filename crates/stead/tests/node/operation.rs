@@ -4,6 +4,7 @@ mod commands;
 mod events;
 mod every_command;
 mod log;
+mod metrics;
 mod moments;
 mod output;
 mod query;

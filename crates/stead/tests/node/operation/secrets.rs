@@ -125,6 +125,7 @@ fn no_secret_is_in_the_log_an_answer_an_error_an_event_a_page_or_a_file() {
         "/config",
         "/history",
         "/logs",
+        "/metrics",
         "/databases",
         "/checkpoint",
         "/api/health/ready?verbose=1",

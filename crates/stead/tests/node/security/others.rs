@@ -203,9 +203,16 @@ fn another_user_reads_no_secret() {
     home.db(DATABASE).insert_rows(3);
     node.until_sealed(DATABASE);
     let ask = |path: &str| node.get(path).body;
-    for path in
-        ["/", "/config", "/history", "/logs", "/openapi.json", "/api/health/ready?verbose=1", "/nowhere"]
-    {
+    for path in [
+        "/",
+        "/config",
+        "/history",
+        "/logs",
+        "/metrics",
+        "/openapi.json",
+        "/api/health/ready?verbose=1",
+        "/nowhere",
+    ] {
         assert!(!String::from_utf8_lossy(&ask(path)).contains(TOKEN), "{path} shows it");
     }
     let status = home.stead(&["status"]);
