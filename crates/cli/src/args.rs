@@ -222,6 +222,10 @@ pub struct RunArgs {
     /// The configuration, YAML or JSON; else tmp/config.json of the home.
     #[arg(long, env = "STEAD_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// A store that a volume is brought up from, with the configuration that it keeps: s3://BUCKET/PREFIX or file:///DIR.
+    /// A home that has a volume already goes on with that.
+    #[arg(long, env = "STEAD_FROM", value_name = "URL", conflicts_with = "store")]
+    pub from: Option<String>,
     /// Where the API listens; overrides `listen` [default: 127.0.0.1:8080].
     #[arg(long, env = "STEAD_LISTEN", value_name = "ADDR")]
     pub listen: Option<String>,
@@ -247,6 +251,7 @@ impl RunArgs {
         let mut arguments: Vec<OsString> = vec!["--home".into(), self.home.clone().into()];
         let flags = [
             ("--config", self.config.clone().map(OsString::from)),
+            ("--from", self.from.clone().map(OsString::from)),
             ("--listen", self.listen.clone().map(OsString::from)),
             ("--store", self.store.clone().map(OsString::from)),
         ];

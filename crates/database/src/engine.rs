@@ -32,7 +32,7 @@ pub use cut::{Cut, CutError};
 pub use ledger_copy::LEDGER_PATH;
 pub use settings::{CHECKPOINT_FRAMES, Entry, Notice, Notify, Settings, StartError, StoreSettings};
 pub use slot::{DatabaseInfo, Trouble};
-pub use stored::{StoreInfo, StoreState};
+pub use stored::{CONFIGURATION_BYTES_MAX, CONFIGURATION_KEY, StoreInfo, StoreState};
 pub use turn::{Change, ChangeKind, HistoryProblem, TurnError, Unfinished};
 
 use crate::bucket::Bucket;
@@ -211,8 +211,32 @@ impl Engine {
                 tracing::error!(event = "unclean stop", path = %slot.path, %error, "the next start compares pages");
             }
         }
-        self.shared.ship_to_the_end();
+        self.send_the_rest();
         self.shared.leave_ledger();
+    }
+}
+
+impl Engine {
+    /// Gives the store what it lacks, for as long as a stop may take; whoever is stuck in a request is left behind.
+    fn send_the_rest(&self) {
+        let limit = self.shared.settings.store.as_ref().and_then(|store| store.stop_timeout);
+        let Some(limit) = limit else { return self.shared.ship_to_the_end() };
+        let (done, ended) = std::sync::mpsc::channel();
+        let shared = Arc::clone(&self.shared);
+        let sending = std::thread::Builder::new().name("stead-store-end".to_owned()).spawn(move || {
+            shared.ship_to_the_end();
+            // Whoever waited may have stopped waiting.
+            let _ = done.send(());
+        });
+        match sending {
+            Ok(_) if ended.recv_timeout(limit).is_ok() => {}
+            Ok(_) => tracing::warn!(
+                event = "store not sent all",
+                seconds = limit.as_secs(),
+                "the next start of this home sends the rest"
+            ),
+            Err(error) => tracing::error!(event = "no thread", name = "the rest for the store", %error),
+        }
     }
 }
 

@@ -117,7 +117,7 @@ fn settings_of(root: &Path, id: u64, claim: Claim) -> StoreSettings {
     let objects = Arc::new(store::Directory::new(Arc::new(LocalDisk), root.to_owned()));
     let run = base::Random::next_u64(&base::SystemRandom);
     let owner = Owner { id, run, node: format!("node-{id}"), volume: "test".to_owned() };
-    StoreSettings { objects, owner, claim }
+    StoreSettings { objects, owner, claim, stop_timeout: Some(Duration::from_secs(30)), configuration: None }
 }
 
 fn path(text: &str) -> DatabasePath {

@@ -96,6 +96,11 @@ pub struct Config {
     source: Source,
 }
 
+/// What the configuration in a store says that it is.
+const KEPT_FORMAT: &str = "stead-configuration";
+/// Its version.
+const KEPT_VERSION: u32 = 1;
+
 /// A document as it was written. It may hold secrets, so that it does not show in logs.
 #[derive(Clone, Default)]
 struct Source {
@@ -396,6 +401,52 @@ impl Config {
         let mut text = serde_json::to_string_pretty(&self.source.written).unwrap_or_default();
         text.push('\n');
         text
+    }
+
+    /// The configuration as the store keeps it, for a machine that has nothing else: as it was written, and secrets left
+    /// out. The store's own are the environment's to give; each other is named as a variable that must be set then.
+    pub fn to_kept_json(&self) -> Value {
+        let mut kept = self.source.written.clone();
+        let mut left_out = Vec::new();
+        let mut leave_out = |value: &mut Value, path: String, variable: &str| {
+            if value.as_str().is_some_and(|text| !expand::is_name_alone(text)) {
+                *value = json!(format!("${{{variable}}}"));
+                left_out.push(path);
+            }
+        };
+        if let Some(token) = kept.get_mut("token") {
+            leave_out(token, "token".to_owned(), "STEAD_TOKEN");
+        }
+        if let Some(env) = kept.pointer_mut("/app/env").and_then(Value::as_object_mut) {
+            env.iter_mut().for_each(|(name, value)| leave_out(value, format!("app.env.{name}"), name));
+        }
+        if let Some(storage) = kept.get_mut("storage").and_then(Value::as_object_mut) {
+            for key in ["access_key_id", "secret_access_key", "session_token"] {
+                if storage.remove(key).is_some() {
+                    left_out.push(format!("storage.{key}"));
+                }
+            }
+        }
+        json!({ "format": KEPT_FORMAT, "version": KEPT_VERSION, "left_out": left_out, "configuration": kept })
+    }
+
+    /// What [`Config::to_kept_json`] kept, for a home: with the URL under which its store was found.
+    pub fn from_kept_json(bytes: &[u8], url: &str) -> Result<String, String> {
+        let kept: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if kept["format"] != KEPT_FORMAT {
+            return Err("it is no configuration of Stead's".to_owned());
+        }
+        if kept["version"] != KEPT_VERSION {
+            return Err(format!("it has version {}, this one knows {KEPT_VERSION}", kept["version"]));
+        }
+        let Some(written) = kept["configuration"].as_object() else {
+            return Err("it holds no configuration".to_owned());
+        };
+        let mut written = written.clone();
+        section(&mut written, "storage").insert("url".to_owned(), expand::escape(&json!(url)));
+        let mut text = serde_json::to_string_pretty(&written).map_err(|error| error.to_string())?;
+        text.push('\n');
+        Ok(text)
     }
 
     /// The configuration for `POST /config`: every key with its value, secrets included, variables replaced.

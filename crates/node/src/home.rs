@@ -9,6 +9,7 @@
 
 use base::disk::own_directory;
 use base::{Disk, Epoch, Random, Timestamp};
+use database::Owner;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -162,6 +163,14 @@ pub struct Identity {
     pub epoch: Epoch,
     /// When the home was first used.
     pub created: Timestamp,
+}
+
+impl Identity {
+    /// Who this node is for a store, in the run that made up a number.
+    pub fn owner(&self, node: &str, volume: &str, run: u64) -> Owner {
+        let id = u64::from_str_radix(&self.id, 16).unwrap_or_default();
+        Owner { id, run, node: node.to_owned(), volume: volume.to_owned() }
+    }
 }
 
 /// Why a home cannot be used.

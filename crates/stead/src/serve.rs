@@ -30,6 +30,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 mod configuration;
+mod from;
 mod heap;
 mod logging;
 
@@ -87,6 +88,10 @@ fn serve(args: &RunArgs, link: &Link, logging: &Arc<Logging>) -> Result<u8, Fail
     let (home, _lock) = take_home(args, &machine)?;
     let name = host_name();
     let overrides = args.overrides();
+    let identity = home.identity(&*machine.random, machine.clock.now()).map_err(home_failure)?;
+    if let Some(url) = &args.from {
+        from::bring(&home, &identity, &name, &machine, (url, args.config.is_none()))?;
+    }
     let found = configuration::find(&home, args.config.as_deref(), &overrides, &name, machine.clock.now())?;
     if let Found::Config(config, _) = &found {
         // Every line of a start has the form that it asks for.
@@ -109,7 +114,6 @@ fn serve(args: &RunArgs, link: &Link, logging: &Arc<Logging>) -> Result<u8, Fail
     let runner = Runner::new(link.clone(), machine.clock.clone(), RestartPolicy::default());
     let app_ends = ends.clone();
     let app = Supervised::new(runner.clone(), Arc::new(move |code| tell(&app_ends, End::App(code))));
-    let identity = home.identity(&*machine.random, machine.clock.now()).map_err(home_failure)?;
     let (log, supervisor) = (logging.clone(), link.clone());
     let environment = Environment::of_this_process();
     let look = look(home.root().to_owned(), name.clone(), &machine);

@@ -12,9 +12,9 @@ mod objects;
 mod options;
 mod probe;
 mod ranged;
+pub mod s3;
 #[cfg(feature = "sim")]
 pub mod sim;
-pub mod s3;
 mod url;
 
 pub use directory::Directory;

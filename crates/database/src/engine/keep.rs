@@ -74,7 +74,7 @@ impl Shared {
             let Some(history) = slot.history() else { continue };
             all &= self.ship(&bucket, &slot, &history);
         }
-        all = all && self.ship_ledger(&bucket, noted);
+        all = all && self.ship_ledger(&bucket, noted) && self.send_configuration(&bucket);
         // Whoever has lost all but the store must learn which histories there are.
         all &= self.list_what_changed(Changed::NewHistories);
         if all {

@@ -47,6 +47,10 @@ pub struct StoreSettings {
     pub owner: Owner,
     /// Whether it may be taken from another node.
     pub claim: Claim,
+    /// How long a clean stop goes on sending; without one, to the end.
+    pub stop_timeout: Option<Duration>,
+    /// What the store keeps of the node's configuration.
+    pub configuration: Option<serde_json::Value>,
 }
 
 /// Which files are databases.

@@ -4,10 +4,16 @@ use super::slot::{Slot, State};
 use super::{Engine, Notice, Shared, StartError};
 use crate::bucket::{Bucket, BucketError};
 use crate::history::{HistoryError, Stored, parse_store_key, store_key};
-use base::{DatabasePath, Epoch, Incarnation};
+use base::{DatabasePath, Epoch, Incarnation, Timestamp};
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use store::{Key, Objects, Outcome, StoreError};
+
+/// Where the configuration lies in a store.
+pub const CONFIGURATION_KEY: &str = ".stead/configuration";
+/// The most bytes of it that are read.
+pub const CONFIGURATION_BYTES_MAX: usize = 4 << 20;
 
 /// What is known of the store as a whole.
 #[derive(Debug, Default)]
@@ -16,6 +22,8 @@ pub(super) struct Known {
     outage: Option<(Duration, String)>,
     /// Whoever may not write there any more stops: said once.
     refused: Option<Arc<BucketError>>,
+    /// The store has the configuration.
+    configured: bool,
 }
 
 /// How the store is.
@@ -148,6 +156,23 @@ impl Shared {
         self.known_store().refused.is_some()
     }
 
+    /// Has the store keep the configuration, for a machine that has nothing else.
+    pub(super) fn send_configuration(&self, bucket: &Bucket) -> bool {
+        let wanted = self.settings.store.as_ref().and_then(|store| store.configuration.as_ref());
+        let Some(wanted) = wanted.filter(|_| !self.known_store().configured) else { return true };
+        let bytes = wanted.to_string().into_bytes();
+        match put(&**bucket.objects(), &bytes, self.settings.machine.clock.now()) {
+            Ok(there) => {
+                self.known_store().configured = there;
+                there
+            }
+            Err(error) => {
+                self.store_failed(&error.into());
+                false
+            }
+        }
+    }
+
     /// What the store has of one incarnation; `None` without a store.
     pub(super) fn stored(
         &self,
@@ -211,6 +236,17 @@ impl Shared {
             }
         }
     }
+}
+
+/// Puts the configuration into a store; `false`: it is not known whether it is there.
+fn put(objects: &dyn Objects, bytes: &[u8], now: Timestamp) -> Result<bool, StoreError> {
+    let key = Key::new(CONFIGURATION_KEY);
+    let outcome = match store::read_whole(objects, &key, CONFIGURATION_BYTES_MAX)? {
+        Some((there, _)) if there == bytes => return Ok(true),
+        Some((_, tag)) => objects.replace(&key, bytes, &tag)?,
+        None => store::create_from(objects, &key, now, bytes)?,
+    };
+    Ok(matches!(outcome, Outcome::Won(_)))
 }
 
 /// Whether the same may succeed later, by itself.

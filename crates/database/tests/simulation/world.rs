@@ -135,7 +135,8 @@ impl World {
     fn store_settings(&self) -> Option<StoreSettings> {
         self.runs.set(self.runs.get() + 1);
         let owner = Owner { id: 7, run: self.runs.get(), node: "here".to_owned(), volume: "test".to_owned() };
-        Some(StoreSettings { objects: self.store()?, owner, claim: Claim::Own })
+        let (claim, objects) = (Claim::Own, self.store()?);
+        Some(StoreSettings { objects, owner, claim, stop_timeout: None, configuration: None })
     }
 
     pub fn note(&self, text: impl Into<String>) {

@@ -190,6 +190,17 @@ impl StoreUrl {
     }
 }
 
+impl From<&StoreUrl> for store::StoreUrl {
+    fn from(url: &StoreUrl) -> store::StoreUrl {
+        match url {
+            StoreUrl::Directory(path) => store::StoreUrl::Directory(path.clone()),
+            StoreUrl::S3 { bucket, prefix } => {
+                store::StoreUrl::S3 { bucket: bucket.clone(), prefix: prefix.clone() }
+            }
+        }
+    }
+}
+
 /// Whether the parts of a path, or of a prefix, say one place in one way.
 fn is_plain(path: &str) -> bool {
     let part = |part: &str| !matches!(part, "" | "." | "..");

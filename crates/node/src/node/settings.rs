@@ -4,10 +4,10 @@ use super::Setup;
 use crate::config::{App, Config, DatabaseEntry, Ready, StoreUrl};
 use app::{Plan, Question, ReadyWhen, RestartPolicy, Spec};
 use base::DatabasePath;
+use database::Claim;
 use database::engine::{CHECKPOINT_FRAMES, Entry, Retention, Settings, StoreSettings};
-use database::{Claim, Owner};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,14 +24,7 @@ const WAL_LIMIT_BYTES: u64 = 64 << 20;
 
 /// The engine's settings, or why it cannot have them.
 pub(super) fn engine(config: &Config, setup: &Setup) -> Result<Settings, String> {
-    let store = match &config.storage.url {
-        Some(StoreUrl::Directory(path)) => Some(store(config, path, setup)),
-        // To run without it would be to lose what is promised.
-        Some(StoreUrl::S3 { .. }) => {
-            return Err("s3:// stores are not reached by this version: use file:///absolute/path".to_owned());
-        }
-        None => None,
-    };
+    let store = config.storage.url.as_ref().map(|url| store(config, url, setup)).transpose()?;
     Ok(Settings {
         home: setup.home.root().to_owned(),
         entries: config.databases.iter().map(entry).collect(),
@@ -47,15 +40,17 @@ pub(super) fn engine(config: &Config, setup: &Setup) -> Result<Settings, String>
 }
 
 /// The store, and who this node is for it.
-fn store(config: &Config, directory: &Path, setup: &Setup) -> StoreSettings {
-    let objects = Arc::new(store::Directory::new(Arc::clone(&setup.machine.disk), directory.to_owned()));
-    let owner = Owner {
-        id: u64::from_str_radix(&setup.identity.id, 16).unwrap_or_default(),
-        run: setup.machine.random.next_u64(),
-        node: setup.name.clone(),
-        volume: config.name.as_str().to_owned(),
-    };
-    StoreSettings { objects, owner, claim: Claim::Own }
+fn store(config: &Config, url: &StoreUrl, setup: &Setup) -> Result<StoreSettings, String> {
+    let options = config.storage.s3_options(setup.home.root());
+    let objects = store::open_url(&url.into(), &options, Arc::clone(&setup.machine.disk));
+    let owner = setup.identity.owner(&setup.name, config.name.as_str(), setup.machine.random.next_u64());
+    Ok(StoreSettings {
+        objects: objects.map_err(|error| format!("{error}; {}", error.kind.hint()))?,
+        owner,
+        claim: Claim::Own,
+        stop_timeout: Some(config.storage.stop_timeout.0),
+        configuration: Some(config.to_kept_json()),
+    })
 }
 
 fn entry(entry: &DatabaseEntry) -> Entry {

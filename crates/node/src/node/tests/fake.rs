@@ -159,7 +159,11 @@ impl Databases for FakeDatabases {
         None
     }
     fn history_at(&self, path: &DatabasePath, _: Incarnation) -> Result<Arc<History>, HistoryError> {
-        Err(HistoryError { path: path.as_str().into(), cause: std::io::ErrorKind::NotFound.into() })
+        Err(HistoryError {
+            path: path.as_str().into(),
+            cause: std::io::ErrorKind::NotFound.into(),
+            of_store: false,
+        })
     }
     fn verify(&self, _: &DatabasePath) -> Result<Check, CheckError> {
         unreachable!("no test verifies a database that is not there")
