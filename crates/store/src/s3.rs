@@ -298,17 +298,10 @@ impl Objects for S3 {
             }
             let paths: Vec<_> = some.iter().map(|(_, path)| path.clone()).collect();
             match self.asking(None, async || client.delete_many(&paths).await) {
-                Ok(document) => {
-                    if let Some((key, code, message)) =
-                        documents::first_kept(&String::from_utf8_lossy(&document))
-                    {
-                        let said = answer::one_line(&format!("{key} was not removed: {code}: {message}"));
-                        return Err(StoreError::new(ErrorKind::Denied, &self.url, None, said));
-                    }
-                }
+                Ok(()) => {}
                 Err(error) if matches!(error.kind, ErrorKind::Unsupported | ErrorKind::Answer) => {
-                    self.one_by_one.store(true, Ordering::Relaxed);
                     self.remove_one_by_one(some)?;
+                    self.one_by_one.store(true, Ordering::Relaxed);
                 }
                 Err(error) => return Err(error),
             }

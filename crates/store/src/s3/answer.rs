@@ -3,6 +3,7 @@
 //! A reason is one short line in plain words. What a server's document says beyond its message (keys, signed strings)
 //! is never repeated.
 
+use super::documents::first_kept;
 use crate::ErrorKind;
 use http::{HeaderMap, StatusCode};
 
@@ -79,6 +80,17 @@ impl Answer {
         Err(self.fault(bucket))
     }
 
+    /// What the answer to a removal of many says that was kept, if anything was.
+    pub fn kept(&self, bucket: &str) -> Option<Fault> {
+        let document = String::from_utf8_lossy(&self.body);
+        let entry = first_kept(&document)?;
+        let code = element(entry, "Code").unwrap_or_default();
+        let (kind, reason) = self.meaning(bucket, &code, entry);
+        let key = element(entry, "Key").unwrap_or_default();
+        let reason = format!("{} was not removed: {reason}", one_line(&key));
+        Some(Fault { kind, reason, status: Some(self.status.as_u16()), code, perhaps_done: true })
+    }
+
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.body[..self.body.len().min(ERROR_BYTES_MAX)]).into_owned()
     }
@@ -114,6 +126,7 @@ impl Answer {
         let message = element(text, "Message").unwrap_or_default();
         let said = match (code, message.is_empty()) {
             ("", _) => self.status.to_string(),
+            (code, _) if self.status.is_success() => format!("{code}: {}", one_line(&message)),
             (code, true) => format!("{status} {code}"),
             (code, false) => format!("{status} {code}: {}", one_line(&message)),
         };

@@ -179,11 +179,12 @@ impl Client {
         }
     }
 
-    /// Removes many objects (at most 1,000) with one request. The answer's document tells what was kept.
-    pub async fn delete_many(&self, paths: &[Path]) -> Result<Bytes, Fault> {
+    /// Removes many objects (at most 1,000) with one request.
+    pub async fn delete_many(&self, paths: &[Path]) -> Result<(), Fault> {
         let paths: Vec<_> = paths.iter().cloned().map(Ok).collect();
         let work = self.s3.delete_stream(futures_util::stream::iter(paths).boxed()).try_collect::<Vec<_>>();
-        Ok(self.ask(Special::default(), work).await?.1.body)
+        let (_, answer) = self.ask(Special::default(), work).await?;
+        answer.kept(&self.bucket).map_or(Ok(()), Err)
     }
 
     /// Begins an upload in parts.

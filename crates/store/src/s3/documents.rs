@@ -1,4 +1,4 @@
-//! The documents that answers carry: a page of a listing, the end of a removal. Pure.
+//! The documents that answers carry: a page of a listing, what a removal kept. Pure.
 //!
 //! Markup in a text is escaped, so an element ends at its closing tag. Keys that no [`Key`] can be (`a//b`, the empty
 //! objects `dir/` that consoles make) are not Stead's, and are passed over.
@@ -37,14 +37,10 @@ impl Page {
     }
 }
 
-/// What a server could not remove of many: key, word and message of the first. An object that is absent is fine.
-pub(super) fn first_kept(document: &str) -> Option<(String, String, String)> {
-    document.split("<Error>").skip(1).find_map(|entry| {
-        let entry = entry.split("</Error>").next()?;
-        let code = element(entry, "Code").unwrap_or_default();
-        let text = |name: &str| element(entry, name).unwrap_or_default();
-        (code != "NoSuchKey").then(|| (text("Key"), code, text("Message")))
-    })
+/// What a server could not remove of many: the first entry of it. An object that is absent is fine.
+pub(super) fn first_kept(document: &str) -> Option<&str> {
+    let entries = document.split("<Error>").skip(1).filter_map(|entry| entry.split("</Error>").next());
+    entries.into_iter().find(|entry| element(entry, "Code").as_deref() != Some("NoSuchKey"))
 }
 
 #[cfg(test)]
@@ -81,7 +77,8 @@ mod tests {
     fn a_removal_names_what_it_kept() {
         let document = "<DeleteResult><Error><Key>a</Key><Code>NoSuchKey</Code></Error><Error><Key>b</Key>\
                         <Code>AccessDenied</Code><Message>no</Message></Error></DeleteResult>";
-        assert_eq!(first_kept(document), Some(("b".into(), "AccessDenied".into(), "no".into())));
+        let kept = first_kept(document).unwrap();
+        assert_eq!(element(kept, "Key").as_deref(), Some("b"));
         assert_eq!(first_kept("<DeleteResult></DeleteResult>"), None);
     }
 }

@@ -3,7 +3,8 @@
 //! | module | holds the client to |
 //! |---|---|
 //! | [`objects`] | objects are created once, replaced by compare-and-set, read, listed and removed; keys byte for byte |
-//! | [`trouble`] | every kind of trouble is told as what it is, in time, and no outcome is ever wrong |
+//! | [`settings`] | whatever is set wrongly is told as what it is, in time and without secrets |
+//! | [`trouble`] | servers that answer wrongly, late or not at all: in time, and no outcome is ever wrong |
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it must be")]
 #![allow(
     clippy::disallowed_methods,
@@ -12,6 +13,7 @@
 
 mod objects;
 mod proxy;
+mod settings;
 mod support;
 mod trouble;
 

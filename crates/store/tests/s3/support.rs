@@ -37,6 +37,8 @@ pub struct Server {
     address: SocketAddr,
     dir: TempDir,
     tls: Option<Certificates>,
+    /// Whether its directory is a file system of its own.
+    mounted: bool,
 }
 
 /// A certificate authority of its own and a server's certificate.
@@ -57,12 +59,28 @@ impl Server {
         Server::start_with(kind, true)
     }
 
-    fn start_with(kind: Kind, tls: bool) -> Server {
-        let (address, dir) = (own_address(), tempfile::tempdir().unwrap());
-        let tls = tls.then(|| Certificates::make(dir.path(), address));
-        let mut server = Server { kind, child: None, address, dir, tls };
+    /// Starts it over a file system of so many bytes, which needs root.
+    pub fn start_small(kind: Kind, bytes: u64) -> Server {
+        let mut server = Server::prepare(kind, false);
+        let buckets = server.dir.path().join("buckets");
+        std::fs::create_dir_all(&buckets).unwrap();
+        let size = format!("size={bytes}");
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&buckets));
+        server.mounted = true;
         server.run();
         server
+    }
+
+    fn start_with(kind: Kind, tls: bool) -> Server {
+        let mut server = Server::prepare(kind, tls);
+        server.run();
+        server
+    }
+
+    fn prepare(kind: Kind, tls: bool) -> Server {
+        let (address, dir) = (own_address(), tempfile::tempdir().unwrap());
+        let tls = tls.then(|| Certificates::make(dir.path(), address));
+        Server { kind, child: None, address, dir, tls, mounted: false }
     }
 
     /// `http://127.…:9000`, or with https.
@@ -128,8 +146,7 @@ impl Server {
     }
 
     fn signal(&self, name: &str) {
-        let done = Command::new("kill").args([format!("-{name}"), self.pid().to_string()]).status().unwrap();
-        assert!(done.success(), "{name}");
+        run(Command::new("kill").args([format!("-{name}"), self.pid().to_string()]));
     }
 
     fn run(&mut self) {
@@ -154,7 +171,10 @@ impl Server {
                 command.arg("--console-address").arg(format!("{}:9001", self.address.ip()));
                 command.arg("--certs-dir").arg(self.dir.path()).arg(self.dir.path().join("buckets"));
                 command.env("MINIO_ROOT_USER", ACCESS_KEY).env("MINIO_ROOT_PASSWORD", SECRET_KEY);
-                command.env("MINIO_UPDATE", "off").env("MINIO_CALLHOME_ENABLE", "off");
+                command
+                    .env("MINIO_SITE_REGION", "us-east-1")
+                    .env("MINIO_UPDATE", "off")
+                    .env("MINIO_CALLHOME_ENABLE", "off");
             }
         }
         let log = std::fs::File::create(self.dir.path().join("log")).unwrap();
@@ -175,16 +195,16 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
+        if self.mounted {
+            run(Command::new("umount").arg(self.dir.path().join("buckets")));
+        }
     }
 }
 
 impl Certificates {
     /// Makes them in a directory, for an address.
     pub fn make(dir: &Path, address: SocketAddr) -> Certificates {
-        let openssl = |args: &[&str]| {
-            let done = Command::new("openssl").args(args).current_dir(dir).output().unwrap();
-            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        };
+        let openssl = |args: &[&str]| run(Command::new("openssl").args(args).current_dir(dir));
         let curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-sha256"];
         let mut ca = vec!["req", "-x509", "-days", "2", "-subj", "/CN=Stead test authority"];
         ca.extend(curve);
@@ -215,6 +235,11 @@ impl Certificates {
         ]);
         Certificates { ca: dir.join("ca.pem"), cert: dir.join("server.pem"), key: dir.join("server.key") }
     }
+}
+
+fn run(command: &mut Command) {
+    let done = command.output().unwrap();
+    assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
 /// Waits until something is so.
