@@ -133,17 +133,24 @@ impl Client {
         let until = from.saturating_add(bytes_max.max(1) as u64);
         let special = Special { object_bytes: bytes_max, ..Special::default() };
         let options = GetOptions { range: Some(GetRange::Bounded(from..until)), ..GetOptions::default() };
-        match ask(special, self.s3.get_opts(path, options)).await {
-            (_, Some(Seen::Answer(answer))) if is_beyond_end(answer.status) => {
-                self.beyond_end(path, from).await
-            }
-            (_, Some(Seen::Answer(answer))) => match answer.checked(&self.bucket) {
-                Ok(answer) => piece(answer, from, bytes_max).map(Some),
-                Err(fault) if fault.is_absence() => Ok(None),
-                Err(fault) => Err(fault),
-            },
-            (_, Some(Seen::Fault(fault))) => Err(fault),
-            (_, None) => Err(Fault::garbled("nothing was asked")),
+        let (done, seen) = ask(special, self.s3.get_opts(path, options)).await;
+        // It holds the body, too: what is alone in holding it is not copied.
+        drop(done);
+        let answer = match seen {
+            Some(Seen::Answer(answer)) => answer,
+            Some(Seen::Fault(fault)) => return Err(fault),
+            None => return Err(Fault::garbled("nothing was asked")),
+        };
+        if is_beyond_end(answer.status) {
+            return self.beyond_end(path, from).await;
+        }
+        // The content of an object may look like anything, also like an error.
+        if answer.status.is_success() {
+            return piece(answer, from, bytes_max).map(Some);
+        }
+        match answer.checked(&self.bucket) {
+            Err(fault) if !fault.is_absence() => Err(fault),
+            _ => Ok(None),
         }
     }
 
@@ -227,15 +234,16 @@ fn no_tag() -> Fault {
 /// The piece that an answer holds: of a range (206), or of a whole object (200) from a server that knows no ranges.
 fn piece(answer: Answer, from: u64, bytes_max: usize) -> Result<Piece, Fault> {
     let tag = answer.tag().ok_or_else(no_tag)?;
-    let mut bytes = Vec::from(answer.body.clone());
-    if answer.status == http::StatusCode::OK {
+    let range = answer.header("content-range").and_then(content_range);
+    let status = answer.status;
+    let mut bytes = Vec::from(answer.body);
+    if status == http::StatusCode::OK {
         let len = bytes.len() as u64;
         let skipped = usize::try_from(from.min(len)).unwrap_or(usize::MAX);
         bytes.drain(..skipped);
         bytes.truncate(bytes_max);
         return Ok(Piece { bytes, len, tag });
     }
-    let range = answer.header("content-range").and_then(content_range);
     let (first, last, len) = range.ok_or_else(|| Fault::garbled("it does not say which piece it sent"))?;
     let whole = last.checked_sub(first).and_then(|more| more.checked_add(1));
     if first != from || whole != Some(bytes.len() as u64) || last >= len {

@@ -15,6 +15,7 @@ use super::answer::{Answer, Fault, one_line};
 use super::traffic::{Traffic, Verb};
 use crate::ErrorKind;
 use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 use object_store::ClientOptions;
@@ -219,6 +220,7 @@ impl Wire {
         body_bytes_max: usize,
     ) -> Result<Answer, Fault> {
         let (parts, body) = request.into_parts();
+        let is_head = parts.method == Method::HEAD;
         let url = parts.uri.to_string().parse().map_err(|_| Fault::garbled("a URL that cannot be"))?;
         let mut request = reqwest::Request::new(parts.method, url);
         *request.headers_mut() = parts.headers;
@@ -228,7 +230,10 @@ impl Wire {
         });
         let response = client.execute(request).await.map_err(|error| self.broken(&error))?;
         let (parts, mut body) = http::Response::<reqwest::Body>::from(response).into_parts();
-        let mut bytes = BytesMut::new();
+        // What the server says how much comes is a hint, and bounded.
+        let hint =
+            parts.headers.get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse().ok()).unwrap_or(0);
+        let mut bytes = BytesMut::with_capacity(if is_head { 0 } else { body_bytes_max.min(hint) });
         loop {
             let frame = timeout(STALL_LIMIT, body.frame()).await.map_err(|_| {
                 let reason = format!("the answer stopped in the middle for {}", seconds(STALL_LIMIT));

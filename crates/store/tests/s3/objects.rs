@@ -46,6 +46,9 @@ fn an_empty_object_is_an_object() {
         let piece = store.read(&key("empty"), 0, 100).unwrap().unwrap();
         assert_eq!((piece.bytes.len(), piece.len, piece.tag), (0, 0, tag));
         assert_eq!(create(&store, "empty", b""), Outcome::Lost);
+        let error = b"<Error><Code>InternalError</Code></Error>";
+        won(create(&store, "like an error", error));
+        assert_eq!(whole(&store, "like an error").unwrap(), error);
     });
 }
 

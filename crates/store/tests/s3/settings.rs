@@ -65,12 +65,14 @@ fn a_clock_that_is_off_is_told() {
     let server = server();
     let proxy = Proxy::before(server.address());
     proxy.rule(|request| {
-        let lines =
-            request.head.lines().map(|line| match line.to_ascii_lowercase().starts_with("x-amz-date:") {
-                // Of this day, or the key would be wrong as well; at midnight it is another day anyway.
-                true => format!("{}T000000Z", &line[..line.len() - 8]),
-                false => line.to_owned(),
-            });
+        let lines = request.head.lines().map(|line| match line.split_once('T') {
+            // Twelve hours off within the same day: of another day, the key would be wrong as well.
+            Some((day, time)) if line.to_ascii_lowercase().starts_with("x-amz-date:") => {
+                let hour: u32 = time[..2].parse().unwrap();
+                format!("{day}T{:02}{}", (hour + 12) % 24, &time[2..])
+            }
+            _ => line.to_owned(),
+        });
         request.head = lines.collect::<Vec<_>>().join("\r\n");
         Act::Pass
     });
