@@ -232,7 +232,7 @@ fn by_code(code: &str) -> Option<ErrorKind> {
         "EntityTooLarge" => ErrorKind::TooLarge,
         "RequestTimeout" => ErrorKind::Timeout,
         "NotImplemented" | "MethodNotAllowed" => ErrorKind::Unsupported,
-        "InternalError" | "NoSuchUpload" => ErrorKind::Server,
+        "InternalError" | "NoSuchUpload" | "ConditionalRequestConflict" | "OperationAborted" => ErrorKind::Server,
         _ => return None,
     })
 }
@@ -245,7 +245,7 @@ fn by_status(status: u16) -> ErrorKind {
         429 | 503 => ErrorKind::Throttled,
         405 | 501 => ErrorKind::Unsupported,
         507 => ErrorKind::Full,
-        500.. => ErrorKind::Server,
+        409 | 500.. => ErrorKind::Server,
         _ => ErrorKind::Answer,
     }
 }

@@ -1,10 +1,9 @@
 //! Conditional writes, and what came of them.
 //!
 //! ```text
-//!            ┌────────────── again, while patience lasts ◄─────────────┐
+//!      ┌──────────────────── again, while patience lasts ◄─────────────┐
 //! write ─► answer ─ yes ──────────────────────────► Won                │
-//!            ├── 412, 304 (another is there) ─ doubt? ─ no ─► Lost     │
-//!            │                                  └─ yes ─► look         │
+//!            ├── 412, 304 (another is there) ─► look ─ unknown, and no doubt before ─► Lost
 //!            ├── 409 (another write is under way) ─────────────────────┤
 //!            ├── no answer, 5xx: it may have happened ─ doubt := yes ──┤
 //!            └── surely not done ─ passing ────────────────────────────┤
@@ -74,13 +73,13 @@ impl Write<'_> {
                 // Either somebody was faster, or nobody was, and then it may be tried again.
                 match self.client.whose(self.path, self.mark).await {
                     Ok(Whose::Nobodys) => {}
+                    Ok(Whose::Ours(tag)) => return Ok(Outcome::Won(tag)),
                     Ok(_) => verdict = Verdict::Refused,
                     Err(_) => doubt = true,
                 }
             }
             match verdict {
-                Verdict::Refused if !doubt => return Ok(Outcome::Lost),
-                Verdict::Refused => return Ok(self.look().await),
+                Verdict::Refused => return Ok(self.refused(doubt).await),
                 _ => self.traffic.count_error(fault.kind),
             }
             doubt |= verdict == Verdict::Doubtful;
@@ -102,6 +101,15 @@ impl Write<'_> {
         match self.client.whose(self.path, self.mark).await {
             Ok(Whose::Ours(tag) | Whose::Unsure(Some(tag))) => Outcome::Won(tag),
             _ => Outcome::Unknown,
+        }
+    }
+
+    /// Another's object is there, says the server. Also without doubt it is looked at: a gateway on the way may have
+    /// sent our request twice, and passed on the second answer.
+    async fn refused(&self, doubt: bool) -> Outcome {
+        match self.look().await {
+            Outcome::Unknown if !doubt => Outcome::Lost,
+            seen => seen,
         }
     }
 

@@ -35,6 +35,8 @@ pub enum Act {
     Pass,
     /// The server does it, and the answer is lost.
     LoseAnswer,
+    /// The server gets it twice, and the second answer counts.
+    Twice,
     /// The server never sees it.
     LoseRequest,
     /// Answered here, with a status line and a body.
@@ -151,6 +153,10 @@ impl Inner {
                 b"HTTP/1.1 200 OK\r\netag: \"0123456789abcdef0123456789abcdef\"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
             ),
             Act::Pass => client.write_all(&self.ask(&request)?),
+            Act::Twice => {
+                self.ask(&request)?;
+                client.write_all(&self.ask(&request)?)
+            }
             Act::LoseAnswer => self.ask(&request).map(drop),
             Act::Slowly(bytes, pause) => {
                 for some in self.ask(&request)?.chunks(bytes) {

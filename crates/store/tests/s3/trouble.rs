@@ -77,6 +77,17 @@ fn an_answer_that_is_lost_never_makes_a_winner_of_the_loser() {
 }
 
 #[test]
+fn a_request_that_a_gateway_sends_twice_is_no_defeat() {
+    let server = server();
+    let proxy = Proxy::before(server.address());
+    let store = behind(&proxy, &server);
+    proxy.rule(|request| if request.is("PUT") { Act::Twice } else { Act::Pass });
+    let tag = won(create(&store, "one", b"mine"));
+    won(store.replace(&key("one"), b"again", &tag).unwrap());
+    assert_eq!(store.replace(&key("one"), b"never", &tag).unwrap(), Outcome::Lost);
+}
+
+#[test]
 fn in_doubt_about_an_object_that_nobody_can_look_at_the_outcome_is_unknown() {
     let server = server();
     let proxy = Proxy::before(server.address());
