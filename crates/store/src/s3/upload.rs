@@ -65,12 +65,12 @@ impl Upload {
     /// Gives up what was sent, as far as the server can still be told.
     pub fn give_up(&mut self) {
         let Some(id) = self.id.take() else { return };
-        self.parts.abort_all();
         let away = |fault: &Fault| matches!(fault.kind, ErrorKind::Unreachable | ErrorKind::Timeout);
         if self.failed.as_ref().is_some_and(away) {
             return;
         }
         let aborted = self.runtime.block_on(async {
+            // A part that is still under way would arrive after the end, and stay.
             while self.parts.join_next().await.is_some() {}
             self.shared.client.abort(&self.path, &id).await
         });

@@ -4,6 +4,7 @@
 //! on, killed and started again at the same address. `scripts/stores` installs the programs.
 #![allow(dead_code, reason = "each test uses what it needs of it")]
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -145,6 +146,17 @@ impl Server {
         self.run();
     }
 
+    fn is_ready(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect(self.address()) else { return false };
+        if self.kind == Kind::Versity {
+            return true;
+        }
+        let asked = stream
+            .write_all(b"GET /minio/health/ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let mut answer = String::new();
+        asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.contains(" 200 ")
+    }
+
     fn signal(&self, name: &str) {
         run(Command::new("kill").args([format!("-{name}"), self.pid().to_string()]));
     }
@@ -181,7 +193,7 @@ impl Server {
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut child = command.spawn().unwrap();
         let began = Instant::now();
-        while TcpStream::connect(self.address()).is_err() {
+        while !self.is_ready() {
             let ended = child.try_wait().unwrap();
             let log = || std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
             assert!(ended.is_none(), "the server ended: {}", log());
