@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   status ────────┐
-//!   history bytes ─┼─▶ render ─▶ text      table: the names, which are promises
+//!   measured ──────┼─▶ render ─▶ text      table: the names, which are promises
 //!   requests ──────┘
 //! ```
 //!
@@ -19,8 +19,9 @@ pub use requests::Requests;
 pub use text::CONTENT_TYPE;
 
 use base::{DatabasePath, Timestamp};
-use node::control::{Components, Exit, Process, State, Status};
+use node::control::{Components, Exit, Measured, Process, State, Status, StoreTraffic};
 use std::collections::BTreeMap;
+use table::Metric;
 use text::Page;
 
 /// What the page is made of.
@@ -28,8 +29,8 @@ use text::Page;
 pub struct Sources<'a> {
     /// Everything on one screen.
     pub status: &'a Status,
-    /// Bytes of history on this machine.
-    pub history_bytes: &'a [(DatabasePath, u64)],
+    /// What is measured beside it.
+    pub measured: &'a Measured,
     /// `retention.local`, where there is a configuration.
     pub history_limit_bytes: Option<u64>,
     /// Answered requests.
@@ -43,6 +44,7 @@ pub fn render(sources: &Sources<'_>) -> String {
     lease(&mut page, sources.status);
     app(&mut page, sources.status);
     databases(&mut page, sources);
+    store(&mut page, sources.measured.store.as_ref());
     checkpoints(&mut page, sources.status);
     let counted = sources.requests.counted();
     let counted: Vec<_> = counted
@@ -125,13 +127,25 @@ fn databases(page: &mut Page, sources: &Sources<'_>) {
         &table::DATABASE_LAG,
         all.iter().map(|one| (path_of(&one.path), number(one.lag_ms) / 1000.0)),
     );
-    let bytes = sources.history_bytes.iter();
+    let bytes = sources.measured.history_bytes.iter();
     page.metric(&table::HISTORY_BYTES, bytes.map(|(path, bytes)| (path_of(path), number(*bytes))));
     page.one(&table::HISTORY_LIMIT, sources.history_limit_bytes.map(number));
 }
 
 fn path_of(path: &DatabasePath) -> [&str; 1] {
     [path.as_str()]
+}
+
+fn store(page: &mut Page, traffic: Option<&StoreTraffic>) {
+    let Some(StoreTraffic { requests, errors, retries, sent_bytes, fetched_bytes }) = traffic else { return };
+    let by = |counts: &'static Metric, values: &[(&str, u64)], page: &mut Page| {
+        page.metric(counts, values.iter().map(|(value, count)| ([*value], number(*count))));
+    };
+    by(&table::STORE_REQUESTS, requests, page);
+    by(&table::STORE_ERRORS, errors, page);
+    page.one(&table::STORE_RETRIES, Some(number(*retries)));
+    page.one(&table::STORE_SENT, Some(number(*sent_bytes)));
+    page.one(&table::STORE_FETCHED, Some(number(*fetched_bytes)));
 }
 
 fn checkpoints(page: &mut Page, status: &Status) {

@@ -455,8 +455,8 @@ pub trait Control: Send + Sync {
     fn transitions(&self) -> Vec<Transition>;
     /// The app's last lines, oldest first; `stream` is `stdout`, `stderr` or both.
     fn logs(&self, lines: usize, stream: Option<&str>) -> Result<Vec<LogLine>, LogsError>;
-    /// Bytes of each database's history on this machine; nothing while the databases are starting or stopping.
-    fn history_bytes(&self) -> Vec<(DatabasePath, u64)>;
+    /// What is measured beside the status.
+    fn measured(&self) -> Measured;
     /// Events from now on; a reader that falls behind by more than the queue's limit is cut off.
     fn events(&self) -> Receiver<Event>;
     /// What the last look at paths, room and programs found; nothing where none was made.

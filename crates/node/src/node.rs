@@ -13,7 +13,7 @@ use crate::config::{Config, Overrides};
 use crate::control::{
     ActionError, AppAction, AskError, Asked, Checkpoint, CheckpointError, CheckpointId, CheckpointMade,
     Checkpoints, ConfigureError, Control, DatabaseError, Event, HistoryFile, Issue, LogLine, LogsError,
-    Looked, Moment, Question, Reconfigured, RestoreError, RestoreRequest, Restored, State, Status,
+    Looked, Measured, Moment, Question, Reconfigured, RestoreError, RestoreRequest, Restored, State, Status,
     Transition, Verified,
 };
 use crate::home::{Home, Identity};
@@ -332,8 +332,8 @@ impl Control for Node {
     fn config(&self) -> Option<Arc<Config>> {
         self.core.config()
     }
-    fn history_bytes(&self) -> Vec<(DatabasePath, u64)> {
-        self.core.history_bytes()
+    fn measured(&self) -> Measured {
+        self.core.measured()
     }
     fn configure(&self, config: Config) -> Result<Status, ConfigureError> {
         self.core.configure(config, "a configuration was posted")

@@ -71,6 +71,11 @@ metrics! {
     DATABASE_LAG Gauge "stead_database_lag_seconds" "seconds" ["path"] "Age of the oldest commit that is not sealed; 0 when all are.";
     HISTORY_BYTES Gauge "stead_history_local_bytes" "bytes" ["path"] "Bytes of a database's history on this machine.";
     HISTORY_LIMIT Gauge "stead_history_local_limit_bytes" "bytes" [] "The most that all histories together may have here.";
+    STORE_REQUESTS Counter "stead_store_requests_total" "" ["verb"] "Requests to an s3:// store, those that failed too.";
+    STORE_ERRORS Counter "stead_store_errors_total" "" ["kind"] "Requests to it that failed, by the kind of trouble.";
+    STORE_RETRIES Counter "stead_store_retries_total" "" [] "Requests to it that were sent once more after a failure.";
+    STORE_SENT Counter "stead_store_sent_bytes_total" "bytes" [] "Bytes that were sent to it.";
+    STORE_FETCHED Counter "stead_store_fetched_bytes_total" "bytes" [] "Bytes that came from it.";
     CHECKPOINTS Gauge "stead_checkpoints" "" [] "Checkpoints in the catalogue.";
     CHECKPOINT_NEWEST Gauge "stead_checkpoint_newest_timestamp_seconds" "seconds" [] "When the newest checkpoint was made.";
     HTTP_REQUESTS Counter "stead_http_requests_total" "" ["route", "method", "status"] "Requests to this API that were answered.";

@@ -75,9 +75,17 @@ fn page(status: &Status) -> String {
     requests.count(Some("/databases/{*path}"), &Method::GET, StatusCode::OK);
     requests.count(Some("/databases/{*path}"), &Method::GET, StatusCode::OK);
     requests.count(None, &Method::PATCH, StatusCode::NOT_FOUND);
-    let history_bytes = [(DatabasePath::parse("data/a.db").unwrap(), 65_536)];
+    let store = StoreTraffic {
+        requests: vec![("put", 5), ("get", 0)],
+        errors: vec![("timeout", 2)],
+        retries: 1,
+        sent_bytes: 4096,
+        fetched_bytes: 12,
+    };
+    let history_bytes = vec![(DatabasePath::parse("data/a.db").unwrap(), 65_536)];
+    let measured = Measured { history_bytes, store: Some(store) };
     let history_limit_bytes = Some(10 << 30);
-    render(&Sources { status, history_bytes: &history_bytes, history_limit_bytes, requests: &requests })
+    render(&Sources { status, measured: &measured, history_limit_bytes, requests: &requests })
 }
 
 #[test]

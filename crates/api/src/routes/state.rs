@@ -47,11 +47,11 @@ async fn read(shared: &Shared) -> Result<Status, ApiError> {
 pub async fn metrics(State(shared): State<Shared>) -> Result<Response, ApiError> {
     let status = read(&shared).await?;
     let control = Arc::clone(&shared.control);
-    let history_bytes = blocking(move || control.history_bytes()).await?;
+    let measured = blocking(move || control.measured()).await?;
     let history_limit_bytes = shared.control.config().map(|config| config.retention.local.0);
     let sources = metrics::Sources {
         status: &status,
-        history_bytes: &history_bytes,
+        measured: &measured,
         history_limit_bytes,
         requests: &shared.requests,
     };

@@ -93,8 +93,8 @@ impl Control for Fake {
         None
     }
 
-    fn history_bytes(&self) -> Vec<(DatabasePath, u64)> {
-        vec![(database(), 4096)]
+    fn measured(&self) -> Measured {
+        Measured { history_bytes: vec![(database(), 4096)], store: None }
     }
 
     fn config(&self) -> Option<Arc<Config>> {

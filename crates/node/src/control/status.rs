@@ -228,3 +228,39 @@ pub struct Issue {
     /// What mends it: a command or a line to add.
     pub hint: String,
 }
+
+/// What is measured beside the status.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    /// Bytes of each database's history on this machine; nothing while the databases are starting or stopping.
+    pub history_bytes: Vec<(DatabasePath, u64)>,
+    /// What went over the wire, where the store is behind one.
+    pub store: Option<StoreTraffic>,
+}
+
+/// What went over the wire to a store since it was opened.
+#[derive(Clone, Debug, Default)]
+pub struct StoreTraffic {
+    /// Requests, by what they ask for.
+    pub requests: Vec<(&'static str, u64)>,
+    /// Requests that failed, by the kind of trouble.
+    pub errors: Vec<(&'static str, u64)>,
+    /// Requests that were sent once more.
+    pub retries: u64,
+    /// Bytes of the bodies of requests.
+    pub sent_bytes: u64,
+    /// Bytes of the bodies of answers.
+    pub fetched_bytes: u64,
+}
+
+impl From<&store::Traffic> for StoreTraffic {
+    fn from(traffic: &store::Traffic) -> StoreTraffic {
+        StoreTraffic {
+            requests: store::Verb::ALL.map(|verb| (verb.code(), traffic.requests(verb))).to_vec(),
+            errors: store::ErrorKind::ALL.map(|kind| (kind.code(), traffic.errors(kind))).to_vec(),
+            retries: traffic.retries(),
+            sent_bytes: traffic.bytes_up(),
+            fetched_bytes: traffic.bytes_down(),
+        }
+    }
+}

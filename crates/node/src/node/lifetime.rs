@@ -38,6 +38,8 @@ pub(crate) struct PartStates {
     pub(crate) accepted: Option<Arc<Config>>,
     /// The one that the databases were started with, while they are up.
     pub(crate) followed: Option<Arc<Config>>,
+    /// What goes over the wire to the store, while the databases are up.
+    pub(crate) traffic: Option<Arc<store::Traffic>>,
     /// When the databases are tried again, on the boot clock, and how long the wait was.
     pub(crate) retry: Option<(Duration, Duration)>,
 }
@@ -259,8 +261,11 @@ impl Core {
     fn bring_up_databases(&self, config: &Arc<Config>) -> bool {
         lock(&self.parts).database = Some(self.component("starting", None));
         tracing::info!(event = "startup", step = "databases");
-        let started = settings::engine(config, &self.setup)
-            .and_then(|settings| (self.setup.start_databases)(settings, self.notify()));
+        let started = settings::engine(config, &self.setup).and_then(|settings| {
+            let traffic = settings.store.as_ref().and_then(|store| store.objects.traffic().cloned());
+            lock(&self.parts).traffic = traffic;
+            (self.setup.start_databases)(settings, self.notify())
+        });
         match started {
             Ok(databases) => {
                 if let Some(user) = settings::app_user(config, &self.setup) {
@@ -322,6 +327,7 @@ impl Core {
         let mut parts = lock(&self.parts);
         parts.retry = None;
         parts.followed = None;
+        parts.traffic = None;
         parts.database = parts.database.is_some().then(|| self.component("stopped", None));
         parts.lease = parts.lease.is_some().then(|| self.component("stopped", None));
     }

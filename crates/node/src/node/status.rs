@@ -4,7 +4,8 @@ use super::actions::{APP_NOT_READY, RESTORE_FAILED, not_ready_issue, unfinished_
 use super::keeper::SCAN_AT_MOST_EVERY;
 use super::{Core, lock};
 use crate::control::{
-    Before, Checkpoints, Component, Components, DatabaseStatus, Exit, Issue, Lease, Process, State, Status,
+    Before, Checkpoints, Component, Components, DatabaseStatus, Exit, Issue, Lease, Measured, Process, State,
+    Status, StoreTraffic,
 };
 use app::{AppState, AppStatus, LastExit, Preparation};
 use base::{Checksum, DatabasePath, Txid};
@@ -33,15 +34,18 @@ impl Core {
         (!self.scan_is_due(SCAN_AT_MOST_EVERY)).then(|| self.status_with(catalogue))
     }
 
-    /// Bytes of each database's history on this machine.
-    pub(crate) fn history_bytes(&self) -> Vec<(DatabasePath, u64)> {
-        let Some(databases) = self.databases_at_once() else { return Vec::new() };
-        let infos = databases.list().into_iter();
+    /// What is measured beside the status.
+    pub(crate) fn measured(&self) -> Measured {
+        let store = lock(&self.parts).traffic.as_deref().map(StoreTraffic::from);
+        let Some(databases) = self.databases_at_once() else {
+            return Measured { store, ..Measured::default() };
+        };
         let bytes = |path: DatabasePath| {
             let bytes = databases.history(&path)?.local_bytes();
             Some((path, bytes))
         };
-        infos.filter_map(|info| bytes(info.path)).collect()
+        let history_bytes = databases.list().into_iter().filter_map(|info| bytes(info.path)).collect();
+        Measured { history_bytes, store }
     }
 
     fn status_with(&self, checkpoints: Checkpoints) -> Status {

@@ -90,15 +90,35 @@ fn databases_that_do_not_start_are_an_issue_and_are_tried_again() {
 
 /// A node that ran without the store it was given would lose what it promises.
 #[test]
-fn a_store_that_cannot_be_reached_keeps_the_databases_down() {
+fn a_store_that_cannot_be_opened_keeps_the_databases_down() {
     let dir = tempfile::tempdir().unwrap();
     let world = world(&dir);
     let node = node(&dir, &world);
-    let status = node.configure(config(r#"{"name":"notes","storage":{"url":"s3://bucket/p"}}"#)).unwrap();
+    let status = node.configure(in_bucket(r#","ca_file":"missing.pem""#)).unwrap();
     assert_eq!((status.state, codes(&status)), (State::Starting, vec!["databases_not_started"]));
-    assert!(status.reason.contains("s3:// stores are not reached by this version"), "{}", status.reason);
+    assert!(status.reason.contains("missing.pem"), "{}", status.reason);
     assert!(world.done().is_empty());
     node.drain("the test is over");
+}
+
+#[test]
+fn the_wire_to_a_store_is_measured_while_the_databases_are_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir);
+    let node = node(&dir, &world);
+    assert!(node.measured().store.is_none());
+    let _ = node.configure(in_bucket("")).unwrap();
+    let traffic = node.measured().store.unwrap();
+    assert_eq!(traffic.requests.len(), store::Verb::ALL.len());
+    assert!(traffic.requests.iter().all(|(_, count)| *count == 0), "nothing is asked by opening it");
+    node.forget().unwrap();
+    assert!(node.measured().store.is_none());
+    node.drain("the test is over");
+}
+
+fn in_bucket(more: &str) -> crate::config::Config {
+    let key = r#""access_key_id":"a","secret_access_key":"b""#;
+    config(&format!(r#"{{"name":"notes","storage":{{"url":"s3://bucket/p",{key}{more}}}}}"#))
 }
 
 #[test]
