@@ -89,10 +89,13 @@ fn serve(args: &RunArgs, link: &Link, logging: &Arc<Logging>) -> Result<u8, Fail
     let name = host_name();
     let overrides = args.overrides();
     let identity = home.identity(&*machine.random, machine.clock.now()).map_err(home_failure)?;
+    let mut file = args.config.clone();
     if let Some(url) = &args.from {
         from::bring(&home, &identity, &name, &machine, (url, args.config.is_none()))?;
+        // Whoever brings a volume up is told what its configuration lacks.
+        file.get_or_insert_with(|| home.config_file());
     }
-    let found = configuration::find(&home, args.config.as_deref(), &overrides, &name, machine.clock.now())?;
+    let found = configuration::find(&home, file.as_deref(), &overrides, &name, machine.clock.now())?;
     if let Found::Config(config, _) = &found {
         // Every line of a start has the form that it asks for.
         change_log(logging, link, &config.log);
@@ -144,7 +147,7 @@ fn serve(args: &RunArgs, link: &Link, logging: &Arc<Logging>) -> Result<u8, Fail
     let begun = node.begin();
     // Who started it by hand is told; who configured it over HTTP sees it there, and it is tried again.
     if let Err(report) = begun
-        && (args.config.is_some() || args.overrides().configure())
+        && (args.config.is_some() || args.from.is_some() || args.overrides().configure())
     {
         running.end(&node, "preflight failed");
         cli::show_findings(&report);
