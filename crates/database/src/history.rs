@@ -170,6 +170,11 @@ impl History {
         self.inner.find_stored()
     }
 
+    /// Whether it goes to a store as well.
+    pub fn has_store(&self) -> bool {
+        self.inner.store.get().is_some()
+    }
+
     /// The directory of the local files.
     pub fn base(&self) -> &Path {
         &self.inner.local

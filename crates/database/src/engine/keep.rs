@@ -71,6 +71,7 @@ impl Shared {
                 all = false;
                 continue;
             }
+            all &= self.ship_former(&bucket, &slot);
             let Some(history) = slot.history() else { continue };
             all &= self.ship(&bucket, &slot, &history);
         }
@@ -149,6 +150,40 @@ impl Shared {
             self.store_failed(error);
         }
         done.is_ok()
+    }
+
+    /// Sends what the store lacks of files that lived under a name before, and lists it.
+    fn ship_former(&self, bucket: &Bucket, slot: &Slot) -> bool {
+        let mut left = Vec::new();
+        for history in slot.take_former() {
+            let sent = match history.ship() {
+                Ok(_) => self.list_former(bucket, slot, &history),
+                Err(error) => {
+                    self.not_shipped(bucket, &error);
+                    false
+                }
+            };
+            if !sent {
+                left.push(history);
+            }
+        }
+        let all = left.is_empty();
+        slot.set_former(left);
+        all
+    }
+
+    fn list_former(&self, bucket: &Bucket, slot: &Slot, history: &History) -> bool {
+        let name = history.base().file_name().and_then(|name| name.to_str()).and_then(parse_local);
+        let (Some((_, incarnation)), Some(listing)) = (name, history.listing()) else { return true };
+        let key = store_key(&slot.path, incarnation);
+        if listing.is_empty() || bucket.lists(&key, &listing) {
+            return true;
+        }
+        let listed = bucket.publish(BTreeMap::from([(key, listing)]), Vec::new());
+        if let Err(error) = &listed {
+            self.store_failed(error);
+        }
+        listed.is_ok()
     }
 
     /// Sends the ledger, after everything that it names.

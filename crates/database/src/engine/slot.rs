@@ -66,6 +66,8 @@ pub struct Slot {
     state: Mutex<State>,
     info: Mutex<DatabaseInfo>,
     history: Mutex<Option<Arc<History>>>,
+    /// Histories of files that lived under this name, and that the store may not have whole.
+    former: Mutex<Vec<Arc<History>>>,
     /// What stays wrong for as long as the node runs.
     lasting: Mutex<Option<Trouble>>,
     unsettled_since: Mutex<Option<Duration>>,
@@ -101,6 +103,7 @@ impl Slot {
             state: Mutex::new(State::Waiting),
             info: Mutex::new(info),
             history: Mutex::new(None),
+            former: Mutex::default(),
             lasting: Mutex::new(None),
             unsettled_since: Mutex::new(None),
             stirred: AtomicBool::new(false),
@@ -201,6 +204,16 @@ impl Slot {
         self.history.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The histories of files that lived here before: whoever takes them sees to it that the store has them.
+    pub fn take_former(&self) -> Vec<Arc<History>> {
+        std::mem::take(&mut self.former.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The store may not have these whole.
+    pub fn set_former(&self, former: Vec<Arc<History>>) {
+        self.former.lock().unwrap_or_else(PoisonError::into_inner).extend(former);
+    }
+
     /// Changes what is shown.
     pub fn show(&self, change: impl FnOnce(&mut DatabaseInfo)) {
         change(&mut self.info.lock().unwrap_or_else(PoisonError::into_inner));
@@ -208,7 +221,11 @@ impl Slot {
 
     /// Shows a followed database as it is.
     pub fn show_live(&self, live: &Live) {
-        *self.history.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(live.history()));
+        let now = Some(Arc::clone(live.history()));
+        let was = std::mem::replace(&mut *self.history.lock().unwrap_or_else(PoisonError::into_inner), now);
+        if let Some(was) = was.filter(|was| was.has_store() && was.base() != live.history().base()) {
+            self.set_former(vec![was]);
+        }
         *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some((live.device(), live.inode()));
         self.show(|info| {
             let position = live.position();

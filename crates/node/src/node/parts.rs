@@ -7,7 +7,7 @@ use app::{AppStatus, LogLine, LogsError, Plan, RestartPolicy, Runner};
 use base::{DatabasePath, Incarnation};
 use database::engine::{
     Change, Check, CheckError, Cut, CutError, DatabaseInfo, Engine, HistoryProblem, Notify, Settings,
-    TurnError, Unfinished,
+    StoreInfo, TurnError, Unfinished,
 };
 use database::history::{History, HistoryError};
 use database::ledger::Vector;
@@ -51,6 +51,10 @@ pub trait Databases: Send + Sync {
     fn verify(&self, path: &DatabasePath) -> Result<Check, CheckError>;
     /// Where history needs more than its local limit: when (boot time) the thinning began that found it so.
     fn over_limit(&self) -> Option<Duration> {
+        None
+    }
+    /// How the store is; `None` without one.
+    fn store(&self) -> Option<StoreInfo> {
         None
     }
     /// Seals what is open now.
@@ -139,6 +143,9 @@ impl Databases for Engine {
     }
     fn over_limit(&self) -> Option<Duration> {
         Engine::over_limit(self)
+    }
+    fn store(&self) -> Option<StoreInfo> {
+        Engine::store(self)
     }
     fn sync(&self) {
         Engine::sync(self);

@@ -2,14 +2,14 @@
 
 use super::actions::{APP_NOT_READY, RESTORE_FAILED, not_ready_issue, unfinished_issue};
 use super::keeper::SCAN_AT_MOST_EVERY;
-use super::{Core, lock};
+use super::{Core, lock, storage};
 use crate::control::{
     Before, Checkpoints, Component, Components, DatabaseStatus, Exit, Issue, Lease, Measured, Process, State,
     Status, StoreTraffic,
 };
 use app::{AppState, AppStatus, LastExit, Preparation};
-use base::{Checksum, DatabasePath, Txid};
-use database::engine::DatabaseInfo;
+use base::{Checksum, DatabasePath, Timestamp, Txid};
+use database::engine::{DatabaseInfo, StoreInfo, StoreState};
 use std::time::Duration;
 
 /// The role of a node in a state.
@@ -79,6 +79,12 @@ impl Core {
         }
         let has_app = config.as_ref().is_some_and(|config| config.app.is_some());
         let has_store = config.as_ref().is_some_and(|config| config.storage.url.is_some());
+        let store = self.databases_at_once().and_then(|databases| databases.store());
+        if let Some(away) = store.as_ref().and_then(storage::away)
+            && !issues.iter().any(|issue| issue.code == away.code)
+        {
+            issues.push(away);
+        }
         Status {
             name: config.as_ref().map(|config| config.name.as_str().to_owned()),
             version: self.setup.version,
@@ -91,13 +97,13 @@ impl Core {
             process: self.process(&app),
             components: Components {
                 database: self.database_component(&infos),
-                storage: self.storage_component(has_store, &infos),
+                storage: self.storage_component(has_store, store.as_ref(), &infos),
                 mount: None,
                 lease: lease_component,
                 app: has_app.then(|| self.app_component(&app)),
             },
             databases: infos.iter().map(|info| database_status(info, boottime)).collect(),
-            lease: config.is_some().then(|| self.lease(state)),
+            lease: config.is_some().then(|| self.lease(state, store.as_ref())),
             replicas: Vec::new(),
             checkpoints,
             issues,
@@ -132,8 +138,25 @@ impl Core {
         }
     }
 
-    fn storage_component(&self, has_store: bool, infos: &[DatabaseInfo]) -> Option<Component> {
+    fn storage_component(
+        &self,
+        has_store: bool,
+        store: Option<&StoreInfo>,
+        infos: &[DatabaseInfo],
+    ) -> Option<Component> {
         let kept = lock(&self.parts).database.clone().filter(|_| has_store)?;
+        match store.map(|store| &store.state) {
+            Some(StoreState::Away { since, reason }) => {
+                let ago = self.setup.machine.clock.boottime().saturating_sub(*since);
+                let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+                let since = Timestamp(self.now().0.saturating_sub(ago));
+                return Some(Component { state: "degraded", since, error: Some(reason.clone()) });
+            }
+            Some(StoreState::Refused { error }) => {
+                return Some(Component { state: "failed", error: Some(error.to_string()), ..kept });
+            }
+            Some(StoreState::Held) | None => {}
+        }
         let wrong =
             infos.iter().find_map(|info| info.trouble.as_ref().filter(|t| t.code.starts_with("store")));
         Some(match wrong {
@@ -166,12 +189,12 @@ impl Core {
         }
     }
 
-    fn lease(&self, state: State) -> Lease {
+    fn lease(&self, state: State, store: Option<&StoreInfo>) -> Lease {
         let held = state == State::Primary;
         Lease {
             r#type: "static",
             state: if held { "held" } else { "released" },
-            epoch: self.setup.identity.epoch,
+            epoch: store.and_then(|store| store.epoch).unwrap_or(self.setup.identity.epoch),
             holder: held.then(|| self.setup.name.clone()),
             valid_for_ms: None,
         }

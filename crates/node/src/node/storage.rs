@@ -4,6 +4,7 @@ use super::{Core, lock};
 use crate::control::{Issue, State};
 use crate::life::LifeEvent;
 use database::BucketError;
+use database::engine::{StoreInfo, StoreState};
 
 /// The issue of a store that another node has taken.
 pub const STORE_TAKEN: &str = "store_taken_over";
@@ -41,6 +42,19 @@ impl Core {
     pub(crate) fn fenced(&self) -> Option<String> {
         lock(&self.fenced).clone()
     }
+}
+
+/// The issue of a store that does not do what it is asked.
+pub(crate) fn away(store: &StoreInfo) -> Option<Issue> {
+    let StoreState::Away { reason, .. } = &store.state else { return None };
+    Some(Issue {
+        code: "store_failed".to_owned(),
+        component: "storage",
+        message: format!("the store lacks the last seals: {reason}"),
+        path: None,
+        exit_code: None,
+        hint: "mend the store; what it lacks is kept here and sent by itself".to_owned(),
+    })
 }
 
 /// Whether another node has it.

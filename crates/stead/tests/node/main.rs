@@ -8,6 +8,7 @@
 //! | [`process`] | the life of the app: what comes before it, readiness, crash loops, its user |
 //! | [`preflight`] | every finding before a start, its cure, and what health answers say of it |
 //! | [`operation`] | commands and their exit codes, events, moments in time, the log |
+//! | [`stores`] | buckets on real S3 servers: outages, another machine, another owner |
 //! | [`security`] | attacks by other users and by web pages, slow and half-open clients |
 //!
 //! Each node has a home of its own and an address of its own in 127.0.0.0/8, so that all listen on port 8080 and run
@@ -25,4 +26,5 @@ mod process;
 mod security;
 mod seed;
 mod seed_script;
+mod stores;
 mod support;
