@@ -33,6 +33,7 @@ fn entries() -> Vec<Entry> {
     ]
 }
 
+// semantics: another-machine
 #[test]
 fn a_lost_machine_comes_back_from_the_store_with_its_checkpoints() {
     let world = World::with_store();
@@ -65,6 +66,7 @@ fn a_lost_machine_comes_back_from_the_store_with_its_checkpoints() {
     engine.stop();
 }
 
+// semantics: taken-over
 #[test]
 fn whoever_had_the_store_before_is_told_and_adds_nothing() {
     let world = World::with_store();
@@ -98,6 +100,7 @@ fn whoever_had_the_store_before_is_told_and_adds_nothing() {
     engine.stop();
 }
 
+// semantics: taken-over
 #[test]
 fn a_store_of_another_node_is_refused_with_its_name() {
     let world = World::with_store();
