@@ -39,6 +39,8 @@ pub struct Owner {
 pub enum Claim {
     /// It is this node's already, or nobody's.
     Own,
+    /// Also if its owner has ended after everything was there.
+    Released,
     /// Whoever's it is.
     TakeOver,
 }
@@ -135,6 +137,8 @@ pub struct Bucket {
     clock: Arc<dyn Clock>,
     epoch: Epoch,
     state: Mutex<State>,
+    /// What no list is to name any more, as long as no manifest says so.
+    shed: Mutex<Vec<Key>>,
     /// Held while a manifest is written; nobody who only reads the state waits for that.
     writing: Mutex<()>,
     fenced: OnceLock<Holder>,
@@ -157,7 +161,12 @@ impl Bucket {
         for _ in 0..TRIES {
             let (mut manifest, tag) = match read(&*objects)? {
                 Some((found, tag)) => {
-                    if found.owner != owner.id && claim == Claim::Own {
+                    let may = match claim {
+                        Claim::Own => found.owner == owner.id,
+                        Claim::Released => found.owner == owner.id || found.released,
+                        Claim::TakeOver => true,
+                    };
+                    if !may {
                         let holder = Box::new(Holder::of(&found));
                         return Err(BucketError::Taken { store: objects.url().to_owned(), holder });
                     }
@@ -175,8 +184,8 @@ impl Bucket {
                 objects.tidy()?;
                 let epoch = manifest.epoch;
                 let state = Mutex::new(State { manifest, tag });
-                let (writing, fenced) = (Mutex::default(), OnceLock::new());
-                return Ok(Bucket { objects, owner, clock, epoch, state, writing, fenced });
+                let (shed, writing, fenced) = (Mutex::default(), Mutex::default(), OnceLock::new());
+                return Ok(Bucket { objects, owner, clock, epoch, state, shed, writing, fenced });
             }
         }
         Err(BucketError::Unknown { store: objects.url().to_owned() })
@@ -236,12 +245,17 @@ impl Bucket {
         listings: BTreeMap<String, Vec<StoredFile>>,
         shed: Vec<Key>,
     ) -> Result<(), BucketError> {
+        let waiting = || self.shed.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting().extend(shed);
+        let shed = waiting().clone();
         self.swap(|next| {
             next.histories.extend(listings);
             let known: BTreeSet<&Key> = next.doomed.iter().collect();
-            let new: Vec<Key> = shed.into_iter().filter(|key| !known.contains(key)).collect();
+            let new: Vec<Key> = shed.iter().filter(|key| !known.contains(key)).cloned().collect();
             next.doomed.extend(new);
-        })
+        })?;
+        waiting().retain(|key| !shed.contains(key));
+        Ok(())
     }
 
     /// Removes what no list names any more; the manifest forgets it when it is next written.
@@ -365,6 +379,10 @@ fn adopt(objects: &Arc<dyn Objects>) -> Result<BTreeMap<String, Vec<StoredFile>>
     let mut strange = None;
     objects.list(None, &mut |listed| {
         match Remote::base_of(objects.layout(), &listed.key) {
+            Some(base) if base.starts_with(".stead/") => {
+                strange = Some(listed.key);
+                return ControlFlow::Break(());
+            }
             Some(base) => drop(bases.insert(base)),
             None if is_left(&listed.key) => {}
             None => {

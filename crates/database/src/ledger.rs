@@ -50,8 +50,8 @@ pub struct Ledger {
     state: Mutex<State>,
     /// Rises with every write that says something new.
     news: AtomicU64,
-    /// Views of its locks. They are closed after its connection: closing one drops every lock of the process.
-    kept: Mutex<Vec<Arc<dyn Locks>>>,
+    /// A view of its locks. It is closed after its connection: closing it drops every lock of the process.
+    kept: Mutex<Option<Arc<dyn Locks>>>,
 }
 
 #[derive(Debug)]
@@ -192,9 +192,18 @@ impl Ledger {
         self.lock().newest = None;
     }
 
-    /// Keeps a view of its locks as long as it lives.
-    pub(crate) fn keep(&self, locks: Arc<dyn Locks>) {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(locks);
+    /// A view of its locks, made once and kept as long as it lives.
+    pub(crate) fn locks(
+        &self,
+        make: impl FnOnce() -> std::io::Result<Box<dyn Locks>>,
+    ) -> std::io::Result<Arc<dyn Locks>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(locks) = &*kept {
+            return Ok(Arc::clone(locks));
+        }
+        let locks: Arc<dyn Locks> = Arc::from(make()?);
+        *kept = Some(Arc::clone(&locks));
+        Ok(locks)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -166,6 +166,10 @@ impl Recovery<'_> {
             let local = local_base(&self.home.join(path.as_str()), incarnation);
             let history = History::open(Arc::clone(&self.machine.disk), local, Some(stored))?;
             let Some(last) = history.last() else { return Ok(Some(history)) };
+            if last.header.epoch > self.bucket.epoch() {
+                // Whoever took the store after this has ended it already.
+                self.bucket.check()?;
+            }
             if last.header.epoch == self.bucket.epoch() {
                 return Ok(Some(history));
             }

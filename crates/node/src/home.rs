@@ -96,6 +96,11 @@ impl Home {
         self.private().join("app.stopped")
     }
 
+    /// Present while a volume is being brought from its store.
+    pub fn recovering(&self) -> PathBuf {
+        self.private().join("recovering")
+    }
+
     fn lock_file(&self) -> PathBuf {
         self.private().join("lock")
     }

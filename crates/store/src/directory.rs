@@ -33,6 +33,9 @@ const LOCK_SUFFIX: &str = ".lock";
 /// Bytes after which a file in the making begins its way to the disk, so that little is left for the final sync.
 const SYNC_AHEAD_BYTES: u64 = 8 << 20;
 
+/// How often an object is read again that was replaced meanwhile.
+const READ_TRIES: u32 = 16;
+
 /// Directories below directories that a listing follows.
 const DEPTH_MAX: usize = 64;
 
@@ -283,17 +286,21 @@ impl Objects for Directory {
 
     fn read(&self, key: &Key, from: u64, bytes_max: usize) -> Result<Option<Piece>, StoreError> {
         let path = key.path(&self.root);
-        let read: io::Result<Piece> = (|| {
+        let read = || -> io::Result<Option<Piece>> {
+            let version = tag(&self.disk.metadata(&path)?);
             let file = self.disk.open(&path, Open::Read)?;
-            // Of the file that was opened, if its name still leads there; else of another, which no write then takes.
-            let tag = tag(&self.disk.metadata(&path)?);
             let len = file.len()?;
             let left = usize::try_from(len.saturating_sub(from)).unwrap_or(usize::MAX);
             let mut bytes = vec![0; bytes_max.min(left)];
             let got = file.read_at(&mut bytes, from)?;
             bytes.truncate(got);
-            Ok(Piece { bytes, len, tag })
-        })();
+            // Else it was replaced meanwhile, and the bytes may be of another version.
+            let same = tag(&self.disk.metadata(&path)?) == version;
+            Ok(same.then_some(Piece { bytes, len, tag: version }))
+        };
+        let read = (0..READ_TRIES)
+            .find_map(|_| read().transpose())
+            .unwrap_or_else(|| Err(io::Error::other("it is being replaced again and again")));
         match read {
             Ok(piece) => Ok(Some(piece)),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => self.check_root().map(|()| None),

@@ -30,7 +30,7 @@ impl Shared {
         }
         let thin_at = self.next_thinning();
         let thin_now = self.now() >= thin_at;
-        if !self.send() {
+        if !self.send(While::Running) {
             soonest(self.now() + STORE_RETRY);
         }
         if !thin_now && self.slots().iter().any(|slot| slot.history().is_some()) {
@@ -50,7 +50,7 @@ impl Shared {
     }
 
     /// Sends what the store lacks; `false`: it has to be tried again.
-    fn send(&self) -> bool {
+    fn send(&self, how: While) -> bool {
         if self.settings.store.is_none() || self.store_is_refused() {
             return true;
         }
@@ -67,6 +67,11 @@ impl Shared {
         let noted = self.seal_ledger();
         let mut all = true;
         for slot in self.slots() {
+            // Each would wait for what does not answer; whoever ends sends by itself.
+            let passing = !all && self.store_is_away();
+            if passing || self.store_is_refused() || (how == While::Running && self.queue().stopping) {
+                return false;
+            }
             if slot.store_away() && !self.find_store(&slot) {
                 all = false;
                 continue;
@@ -104,7 +109,7 @@ impl Shared {
 
     /// Ships everything, as at a clean stop, and says so.
     pub(super) fn ship_to_the_end(&self) {
-        let sent = self.send() && self.list_what_changed(Changed::Anything);
+        let sent = self.send(While::Ending) && self.list_what_changed(Changed::Anything);
         let Some(bucket) = self.bucket().filter(|_| sent && !self.store_is_refused()) else { return };
         if let Err(error) = bucket.release() {
             tracing::warn!(event = "store not released", %error, "what it has is there");
@@ -159,7 +164,7 @@ impl Shared {
             let sent = match history.ship() {
                 Ok(_) => self.list_former(bucket, slot, &history),
                 Err(error) => {
-                    self.not_shipped(bucket, &error);
+                    self.not_shipped(bucket, &history, &error);
                     false
                 }
             };
@@ -198,18 +203,19 @@ impl Shared {
         match history.ship() {
             Ok(_) => true,
             Err(error) => {
-                self.not_shipped(bucket, &error);
+                self.not_shipped(bucket, &history, &error);
                 false
             }
         }
     }
 
-    fn not_shipped(&self, bucket: &Bucket, error: &ShipError) {
+    fn not_shipped(&self, bucket: &Bucket, history: &History, error: &ShipError) {
         match error {
             ShipError::Store(error) => self.store_failed(&BucketError::Store(error.clone())),
             // Whose is what is in the way?
-            ShipError::Conflict { .. } => {
-                if let Err(error) = bucket.check() {
+            ShipError::Conflict { key, .. } => {
+                let cleared = bucket.check().and_then(|()| Ok(history.clear_stale(*key, bucket.epoch())?));
+                if let Err(error) = cleared {
                     self.store_failed(&error);
                 }
             }
@@ -232,7 +238,7 @@ impl Shared {
                 if !show_store_trouble(slot, &error.to_string()) {
                     tracing::error!(event = "store failed", path = %slot.path, %error);
                 }
-                self.not_shipped(bucket, &error);
+                self.not_shipped(bucket, history, &error);
                 false
             }
         }
@@ -298,6 +304,15 @@ fn still_followed(slot: &Slot, history: &History) -> Option<Incarnation> {
     let now = slot.history().filter(|_| slot.info().position.is_some())?;
     let (_, incarnation) = parse_local(history.base().file_name()?.to_str()?)?;
     now.is_same(history).then_some(incarnation)
+}
+
+/// When it is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum While {
+    /// The engine runs.
+    Running,
+    /// It ends.
+    Ending,
 }
 
 /// For what the manifest is written.

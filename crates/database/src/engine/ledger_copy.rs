@@ -179,8 +179,7 @@ struct Lasting {
 
 impl Kernel for Lasting {
     fn locks(&self, database: &Path) -> io::Result<Box<dyn Locks>> {
-        let locks: Arc<dyn Locks> = Arc::from(self.kernel.locks(database)?);
-        self.ledger.keep(Arc::clone(&locks));
+        let locks = self.ledger.locks(|| self.kernel.locks(database))?;
         Ok(Box::new(Kept(locks)))
     }
     fn boot_id(&self) -> String {

@@ -3,7 +3,7 @@
 use super::slot::{Slot, State};
 use super::{Engine, Notice, Shared, StartError};
 use crate::bucket::{Bucket, BucketError};
-use crate::history::{HistoryError, Stored, parse_store_key, store_key};
+use crate::history::{HistoryError, Stored, parse_local, parse_store_key, store_key};
 use base::{DatabasePath, Epoch, Incarnation, Timestamp};
 use std::io;
 use std::sync::{Arc, PoisonError};
@@ -151,6 +151,11 @@ impl Shared {
         }
     }
 
+    /// Whether it does not do what it is asked.
+    pub(super) fn store_is_away(&self) -> bool {
+        self.known_store().outage.is_some()
+    }
+
     /// Whether nothing may be written to the store any more.
     pub(super) fn store_is_refused(&self) -> bool {
         self.known_store().refused.is_some()
@@ -213,16 +218,14 @@ impl Shared {
 
     /// Goes on with the store for a database whose history was opened without it.
     pub(super) fn find_store(&self, slot: &Slot) -> bool {
-        let (history, incarnation) = match &*slot.lock() {
-            State::Live(live) => (Arc::clone(live.history()), live.place().incarnation),
-            State::Waiting => return true,
-        };
+        let Some(history) = slot.history() else { return true };
+        let name = history.base().file_name().and_then(|name| name.to_str()).and_then(parse_local);
+        let Some((_, incarnation)) = name else { return true };
         // Whoever seals does not wait for a store that hangs.
         let found = self.stored(&slot.path, incarnation);
         match found.and_then(|stored| stored.map_or(Ok(()), |stored| history.attach_store(&stored))) {
             Ok(()) => {
-                let state = slot.lock();
-                let same = matches!(&*state, State::Live(live) if Arc::ptr_eq(live.history(), &history));
+                let same = slot.history().is_some_and(|now| now.is_same(&history));
                 if same {
                     slot.set_store_away(false);
                     // What was missing here may be there.

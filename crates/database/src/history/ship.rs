@@ -7,7 +7,7 @@
 
 use super::files::{Entry, FileKey, Place};
 use super::{History, Inner, Remote, Unusable};
-use base::Txid;
+use base::{Epoch, Txid};
 use ltx::{Decoder, Header, Sequential};
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -42,6 +42,8 @@ pub enum ShipError {
     Conflict {
         /// The file in the store.
         path: PathBuf,
+        /// Which it was to be.
+        key: FileKey,
     },
     /// A file could not be read or moved aside.
     #[error("{path}: {cause}")]
@@ -66,6 +68,22 @@ impl History {
         done?;
         shipped.stored_txid = self.inner.lock().stored;
         Ok(shipped)
+    }
+
+    /// Moves an object aside that is in the way of one of ours, where it was sealed under an older right to write: what
+    /// its owner sent after it had lost the store. The caller has the store.
+    pub fn clear_stale(&self, key: FileKey, epoch: Epoch) -> Result<(), StoreError> {
+        let Some(store) = self.inner.store.get() else { return Ok(()) };
+        let Some(found) = store.look(key)?.filter(|found| found.page_size > 0 && found.epoch < epoch) else {
+            return Ok(());
+        };
+        let path = store.shown(&store.key(key));
+        let (theirs, ours) = (found.epoch.0, epoch.0);
+        tracing::warn!(event = "stale object set aside", file = %path.display(), theirs, ours);
+        let failed = |error: io::Error| {
+            StoreError::new(ErrorKind::Content, store.objects.url(), Some(&store.key(key)), error.to_string())
+        };
+        store.set_aside(key).map_err(failed)
     }
 
     /// The files that a list is to have; `None` without a store.
@@ -179,9 +197,11 @@ impl Inner {
             (Ok(Outcome::Unknown), _) => match self.same(store, &key, entry)? {
                 Some(true) => store.objects.settle(&key)?,
                 None => return Err(ShipError::Unknown { path: store.shown(&key) }),
-                Some(false) => return Err(ShipError::Conflict { path: store.shown(&key) }),
+                Some(false) => return Err(ShipError::Conflict { path: store.shown(&key), key: entry.key }),
             },
-            (Ok(Outcome::Lost), _) => return Err(ShipError::Conflict { path: store.shown(&key) }),
+            (Ok(Outcome::Lost), _) => {
+                return Err(ShipError::Conflict { path: store.shown(&key), key: entry.key });
+            }
         }
         self.lock().insert(Entry::shipped(entry.key, store.clone(), entry.bytes, &header));
         Ok(Some(bytes))

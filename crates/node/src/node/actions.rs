@@ -37,6 +37,7 @@ impl Core {
         self.config().is_some_and(|config| config.app.is_some())
             && self.state() == State::Primary
             && self.held_down().is_none()
+            && self.fenced().is_none()
     }
 
     /// Starts the app where it should run. The caller holds `turn`.

@@ -74,6 +74,7 @@ fn a_volume_outlives_its_machine(kind: Kind) {
     node.restore("ten");
     assert_eq!(count(&home.path(NAME)), 10);
     home.db(NAME).insert_rows(1);
+    node.checkpoint("eleven");
     node.until_stored(NAME);
     node.kill();
 
@@ -137,6 +138,7 @@ fn what_is_written_while_the_store_is_down_is_sent_when_it_is_back() {
     assert!(told["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "{told:#}");
     node.until_app();
     server.restart();
+    node.checkpoint("all");
     node.until_stored(NAME);
     node.until_well();
     node.kill();
