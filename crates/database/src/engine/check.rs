@@ -3,9 +3,8 @@
 use super::cookies::Before;
 use super::slot::State;
 use super::{Engine, Shared};
-use crate::history::FileInfo;
 use crate::live::{scan, sealed_reader};
-use base::{DatabasePath, Disk, Open, Position};
+use base::{DatabasePath, Position};
 
 /// What a verification found.
 #[derive(Clone, Debug)]
@@ -65,21 +64,7 @@ impl Shared {
             problems.push(format!("the pages add up to {}, not {}", found.sums.rolling(), position.checksum));
         }
         let files = history.files();
-        let disk = &*self.settings.machine.disk;
-        problems.extend(files.iter().filter_map(|file| damage(disk, file)));
+        problems.extend(files.iter().filter_map(|file| history.examine(file)));
         Ok(Check { position, pages: u64::from(found.sums.pages()), files: files.len() as u64, problems })
     }
-}
-
-/// What is wrong with a file of a history, read to its end.
-fn damage(disk: &dyn Disk, file: &FileInfo) -> Option<String> {
-    let read = || -> Result<(), String> {
-        let source = disk.open(&file.path, Open::Read).map_err(|error| error.to_string())?;
-        let sequential = ltx::Sequential::new(source).map_err(|error| error.to_string())?;
-        let mut decoder = ltx::Decoder::new(sequential).map_err(|error| error.to_string())?;
-        let mut page = vec![0; decoder.header().page_size as usize];
-        while decoder.next_page(&mut page).map_err(|error| error.to_string())?.is_some() {}
-        decoder.finish().map(|_| ()).map_err(|error| error.to_string())
-    };
-    read().err().map(|reason| format!("{}: {reason}", file.path.display()))
 }

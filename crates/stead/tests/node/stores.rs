@@ -117,8 +117,8 @@ fn a_node_whose_store_was_taken_over_stops_its_app_and_says_so() {
     first.db(NAME).insert_rows(1);
     let status = node.until("it is told", |status| issue(status, "store_taken_over").is_some());
     assert!(database(&status, NAME)["stored_txid"].as_u64() < database(&status, NAME)["txid"].as_u64());
-    let status = node.until("the app is stopped", |status| status["process"]["pid"].is_null());
-    assert_eq!((&status["state"], &status["role"]), (&json!("replica"), &json!("replica")));
+    let status = node.until("it stepped down", |status| status["state"] == "replica");
+    assert_eq!((&status["role"], &status["process"]["pid"]), (&json!("replica"), &Value::Null));
     assert!(!crate::support::alive(app));
     node.post("/promote", &json!({})).refused(409, "not_now");
     assert_eq!(count(&home.path(NAME)), 3);
