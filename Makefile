@@ -1,7 +1,7 @@
 # Stead: `make` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench soak fuzz
+.PHONY: help run test stores bench soak fuzz
 
 # Tools of the system that tests use lie there, and not everybody looks there.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -25,6 +25,12 @@ test: ## everything that must be green: format, lints, all tests
 	cargo clippy --workspace --all-targets --features base/sim --locked -- -D warnings
 	cargo test --workspace --features base/sim --locked
 	@echo "make test: all green"
+
+stores: ## the tests on S3 servers of every kind; the second one takes minutes to build
+	@scripts/need cc:build-essential sqlite3:sqlite3 openssl:openssl
+	@scripts/stores all
+	STEAD_TEST_SERVERS=all cargo test -p store --features base/sim --locked --test s3
+	STEAD_TEST_SERVERS=all cargo test -p stead --features base/sim --locked --test node stores::
 
 bench: ## the figures, with Stead against without, in one run
 	@scripts/need cc:build-essential

@@ -9,13 +9,13 @@
 //! An answer that did not come is settled by reading the manifest again: each carries the number of its run and its own.
 
 use crate::history::{Remote, Stored};
-use base::{Clock, Epoch, Timestamp};
+use base::{Clock, Epoch, Random, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use store::{
-    BadManifest, Key, MANIFEST_BYTES_MAX, MANIFEST_KEY, Manifest, Objects, Outcome, StoreError, StoredFile,
-    Tag,
+    BadManifest, Key, Layout, MANIFEST_BYTES_MAX, MANIFEST_KEY, Manifest, Objects, Outcome, StoreError,
+    StoredFile, Tag,
 };
 
 /// How often a manifest is tried to be written where others write it too.
@@ -151,13 +151,18 @@ struct State {
 }
 
 impl Bucket {
-    /// Takes the store: the manifest says so when this returns.
+    /// Takes the store: the manifest says so when this returns. One that does not keep its promises is refused.
     pub fn open(
         objects: Arc<dyn Objects>,
         owner: Owner,
         claim: Claim,
         clock: Arc<dyn Clock>,
+        random: &dyn Random,
     ) -> Result<Bucket, BucketError> {
+        // A directory's own lock and names keep what is asked of a server here.
+        if objects.layout() == Layout::Flat {
+            store::probe(&*objects, random)?;
+        }
         for _ in 0..TRIES {
             let (mut manifest, tag) = match read(&*objects)? {
                 Some((found, tag)) => {

@@ -94,6 +94,7 @@ pub fn recover(home: &Path, store: &StoreSettings, machine: &Machine) -> Result<
         store.owner.clone(),
         store.claim,
         Arc::clone(&machine.clock),
+        &*machine.random,
     )?;
     let recovery = Recovery { home, bucket: &bucket, machine };
     let ledger = recovery.ledger()?;

@@ -8,7 +8,7 @@ use base::{DatabasePath, Epoch, Incarnation, Timestamp};
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use store::{Key, Objects, Outcome, StoreError};
+use store::{ErrorKind, Key, Objects, Outcome, StoreError};
 
 /// Where the configuration lies in a store.
 pub const CONFIGURATION_KEY: &str = ".stead/configuration";
@@ -99,8 +99,9 @@ impl Shared {
         let Some(settings) = self.settings.store.as_ref().filter(|_| self.bucket().is_none()) else {
             return Ok(());
         };
-        let clock = Arc::clone(&self.settings.machine.clock);
-        match Bucket::open(Arc::clone(&settings.objects), settings.owner.clone(), settings.claim, clock) {
+        let (clock, random) = (Arc::clone(&self.settings.machine.clock), &*self.settings.machine.random);
+        let objects = Arc::clone(&settings.objects);
+        match Bucket::open(objects, settings.owner.clone(), settings.claim, clock, random) {
             Ok(bucket) => {
                 let epoch = bucket.epoch();
                 tracing::info!(event = "store taken", store = settings.objects.url(), epoch = epoch.0);
@@ -254,5 +255,8 @@ fn put(objects: &dyn Objects, bytes: &[u8], now: Timestamp) -> Result<bool, Stor
 
 /// Whether the same may succeed later, by itself.
 fn is_passing(error: &BucketError) -> bool {
-    matches!(error, BucketError::Store(_) | BucketError::Unknown { .. })
+    match error {
+        BucketError::Store(error) => error.kind != ErrorKind::Unsupported,
+        error => matches!(error, BucketError::Unknown { .. }),
+    }
 }

@@ -65,6 +65,9 @@ pub(crate) fn is_taken(error: &BucketError) -> bool {
 /// A store that cannot be used, as an issue.
 pub(crate) fn issue(error: &BucketError) -> Issue {
     let (code, hint) = match error {
+        BucketError::Store(error) if error.kind == store::ErrorKind::Unsupported => {
+            ("store_unsupported", error.kind.hint().to_owned())
+        }
         BucketError::Store(error) => ("store_failed", error.kind.hint().to_owned()),
         BucketError::Unknown { .. } => ("store_failed", "it is tried again by itself".to_owned()),
         BucketError::Foreign { .. } => {

@@ -47,7 +47,7 @@ fn spawn_from<'a>(home: &'a Home, server: &Server, more: &[(&str, &str)]) -> Nod
     Node::spawn_with(home, &["--from", URL], &variables)
 }
 
-fn a_volume_outlives_its_machine(kind: Kind) {
+fn outlives_its_machine(kind: Kind) {
     let server = server(kind);
     let lost = Home::new();
     let node = Node::configured(&lost, &config(&server));
@@ -86,13 +86,8 @@ fn a_volume_outlives_its_machine(kind: Kind) {
 }
 
 #[test]
-fn a_volume_outlives_its_machine_on_versitygw() {
-    a_volume_outlives_its_machine(Kind::Versity);
-}
-
-#[test]
-fn a_volume_outlives_its_machine_on_minio() {
-    a_volume_outlives_its_machine(Kind::Minio);
+fn a_volume_outlives_its_machine() {
+    Kind::each().iter().for_each(|kind| outlives_its_machine(*kind));
 }
 
 #[test]

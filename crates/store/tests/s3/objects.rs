@@ -6,8 +6,8 @@ use std::sync::{Arc, Barrier};
 use store::{About, Objects, Outcome, S3};
 
 fn with_each_kind(story: fn(&Server)) {
-    for kind in [Kind::Versity, Kind::Minio] {
-        let server = Server::start(kind);
+    for kind in Kind::each() {
+        let server = Server::start(*kind);
         server.make_bucket("notes");
         story(&server);
     }

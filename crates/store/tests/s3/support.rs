@@ -30,6 +30,19 @@ pub enum Kind {
     Minio,
 }
 
+/// Says which kinds are run: `all`, or else only the first.
+const KINDS_VARIABLE: &str = "STEAD_TEST_SERVERS";
+
+impl Kind {
+    /// The kinds that are run: the second takes minutes to build, so that only `make stores` asks for it.
+    pub fn each() -> &'static [Kind] {
+        match std::env::var(KINDS_VARIABLE).as_deref() {
+            Ok("all") => &[Kind::Versity, Kind::Minio],
+            _ => &[Kind::Versity],
+        }
+    }
+}
+
 /// A server that runs.
 #[derive(Debug)]
 pub struct Server {
