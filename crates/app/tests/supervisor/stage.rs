@@ -222,8 +222,23 @@ impl Drop for Stage {
 }
 
 /// Sends a process a signal.
+///
+/// Whoever is stopped has come to a halt when this returns: on a busy machine its threads run on for a while.
 pub fn send(pid: u32, signal: Signal) {
     rustix::process::kill_process(processes::raw_pid(pid).unwrap(), signal).unwrap();
+    if signal == Signal::STOP {
+        until("every thread of it stands still", || stands_still(pid));
+    }
+}
+
+fn stands_still(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    // A thread that has ended meanwhile stands still as well.
+    let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+    stats.into_iter().all(|stat| {
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        matches!(state, Some('T' | 't' | 'Z' | 'X'))
+    })
 }
 
 /// Whether a process runs.
