@@ -141,6 +141,8 @@ pub struct Bucket {
     shed: Mutex<Vec<Key>>,
     /// Held while a manifest is written; nobody who only reads the state waits for that.
     writing: Mutex<()>,
+    /// Held while objects are removed.
+    sweeping: Mutex<()>,
     fenced: OnceLock<Holder>,
 }
 
@@ -189,8 +191,8 @@ impl Bucket {
                 objects.tidy()?;
                 let epoch = manifest.epoch;
                 let state = Mutex::new(State { manifest, tag });
-                let (shed, writing, fenced) = (Mutex::default(), Mutex::default(), OnceLock::new());
-                return Ok(Bucket { objects, owner, clock, epoch, state, shed, writing, fenced });
+                let (shed, writing, sweeping, fenced) = Default::default();
+                return Ok(Bucket { objects, owner, clock, epoch, state, shed, writing, sweeping, fenced });
             }
         }
         Err(BucketError::Unknown { store: objects.url().to_owned() })
@@ -232,6 +234,11 @@ impl Bucket {
         Remote { objects: Arc::clone(&self.objects), base: Key::new(base) }
     }
 
+    /// Whether the manifest lists exactly these files of a history.
+    pub fn lists_just(&self, base: &str, listing: &[StoredFile]) -> bool {
+        self.lock().manifest.histories.get(base).is_some_and(|listed| listed == listing)
+    }
+
     /// Whether the manifest lists a history so; a list that only lacks seals whose names can be asked for is as good.
     pub fn lists(&self, base: &str, listing: &[StoredFile]) -> bool {
         let state = self.lock();
@@ -266,6 +273,11 @@ impl Bucket {
     /// Removes what no list names any more; the manifest forgets it when it is next written.
     pub fn sweep(&self) -> Result<usize, BucketError> {
         self.check_held()?;
+        if self.lock().manifest.doomed.is_empty() {
+            return Ok(0);
+        }
+        // What is removed here is gone before anybody goes on, and can be sent again then.
+        let _sweeping = self.sweeping.lock().unwrap_or_else(PoisonError::into_inner);
         let doomed = self.lock().manifest.doomed.clone();
         if doomed.is_empty() {
             return Ok(0);

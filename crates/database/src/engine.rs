@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! inotify thread ──▶ schedule ──▶ workers: Look (one database) · Tick (seal to one cut, note the vector)
-//!                       ▲                   Discover (files that came and went) · Keep (ship, merge, thin)
-//!                       └── when to look again
+//!                       ▲                   Discover (files that came and went) · Keep (merge, thin)
+//!                       ├── when to look again
+//!                       └────────────── ──▶ senders: Send (one database) · SendLedger · List (the manifest)
 //! ```
 //!
 //! A slot's lock is held while something acts on that database; whoever needs several takes them in name order.
@@ -20,10 +21,13 @@ mod ledger_copy;
 mod owner;
 mod place;
 mod polled;
+mod reached;
 mod schedule;
+mod send;
 mod settings;
 mod slot;
 mod stored;
+mod threads;
 mod turn;
 mod watch;
 
@@ -41,16 +45,16 @@ use crate::history::{History, HistoryError};
 use crate::ledger::Ledger;
 use crate::live::{Limits, Live, SealError, Wake};
 use base::{Clock, DatabasePath, Incarnation, Position, disk};
-use schedule::{Next, Schedule, Task};
+use schedule::{Lane, Next, Schedule, Task};
 use slot::{Slot, State};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use watch::{Noticed, Watch};
 
-/// Threads that look, seal, merge and ship. One may be busy with a page diff, one with history: the rest go on.
+/// Threads that look, seal and merge. One may be busy with a page diff, one with history: the rest go on.
 const WORKERS: usize = 4;
 /// How long a directory must be quiet before it is looked at.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -68,6 +72,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub struct Engine {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    /// Those that speak with the store; one may be in a request that takes its time.
+    senders: Vec<JoinHandle<()>>,
 }
 
 struct Shared {
@@ -78,6 +84,7 @@ struct Shared {
     slots: RwLock<BTreeMap<DatabasePath, Arc<Slot>>>,
     schedule: Mutex<Schedule>,
     wake: Condvar,
+    wake_sender: Condvar,
     watch: Watch,
     polled: Mutex<BTreeMap<PathBuf, polled::Polled>>,
     last_vector: Mutex<BTreeMap<DatabasePath, Position>>,
@@ -87,8 +94,12 @@ struct Shared {
     over_limit: Mutex<Option<Duration>>,
     /// The store, once it is this run's.
     bucket: RwLock<Option<Arc<Bucket>>>,
+    /// Held while the store is taken.
+    taking: Mutex<()>,
     /// What is known of the store as a whole.
     store: Mutex<stored::Known>,
+    /// Where histories end in the store that nobody follows now.
+    resting: Mutex<reached::Resting>,
     /// The ledger, as it is sent to the store.
     copy: Mutex<ledger_copy::Copy>,
     /// A turn that has begun and not ended.
@@ -106,9 +117,16 @@ impl Engine {
     /// interrupted, and starts to follow.
     pub fn start(settings: Settings, ledger: Arc<Ledger>, notify: Notify) -> Result<Engine, StartError> {
         let mut engine = Engine::stepped(settings, ledger, notify)?;
-        engine.spawn("stead-watch", Shared::watch_files)?;
+        let watch = engine.spawn("stead-watch", Shared::watch_files)?;
+        engine.threads.push(watch);
         for _ in 0..WORKERS {
-            engine.spawn("stead-worker", Shared::work)?;
+            let worker = engine.spawn("stead-worker", |shared| shared.work(Lane::Here))?;
+            engine.threads.push(worker);
+        }
+        let senders = if engine.shared.settings.store.is_some() { send::SENDERS } else { 0 };
+        for _ in 0..senders {
+            let sender = engine.spawn("stead-store", |shared| shared.work(Lane::Store))?;
+            engine.senders.push(sender);
         }
         Ok(engine)
     }
@@ -122,13 +140,16 @@ impl Engine {
         shared.finish_interrupted()?;
         shared.ask(Task::Discover, Duration::ZERO);
         shared.ask(Task::Keep, Duration::ZERO);
-        Ok(Engine { shared, threads: Vec::new() })
+        if shared.settings.store.is_some() {
+            shared.ask(Task::SendLedger, Duration::ZERO);
+        }
+        Ok(Engine { shared, threads: Vec::new(), senders: Vec::new() })
     }
 
     /// Does the next thing that is due. `Err`: nothing is; how long until something will be.
     pub fn step(&self) -> Result<(), Option<Duration>> {
         let now = self.shared.now();
-        let next = self.shared.queue().next(now);
+        let next = self.shared.queue().next_of_all(now);
         match next {
             Next::Run(task) => {
                 let again = self.shared.run(&task);
@@ -145,14 +166,12 @@ impl Engine {
         self.shared.ask(Task::Discover, self.shared.now());
     }
 
-    fn spawn(&mut self, name: &str, body: fn(&Shared)) -> Result<(), StartError> {
+    fn spawn(&self, name: &str, body: fn(&Shared)) -> Result<JoinHandle<()>, StartError> {
         let shared = Arc::clone(&self.shared);
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || body(&shared))
-            .map_err(|source| StartError::Path { path: PathBuf::from(name), source })?;
-        self.threads.push(thread);
-        Ok(())
+            .map_err(|source| StartError::Path { path: PathBuf::from(name), source })
     }
 
     /// What is known of every database.
@@ -211,39 +230,15 @@ impl Engine {
                 tracing::error!(event = "unclean stop", path = %slot.path, %error, "the next start compares pages");
             }
         }
-        self.send_the_rest();
+        send::send_the_rest(&self.shared, std::mem::take(&mut self.senders));
         self.shared.leave_ledger();
-    }
-}
-
-impl Engine {
-    /// Gives the store what it lacks, for as long as a stop may take; whoever is stuck in a request is left behind.
-    fn send_the_rest(&self) {
-        let limit = self.shared.settings.store.as_ref().and_then(|store| store.stop_timeout);
-        let Some(limit) = limit else { return self.shared.ship_to_the_end() };
-        let (done, ended) = std::sync::mpsc::channel();
-        let shared = Arc::clone(&self.shared);
-        let sending = std::thread::Builder::new().name("stead-store-end".to_owned()).spawn(move || {
-            shared.ship_to_the_end();
-            // Whoever waited may have stopped waiting.
-            let _ = done.send(());
-        });
-        match sending {
-            Ok(_) if ended.recv_timeout(limit).is_ok() => {}
-            Ok(_) => tracing::warn!(
-                event = "store not sent all",
-                seconds = limit.as_secs(),
-                "the next start of this home sends the rest"
-            ),
-            Err(error) => tracing::error!(event = "no thread", name = "the rest for the store", %error),
-        }
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
         self.shared.end_threads();
-        for thread in self.threads.drain(..) {
+        for thread in self.threads.drain(..).chain(self.senders.drain(..)) {
             let _ = thread.join();
         }
     }
@@ -271,6 +266,7 @@ impl Shared {
             slots: RwLock::default(),
             schedule: Mutex::default(),
             wake: Condvar::new(),
+            wake_sender: Condvar::new(),
             watch,
             polled: Mutex::default(),
             last_vector: Mutex::default(),
@@ -278,7 +274,9 @@ impl Shared {
             thin_at: Mutex::default(),
             over_limit: Mutex::default(),
             bucket: RwLock::default(),
+            taking: Mutex::default(),
             store: Mutex::default(),
+            resting: Mutex::default(),
             copy: Mutex::default(),
             open_turn: Mutex::default(),
         })
@@ -310,22 +308,6 @@ impl Shared {
         (self.notify)(Notice::Database { path: path.clone(), what, message });
     }
 
-    fn queue(&self) -> MutexGuard<'_, Schedule> {
-        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn ask(&self, task: Task, at: Duration) {
-        if self.queue().ask(task, at) {
-            self.wake.notify_one();
-        }
-    }
-
-    fn end_threads(&self) {
-        self.queue().stopping = true;
-        self.wake.notify_all();
-        self.watch.stop();
-    }
-
     fn watch_files(&self) {
         let result = self.watch.run(|noticed| match noticed {
             Noticed::Log(path) => {
@@ -344,50 +326,6 @@ impl Shared {
         });
         if let Err(error) = result {
             tracing::error!(event = "watch failed", %error, "files that come and go are not noticed");
-        }
-    }
-
-    fn work(&self) {
-        let mut queue = self.queue();
-        loop {
-            match queue.next(self.now()) {
-                Next::Stop => return,
-                Next::Wait(None) => queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
-                Next::Wait(Some(time)) => {
-                    queue = self.wake.wait_timeout(queue, time).unwrap_or_else(PoisonError::into_inner).0;
-                }
-                Next::Run(task) => {
-                    if queue.due_within(self.now(), ALONE_FOR) || !self.is_quick(&task) {
-                        // Another thread takes over the waiting.
-                        self.wake.notify_one();
-                    }
-                    drop(queue);
-                    let again = self.run(&task);
-                    queue = self.queue();
-                    queue.done(&task, again);
-                }
-            }
-        }
-    }
-
-    /// Whether a task is done before it would matter that nobody waits for the next one. To wake a thread at each look
-    /// at a busy database would disturb who writes to it.
-    fn is_quick(&self, task: &Task) -> bool {
-        let Task::Look(path) = task else { return false };
-        self.slot(path).is_some_and(|slot| {
-            slot.try_lock().is_some_and(|state| matches!(&*state, State::Live(live) if live.looks_quickly()))
-        })
-    }
-
-    fn run(&self, task: &Task) -> Option<Duration> {
-        match task {
-            Task::Look(path) => self.look(&*self.slot(path)?),
-            Task::Tick => {
-                self.tick();
-                None
-            }
-            Task::Discover => self.discover(),
-            Task::Keep => self.keep(),
         }
     }
 
@@ -425,7 +363,7 @@ impl Shared {
             self.ask(Task::Tick, self.now() + wait);
         }
         if live.position().txid != before {
-            self.ask(Task::Keep, self.now());
+            self.was_sealed(&slot.path);
         }
         again
     }

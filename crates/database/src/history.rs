@@ -14,8 +14,10 @@
 //! Layout: `docs/formats/history.md`.
 
 mod compact;
+mod examine;
 mod files;
 mod image;
+mod parted;
 mod place;
 mod plan;
 mod reader;
@@ -30,6 +32,7 @@ mod thin;
 pub use compact::{CarriedOut, ThinError};
 pub use files::{FileInfo, FileKey, Place};
 pub use image::{ImageError, Imaged};
+pub use parted::Parted;
 pub use place::{local_base, parse_local, parse_store, parse_store_key, store_key};
 pub use plan::{Plan, PlanError};
 pub use reader::{PageReader, ReadError};
@@ -39,7 +42,7 @@ pub use seal::{LevelZero, SealError};
 pub use ship::{ShipError, Shipped};
 pub use thin::{Merge, Move, ThinPlan};
 
-use base::{Disk, DiskFile, Pgno, Txid};
+use base::{Disk, DiskFile, Pgno, Timestamp, Txid};
 use files::{Entry, Unusable};
 use ltx::Header;
 use plan::Route;
@@ -70,6 +73,8 @@ struct Inner {
     unsettled: Mutex<Option<PathBuf>>,
     /// Nothing is merged, moved or removed any more.
     given_up: RwLock<bool>,
+    /// The store's part turned out to be another history from somewhere on.
+    parted: OnceLock<Parted>,
 }
 
 /// What is where.
@@ -77,11 +82,14 @@ struct Inner {
 struct Files {
     entries: BTreeMap<(FileKey, Place), Arc<Entry>>,
     last: Option<SealedFile>,
-    stored: Txid,
+    /// How far the store alone leads, and when that was committed.
+    stored: (Txid, Timestamp),
     /// Copies in the store that belong to an abandoned end of history: out of use, moved aside by the next `ship`.
     orphans: BTreeSet<FileKey>,
     /// Copies in the store that thinning can do without.
     spare: Vec<FileKey>,
+    /// Where the list of the store's part ends: a seal up to here is found only if it is listed.
+    listed_upto: Txid,
 }
 
 /// The file that a history ends with.
@@ -141,9 +149,11 @@ impl History {
             files: Mutex::new(files),
             unsettled: Mutex::default(),
             given_up: RwLock::default(),
+            parted: OnceLock::new(),
         });
         if let Some(stored) = &store {
             inner.take_stored(stored);
+            inner.part(None);
         }
         let last = inner.find_last(None)?;
         inner.lock().last = last;
@@ -164,15 +174,17 @@ impl History {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 
-    /// Goes on with a store: one that was away when this was opened. Seals need not wait for that.
-    pub fn attach_store(&self, stored: &Stored) -> Result<(), HistoryError> {
-        self.inner.take_stored(stored);
-        self.inner.find_stored()
-    }
-
     /// Whether it goes to a store as well.
     pub fn has_store(&self) -> bool {
         self.inner.store.get().is_some()
+    }
+
+    /// The last TXID that a sound file holds, whether anything leads to it or not.
+    pub fn furthest(&self) -> Txid {
+        let files = self.inner.lock();
+        let sound =
+            files.all().filter(|entry| entry.damage().is_none() && !files.orphans.contains(&entry.key));
+        sound.map(|entry| entry.key.max).max().unwrap_or(Txid::ZERO)
     }
 
     /// The directory of the local files.
@@ -187,17 +199,23 @@ impl History {
 
     /// The furthest position that can be restored from the store alone; zero where nothing can.
     pub fn stored_txid(&self) -> Txid {
-        self.inner.lock().stored
+        self.inner.lock().stored.0
+    }
+
+    /// Whether the store alone leads to a TXID, by the names of its files.
+    pub fn is_stored(&self, txid: Txid) -> bool {
+        let stored = || plan::reachable(self.inner.usable(Some(Place::Store)).iter().map(|e| e.key.txids()));
+        txid == self.stored_txid() || stored().contains(&txid)
+    }
+
+    /// When what the store ends with was committed.
+    pub fn stored_at(&self) -> Timestamp {
+        self.inner.lock().stored.1
     }
 
     /// Every copy of every file, by level and TXIDs.
     pub fn files(&self) -> Vec<FileInfo> {
         self.inner.lock().all().map(|entry| entry.info()).collect()
-    }
-
-    /// The copies found damaged so far.
-    pub fn damaged(&self) -> Vec<FileInfo> {
-        self.files().into_iter().filter(|file| file.damage.is_some()).collect()
     }
 
     /// Bytes of all local files.
@@ -209,23 +227,6 @@ impl History {
     pub fn header(&self, file: &FileInfo) -> Option<Header> {
         let entry = self.inner.lock().entries.get(&(file.key, file.place)).cloned()?;
         entry.header(&*self.inner.disk).ok()
-    }
-
-    /// What is wrong with a file, read to its end now, here or in the store.
-    pub fn examine(&self, file: &FileInfo) -> Option<String> {
-        let entry = self.inner.lock().entries.get(&(file.key, file.place)).cloned()?;
-        let disk = &*self.inner.disk;
-        let read = entry.open(disk).and_then(|source| {
-            let read = ltx::Sequential::new(source).map_err(ltx::DecodeError::from);
-            let read = read.and_then(ltx::Decoder::new).and_then(ltx::Decoder::finish);
-            read.map_err(|error| entry.blame(error))
-        });
-        let reason = match read {
-            Ok(_) => return None,
-            Err(Unusable::Damaged) => entry.damage().unwrap_or("damaged").to_owned(),
-            Err(Unusable::Unavailable(cause)) => cause.to_string(),
-        };
-        Some(format!("{}: {reason}", file.path.display()))
     }
 
     /// The positions that files lead to, by their names; a damaged file may show only when it is read.
@@ -316,13 +317,15 @@ impl Inner {
         let mut files = self.lock();
         if self.store.set(stored.remote.clone()).is_ok() {
             files.extend(stored.entries());
+            files.listed_upto = stored.listed_upto;
         }
     }
 
     /// Finds how far the store alone leads.
     fn find_stored(self: &Arc<Inner>) -> Result<(), HistoryError> {
         let last = self.find_last(Some(Place::Store))?;
-        self.lock().stored = last.map_or(Txid::ZERO, |last| last.header.max_txid);
+        self.lock().stored =
+            last.map_or_else(Default::default, |last| (last.header.max_txid, last.header.timestamp));
         Ok(())
     }
 
@@ -347,7 +350,7 @@ impl Inner {
         let files = self.lock();
         let wanted = |entry: &&Arc<Entry>| {
             let orphan = entry.place == Place::Store && files.orphans.contains(&entry.key);
-            let wanted = only.is_none_or(|place| place == entry.place && entry.is_findable());
+            let wanted = only.is_none_or(|place| place == entry.place && files.is_findable(entry));
             entry.damage().is_none() && !orphan && wanted
         };
         files.entries.values().filter(wanted).cloned().collect()
@@ -406,6 +409,12 @@ impl Files {
 
     fn extend(&mut self, found: Vec<Entry>) {
         self.entries.extend(found.into_iter().map(|entry| ((entry.key, entry.place), Arc::new(entry))));
+    }
+
+    /// Whether whoever looks for a copy finds it: one in the store is listed, or a seal beyond the list's end, whose name
+    /// can be asked for.
+    fn is_findable(&self, entry: &Entry) -> bool {
+        entry.is_listed() || (entry.named().level == 0 && entry.key.min > self.listed_upto)
     }
 
     fn insert(&mut self, entry: Entry) -> Arc<Entry> {

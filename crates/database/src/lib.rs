@@ -11,6 +11,7 @@
 //! take bytes and return decisions; `sqlite` is the only module that reaches under SQLite's connections.
 
 pub mod bucket;
+mod common;
 pub mod engine;
 pub mod history;
 pub mod ledger;
@@ -25,5 +26,6 @@ pub mod tail;
 pub mod wal;
 
 pub use bucket::{Bucket, BucketError, Claim, Holder, Owner};
+pub use common::COMMON_MOMENT_AGE_MAX;
 pub use engine::{Engine, Entry, Notice, Settings, StoreSettings};
 pub use machine::Machine;

@@ -6,15 +6,23 @@
 //!                                         cannot add to it from then on, and what it added until then is kept
 //! ```
 //! The databases themselves come back when the engine starts: to the newest of each where there is one, else to the
-//! newest moment that is common to all, by an intent in the ledger that the start carries out.
+//! newest moment that is common to all and recent, by an intent in the ledger that the start carries out.
+//!
+//! Seals that follow a list and are damaged, or follow nothing, are set aside: history ends before them, and what is lost
+//! is said.
 
 use crate::bucket::{Bucket, BucketError};
+use crate::common::{End, Newest, newest_moment};
 use crate::engine::{LEDGER_PATH, StoreSettings};
-use crate::history::{History, HistoryError, ImageError, PlanError, local_base, parse_store_key, store_key};
+use crate::history::{
+    FileKey, History, HistoryError, ImageError, PlanError, Remote, SealedFile, local_base, parse_store_key,
+    store_key,
+};
 use crate::ledger::{IntentError, Ledger, LedgerError, Vector};
 use crate::machine::Machine;
-use base::{DatabasePath, Epoch, Incarnation, Open, Pgno, Position, disk};
+use base::{DatabasePath, Epoch, Incarnation, Open, Pgno, Position, Txid, disk};
 use ltx::{EncodeError, Encoder, Header};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,6 +42,21 @@ pub struct Recovered {
     pub databases: Vector,
     /// Whether the store had a ledger: checkpoints, and which databases there are.
     pub ledger: bool,
+    /// What the store had called its own and cannot give back.
+    pub lost: Vec<Lost>,
+    /// Whether the databases come up each at its own end, although they end at no common moment.
+    pub apart: bool,
+}
+
+/// Transactions at the end of a history that are damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Whose.
+    pub path: DatabasePath,
+    /// The last one that is whole.
+    pub whole: Txid,
+    /// The last one that was there.
+    pub last: Txid,
 }
 
 /// Why a volume was not brought up. What was written to the home does no harm; the same call goes on.
@@ -96,31 +119,59 @@ pub fn recover(home: &Path, store: &StoreSettings, machine: &Machine) -> Result<
         Arc::clone(&machine.clock),
         &*machine.random,
     )?;
-    let recovery = Recovery { home, bucket: &bucket, machine };
+    let mut recovery = Recovery { home, bucket: &bucket, machine, lost: Vec::new() };
     let ledger = recovery.ledger()?;
-    let mut found = Vector::new();
+    let mut found = BTreeMap::new();
     for (path, incarnation) in recovery.databases(ledger.as_ref())? {
-        if let Some(end) =
-            recovery.end(&path, incarnation)?.and_then(|history| position(&history, incarnation))
-        {
-            found.insert(path, end);
+        if let Some(ended) = recovery.end(&path, incarnation)? {
+            found.extend(ended.last().map(|last| (path, Ended { incarnation, last, history: ended })));
         }
     }
-    if let Some(ledger) = &ledger {
-        recovery.aim(ledger, &found)?;
+    let databases: Vector = found.iter().map(|(path, ended)| (path.clone(), ended.position())).collect();
+    let apart = match &ledger {
+        Some(ledger) => recovery.aim(ledger, &found, &databases)?,
+        None => found.len() > 1,
+    };
+    if apart {
+        tracing::warn!(
+            event = "databases apart",
+            "each comes up at its own end: they have no recent moment in common"
+        );
     }
-    Ok(Recovered { epoch: bucket.epoch(), databases: found, ledger: ledger.is_some() })
+    Ok(Recovered { epoch: bucket.epoch(), databases, ledger: ledger.is_some(), lost: recovery.lost, apart })
+}
+
+/// A history that nobody adds to any more.
+struct Ended {
+    incarnation: Incarnation,
+    history: History,
+    last: SealedFile,
+}
+
+impl Ended {
+    fn position(&self) -> Position {
+        let last = &self.last.header;
+        Position { incarnation: self.incarnation, txid: last.max_txid, checksum: last.checksum_after }
+    }
+
+    /// Whether it leads to a position.
+    fn has(&self, at: &Position) -> bool {
+        let plan =
+            || self.history.plan(at.txid).is_ok_and(|plan| plan.header().checksum_after == at.checksum);
+        self.incarnation == at.incarnation && plan()
+    }
 }
 
 struct Recovery<'a> {
     home: &'a Path,
     bucket: &'a Bucket,
     machine: &'a Machine,
+    lost: Vec<Lost>,
 }
 
 impl Recovery<'_> {
     /// The ledger, written from its history; `None`: the store has none.
-    fn ledger(&self) -> Result<Option<Ledger>, RecoverError> {
+    fn ledger(&mut self) -> Result<Option<Ledger>, RecoverError> {
         let file = self.home.join(LEDGER_PATH);
         let open = || Ok(Some(Ledger::open(&file, self.machine.vfs.as_deref())?));
         let histories = self.bucket.histories();
@@ -143,33 +194,50 @@ impl Recovery<'_> {
         open()
     }
 
-    /// Which databases there are: those that the ledger knows, else those that have history.
+    /// Which databases there are: those that the ledger knows, and those that have history of which it does not know.
     fn databases(&self, ledger: Option<&Ledger>) -> Result<Vec<(DatabasePath, Incarnation)>, RecoverError> {
         let stored = self.bucket.histories();
-        let Some(ledger) = ledger else {
-            let all = stored.iter().filter_map(|key| parse_store_key(key));
-            return Ok(all.filter(|(path, _)| !path.as_str().starts_with(".stead/")).collect());
-        };
-        let known = ledger.paths()?.into_iter().filter(|(_, known)| !known.deleted);
-        Ok(known.map(|(path, known)| (path, known.incarnation)).collect())
+        let all = stored.iter().filter_map(|key| parse_store_key(key));
+        let all = all.filter(|(path, _)| !path.as_str().starts_with(".stead/"));
+        let Some(ledger) = ledger else { return Ok(all.collect()) };
+        let known: BTreeMap<_, _> = ledger.paths()?.into_iter().collect();
+        let mut databases: Vec<_> = all.filter(|(path, _)| !known.contains_key(path)).collect();
+        let here = known.into_iter().filter(|(_, known)| !known.deleted);
+        databases.extend(here.map(|(path, known)| (path, known.incarnation)));
+        Ok(databases)
     }
 
     /// Ends a history with a seal of this right to write that changes nothing, so that nobody else can go on with it;
     /// `None`: there is nothing to end.
-    fn end(&self, path: &DatabasePath, incarnation: Incarnation) -> Result<Option<History>, RecoverError> {
+    fn end(
+        &mut self,
+        path: &DatabasePath,
+        incarnation: Incarnation,
+    ) -> Result<Option<History>, RecoverError> {
         let base = store_key(path, incarnation);
+        let mut proven = Txid::ZERO;
         for _ in 0..TRIES {
             let stored = self.bucket.stored(&base)?;
             if stored.files.is_empty() {
                 return Ok(None);
             }
-            let remote = stored.remote.clone();
+            let (remote, listed) = (stored.remote.clone(), stored.listed_upto);
+            let tail: Vec<Txid> =
+                stored.files.iter().map(|file| file.max).filter(|end| *end > listed).collect();
             let local = local_base(&self.home.join(path.as_str()), incarnation);
             let history = History::open(Arc::clone(&self.machine.disk), local, Some(stored))?;
+            history.prove_after(proven.max(listed))?;
             let Some(last) = history.last() else { return Ok(Some(history)) };
             if last.header.epoch > self.bucket.epoch() {
                 // Whoever took the store after this has ended it already.
                 self.bucket.check()?;
+            }
+            proven = last.header.max_txid;
+            let broken: Vec<Txid> = tail.into_iter().filter(|end| *end > proven).collect();
+            if let Some(end) = broken.last() {
+                self.set_aside(path, &remote, proven, &broken)?;
+                self.lost.push(Lost { path: path.clone(), whole: proven, last: *end });
+                continue;
             }
             if last.header.epoch == self.bucket.epoch() {
                 return Ok(Some(history));
@@ -178,7 +246,6 @@ impl Recovery<'_> {
             let header = Header {
                 min_txid: last.header.max_txid.next(),
                 max_txid: last.header.max_txid.next(),
-                timestamp: self.machine.clock.now(),
                 wal_offset: 0,
                 wal_size: 0,
                 wal_salt1: 0,
@@ -191,6 +258,7 @@ impl Recovery<'_> {
             let bytes = seal_of_one(header, &page)
                 .map_err(|cause| RecoverError::Encode { base: base.clone(), cause })?;
             let key = remote.seal_key(header.max_txid);
+            // Whatever is there now, the next look finds it.
             match store::create_from(&*remote.objects, &key, header.timestamp, &bytes)? {
                 Outcome::Won(_) | Outcome::Lost | Outcome::Unknown => {}
             }
@@ -198,25 +266,62 @@ impl Recovery<'_> {
         Err(RecoverError::StillWritten(base))
     }
 
-    /// Where several databases end at no common moment, the start is to go to the newest that they had.
-    fn aim(&self, ledger: &Ledger, found: &Vector) -> Result<(), RecoverError> {
-        let newest = ledger.newest_vector()?;
-        let common = |path: &DatabasePath, at: &Position| {
-            newest
-                .get(path)
-                .is_some_and(|noted| (noted.incarnation, noted.checksum) == (at.incarnation, at.checksum))
-        };
-        let apart = found.len() > 1 && !found.iter().all(|(path, at)| common(path, at));
-        if apart && !newest.is_empty() && ledger.open_intent()?.is_none() {
-            ledger.begin_intent(self.machine.clock.now(), NEWEST_MOMENT, found, &newest)?;
+    /// Sets seals aside that are damaged, or follow nothing; the last first, so that what is left is without a gap.
+    fn set_aside(
+        &self,
+        path: &DatabasePath,
+        remote: &Remote,
+        whole: Txid,
+        broken: &[Txid],
+    ) -> Result<(), RecoverError> {
+        tracing::error!(
+            event = "end of history damaged",
+            path = %path,
+            whole = whole.0,
+            lost = broken.len(),
+            "set aside in the store"
+        );
+        for txid in broken.iter().rev() {
+            let file = FileKey { level: 0, min: *txid, max: *txid };
+            let failed =
+                |cause| RecoverError::Disk { path: remote.objects.shown(&remote.key(file)).into(), cause };
+            remote.set_aside(file).map_err(failed)?;
         }
         Ok(())
     }
-}
 
-fn position(history: &History, incarnation: Incarnation) -> Option<Position> {
-    let last = history.last()?.header;
-    Some(Position { incarnation, txid: last.max_txid, checksum: last.checksum_after })
+    /// Where several databases end at no common moment, the start is to go to the newest that they had, if it is recent;
+    /// whether they stay apart.
+    fn aim(
+        &self,
+        ledger: &Ledger,
+        found: &BTreeMap<DatabasePath, Ended>,
+        databases: &Vector,
+    ) -> Result<bool, RecoverError> {
+        if found.len() < 2 || ledger.open_intent()?.is_some() {
+            return Ok(false);
+        }
+        let end = |ended: &Ended| {
+            let last = &ended.last.header;
+            End { incarnation: ended.incarnation, txid: last.max_txid, sealed: last.timestamp }
+        };
+        let ends = found.iter().map(|(path, ended)| (path.clone(), end(ended))).collect();
+        let newest = newest_moment(ledger, ledger.newest_moment()?.as_ref(), &ends, &mut |path, at| {
+            found.get(path).is_some_and(|ended| ended.has(at))
+        })?;
+        let Newest::Moment(mut moment) = newest else { return Ok(true) };
+        for (path, at) in databases {
+            moment.entry(path.clone()).or_insert(*at);
+        }
+        let same = |(path, at): (&DatabasePath, &Position)| {
+            let aim = moment[path];
+            (aim.incarnation, aim.checksum) == (at.incarnation, at.checksum)
+        };
+        if !databases.iter().all(same) {
+            ledger.begin_intent(self.machine.clock.now(), NEWEST_MOMENT, databases, &moment)?;
+        }
+        Ok(false)
+    }
 }
 
 fn seal_of_one(header: Header, page: &[u8]) -> Result<Vec<u8>, EncodeError> {

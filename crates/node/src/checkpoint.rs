@@ -52,6 +52,7 @@ impl Core {
         let cut = databases.cut(CUT_LIMIT).map_err(|error| self.no_cut(error))?;
         let checkpoint = Checkpoint { id, created: cut.at, comment, automatic, databases: cut.vector };
         self.record(&checkpoint)?;
+        databases.ledger_changed();
         *lock(&self.catalogue) = None;
         let ms = milliseconds(self.setup.machine.clock.boottime() - begun);
         if let Err(error) = write_directory(&self.setup.home, &checkpoint) {
@@ -106,6 +107,9 @@ impl Core {
         }
         if !self.setup.ledger.remove_checkpoint(id.as_str()).map_err(failed)? {
             return Err(CheckpointError::NotFound(id.clone()));
+        }
+        if let Some(databases) = self.databases() {
+            databases.ledger_changed();
         }
         *lock(&self.catalogue) = None;
         let home = &self.setup.home;

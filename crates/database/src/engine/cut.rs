@@ -76,6 +76,11 @@ impl Engine {
     pub fn sync(&self) {
         self.shared.tick();
     }
+
+    /// The ledger has something that the store should have soon: a checkpoint came or went.
+    pub fn ledger_changed(&self) {
+        self.shared.ledger_changed();
+    }
 }
 
 impl Shared {
@@ -106,7 +111,7 @@ impl Shared {
         }
         slot.show_live(live);
         self.note_cookie(slot, live, first);
-        self.ask(Task::Keep, self.now());
+        self.was_sealed(&slot.path);
     }
 
     pub(super) fn note(&self, cut: &Cut) {
@@ -118,9 +123,7 @@ impl Shared {
             Ok(()) => {
                 *last = cut.vector.clone();
                 // The store has it only once it has this moment.
-                if self.settings.store.is_some() {
-                    self.ask(Task::Keep, self.now());
-                }
+                self.ledger_changed();
             }
             Err(error) => {
                 tracing::error!(event = "vector not noted", %error, "this moment cannot be restored by time")
@@ -176,7 +179,7 @@ impl Shared {
             }
             if shown.get(&slot.path) != Some(&Some(live.position())) {
                 self.ask(Task::Look(slot.path.clone()), Duration::ZERO);
-                self.ask(Task::Keep, self.now());
+                self.was_sealed(&slot.path);
             }
             vector.insert(slot.path.clone(), live.position());
         }

@@ -322,6 +322,8 @@ impl Shared {
                 self.remember_owner(&slot.path);
                 *state = State::Live(Box::new(live));
                 self.ask(Task::Look(slot.path.clone()), Duration::ZERO);
+                // The store may lack what was sealed before.
+                self.was_sealed(&slot.path);
                 false
             }
             Err(JoinError::Unfit(message)) => {

@@ -10,7 +10,7 @@
 use super::create::BroughtBack;
 use super::slot::{Slot, Trouble};
 use super::{Entry, Shared, StartError};
-use crate::history::{HistoryError, local_base, parse_local};
+use crate::history::{History, HistoryError, Parted, local_base, parse_local};
 use crate::ledger::LedgerError;
 use crate::live::{Found, JoinError, Joined, Live};
 use base::{DatabasePath, Incarnation, Timestamp, Txid, disk};
@@ -22,6 +22,8 @@ const INCARNATIONS_MAX: usize = 10_000;
 
 /// The trouble of a history that could not be continued.
 pub(super) const HISTORY_DAMAGED: &str = "history_damaged";
+/// The trouble of a history of which the store had another end.
+const HISTORY_PARTED: &str = "history_parted";
 /// The trouble of a database that somebody wrote to after it had lost what was sealed.
 const WRITTEN_SINCE_LOSS: &str = "written_since_loss";
 
@@ -206,6 +208,7 @@ impl Shared {
         let history = self
             .open_history_here(slot, incarnation)
             .map_err(|error| JoinError::Failed(error.to_string()))?;
+        self.tell_parted(slot, &history);
         let sealed = self.sealed_upto(&slot.path, incarnation).map_err(ledger_failed)?;
         let end = history.last().map_or(Txid::ZERO, |last| last.header.max_txid);
         if end < sealed {
@@ -220,6 +223,21 @@ impl Shared {
         }
         let place = self.place(&slot.path, incarnation);
         Live::join(place, history, self.settings.machine.clone(), self.limits())
+    }
+
+    /// Tells that the store had another history under the same name.
+    pub(super) fn tell_parted(&self, slot: &Slot, history: &History) {
+        let Some(Parted { common, stored }) = history.parted() else { return };
+        let message = format!(
+            "the store has other transactions after txid {common}, up to {stored}: of a copy of this home, or from before \
+             it was turned back; this home's go on, the others are set aside there"
+        );
+        self.tell(&slot.path, "parted", message.clone());
+        let aside =
+            self.settings.store.as_ref().map_or_else(String::new, |store| store.objects.url().to_owned());
+        let hint =
+            format!("what was set aside lies below {aside}, in the `aside` directory of {}", slot.path);
+        slot.set_lasting(Some(Trouble { code: HISTORY_PARTED, message, hint }));
     }
 
     fn tell_damaged(&self, slot: &Slot, incarnation: Incarnation, reason: &str) {

@@ -5,10 +5,10 @@
 
 use super::Shared;
 use crate::history::{History, HistoryError, Holds, Retention, local_base, parse_local, store_key};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Vector};
 use crate::live::{JoinError, Live, Place};
 use crate::machine::{Holder, Kernel, Locks, Machine};
-use base::{DatabasePath, Incarnation, disk};
+use base::{DatabasePath, Incarnation, Timestamp, disk};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -26,6 +26,13 @@ pub(super) struct Copy {
     live: Option<Box<Live>>,
     /// What [`Ledger::news`] said when it was sealed last.
     sealed: Option<u64>,
+    /// The newest moment that is in it then, and the one that the store has.
+    moment: Option<(Timestamp, Vector)>,
+    /// Since when (boot time) the store lacks what was sealed.
+    unsent_since: Option<Duration>,
+    sent_moment: Option<(Timestamp, Vector)>,
+    /// The store has what was sealed in this run.
+    sent: bool,
     /// Its history was opened without the store.
     store_away: bool,
 }
@@ -45,6 +52,8 @@ impl Shared {
         if copy.live.is_none() {
             copy.live = Some(Box::new(self.join_ledger(&mut copy.store_away)?));
         }
+        // Before the seal: what is noted meanwhile may be in it or not.
+        let moment = self.ledger.newest_moment().map_err(|error| JoinError::Failed(error.to_string()))?;
         let Some(live) = copy.live.as_mut() else { return Ok(()) };
         live.set_epoch(self.epoch());
         live.stir();
@@ -58,7 +67,30 @@ impl Shared {
             live.seal_difference()?;
         }
         copy.sealed = Some(news);
+        copy.moment = moment;
+        copy.unsent_since.get_or_insert_with(|| self.now());
         Ok(())
+    }
+
+    /// The newest moment in what the store lacks of the ledger, and since when (boot time) it lacks any.
+    pub(super) fn unsent_moment(&self) -> Option<(Duration, Vector)> {
+        let copy = self.copy();
+        let (_, vector) = copy.moment.clone()?;
+        Some((copy.unsent_since?, vector))
+    }
+
+    /// The store has the ledger as it was sealed last.
+    pub(super) fn ledger_was_sent(&self) {
+        let mut copy = self.copy();
+        copy.sent_moment = copy.moment.clone();
+        copy.unsent_since = None;
+        copy.sent = true;
+    }
+
+    /// The newest moment of which the store's ledger knows; `None`: it was not sent yet.
+    pub(super) fn sent_moment(&self) -> Option<Option<(Timestamp, Vector)>> {
+        let copy = self.copy();
+        copy.sent.then(|| copy.sent_moment.clone())
     }
 
     /// The history of the ledger, once it is followed.
@@ -165,7 +197,7 @@ impl Shared {
     }
 }
 
-fn path() -> DatabasePath {
+pub(super) fn path() -> DatabasePath {
     DatabasePath::parse(LEDGER_PATH).expect("invariant: a plain relative path")
 }
 

@@ -1,6 +1,7 @@
 //! What is to be done when, for a fixed number of threads. Pure but for the lock around it.
 //!
-//! A task never runs twice at once: one that is asked for while it runs is due again when it ends.
+//! A task never runs twice at once: one that is asked for while it runs is due again when it ends. What waits for a store
+//! has a lane of its own, with its own threads: nothing else waits for that.
 
 use base::DatabasePath;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,15 +16,40 @@ pub enum Task {
     Tick,
     /// See which files are there.
     Discover,
-    /// Ship, merge and thin history.
+    /// Merge and thin history.
     Keep,
+    /// Send what the store lacks of one database.
+    Send(DatabasePath),
+    /// Send the ledger, and see to the store itself.
+    SendLedger,
+    /// List in the store what merges and thinning changed.
+    List,
+}
+
+/// Whose tasks they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// The workers'.
+    Here,
+    /// Those of the threads that speak with the store.
+    Store,
+}
+
+impl Task {
+    /// Who does it.
+    pub fn lane(&self) -> Lane {
+        match self {
+            Task::Look(_) | Task::Tick | Task::Discover | Task::Keep => Lane::Here,
+            Task::Send(_) | Task::SendLedger | Task::List => Lane::Store,
+        }
+    }
 }
 
 /// The tasks and when they are due (boot time).
 #[derive(Debug, Default)]
 pub struct Schedule {
     due: BTreeMap<Task, Duration>,
-    order: BTreeSet<(Duration, Task)>,
+    order: [BTreeSet<(Duration, Task)>; 2],
     running: BTreeMap<Task, Option<Duration>>,
     /// No task starts any more.
     pub stopping: bool,
@@ -41,32 +67,34 @@ pub enum Next {
 }
 
 impl Schedule {
-    /// Asks for a task at a time; the earlier of two wishes counts. Whether a thread should be woken.
+    /// Asks for a task at a time; the earlier of two wishes counts. Whether a thread of its lane should be woken.
     pub fn ask(&mut self, task: Task, at: Duration) -> bool {
         if let Some(again) = self.running.get_mut(&task) {
             *again = Some(again.map_or(at, |was| was.min(at)));
             return false;
         }
+        let order = &mut self.order[task.lane() as usize];
         if let Some(was) = self.due.get(&task) {
             if *was <= at {
                 return false;
             }
-            self.order.remove(&(*was, task.clone()));
+            order.remove(&(*was, task.clone()));
         }
-        let earliest = self.order.first().is_none_or(|(first, _)| at < *first);
+        let earliest = order.first().is_none_or(|(first, _)| at < *first);
         self.due.insert(task.clone(), at);
-        self.order.insert((at, task));
+        order.insert((at, task));
         earliest
     }
 
-    /// What is to be done now.
-    pub fn next(&mut self, now: Duration) -> Next {
+    /// What is to be done now in a lane.
+    pub fn next(&mut self, lane: Lane, now: Duration) -> Next {
         if self.stopping {
             return Next::Stop;
         }
-        match self.order.first() {
+        let order = &mut self.order[lane as usize];
+        match order.first() {
             Some((at, _)) if *at <= now => {
-                let (_, task) = self.order.pop_first().expect("invariant: it was just seen");
+                let (_, task) = order.pop_first().expect("invariant: it was just seen");
                 self.due.remove(&task);
                 self.running.insert(task.clone(), None);
                 Next::Run(task)
@@ -76,21 +104,30 @@ impl Schedule {
         }
     }
 
-    /// Whether anything is due by then.
-    pub fn due_within(&self, now: Duration, time: Duration) -> bool {
-        self.order.first().is_some_and(|(at, _)| *at <= now + time)
+    /// What is to be done now in any lane.
+    pub fn next_of_all(&mut self, now: Duration) -> Next {
+        let first = |lane: Lane| self.order[lane as usize].first().map(|(at, _)| *at);
+        let lane = match (first(Lane::Here), first(Lane::Store)) {
+            (Some(here), Some(store)) if store < here => Lane::Store,
+            (None, Some(_)) => Lane::Store,
+            _ => Lane::Here,
+        };
+        self.next(lane, now)
     }
 
-    /// A task has ended; it may be wanted again.
-    pub fn done(&mut self, task: &Task, again: Option<Duration>) {
+    /// Whether anything is due in a lane by then.
+    pub fn due_within(&self, lane: Lane, now: Duration, time: Duration) -> bool {
+        self.order[lane as usize].first().is_some_and(|(at, _)| *at <= now + time)
+    }
+
+    /// A task has ended; it may be wanted again. Whether a thread of its lane should be woken.
+    pub fn done(&mut self, task: &Task, again: Option<Duration>) -> bool {
         let asked = self.running.remove(task).flatten();
         let at = match (asked, again) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        if let Some(at) = at {
-            self.ask(task.clone(), at);
-        }
+        at.is_some_and(|at| self.ask(task.clone(), at))
     }
 }
 
@@ -108,17 +145,30 @@ mod tests {
         assert!(schedule.ask(Task::Tick, ms(20)));
         assert!(schedule.ask(Task::Keep, ms(10)));
         assert!(!schedule.ask(Task::Keep, ms(15)), "the earlier wish stands");
-        assert_eq!(schedule.next(ms(5)), Next::Wait(Some(ms(5))));
-        assert_eq!(schedule.next(ms(30)), Next::Run(Task::Keep));
+        assert_eq!(schedule.next(Lane::Here, ms(5)), Next::Wait(Some(ms(5))));
+        assert_eq!(schedule.next(Lane::Here, ms(30)), Next::Run(Task::Keep));
         assert!(!schedule.ask(Task::Keep, ms(31)), "it runs");
-        assert_eq!(schedule.next(ms(30)), Next::Run(Task::Tick));
-        assert_eq!(schedule.next(ms(40)), Next::Wait(None));
+        assert_eq!(schedule.next(Lane::Here, ms(30)), Next::Run(Task::Tick));
+        assert_eq!(schedule.next(Lane::Here, ms(40)), Next::Wait(None));
         schedule.ask(Task::Discover, ms(60));
-        assert!(schedule.due_within(ms(40), ms(20)) && !schedule.due_within(ms(40), ms(19)));
-        assert_eq!(schedule.next(ms(60)), Next::Run(Task::Discover));
+        assert!(
+            schedule.due_within(Lane::Here, ms(40), ms(20))
+                && !schedule.due_within(Lane::Here, ms(40), ms(19))
+        );
+        assert_eq!(schedule.next(Lane::Here, ms(60)), Next::Run(Task::Discover));
         schedule.done(&Task::Keep, Some(ms(50)));
         schedule.done(&Task::Tick, None);
-        assert_eq!(schedule.next(ms(40)), Next::Run(Task::Keep), "asked for while it ran");
+        assert_eq!(schedule.next(Lane::Here, ms(40)), Next::Run(Task::Keep), "asked for while it ran");
+    }
+
+    #[test]
+    fn what_waits_for_the_store_keeps_nothing_else_waiting() {
+        let mut schedule = Schedule::default();
+        schedule.ask(Task::SendLedger, ms(1));
+        assert!(schedule.ask(Task::Tick, ms(2)), "the first of its lane");
+        assert_eq!(schedule.next(Lane::Here, ms(5)), Next::Run(Task::Tick));
+        assert_eq!(schedule.next(Lane::Here, ms(5)), Next::Wait(None));
+        assert_eq!(schedule.next_of_all(ms(5)), Next::Run(Task::SendLedger));
     }
 
     #[test]
@@ -126,6 +176,6 @@ mod tests {
         let mut schedule = Schedule::default();
         schedule.ask(Task::Discover, ms(0));
         schedule.stopping = true;
-        assert_eq!(schedule.next(ms(1)), Next::Stop);
+        assert_eq!(schedule.next(Lane::Here, ms(1)), Next::Stop);
     }
 }

@@ -1,10 +1,13 @@
 //! The store as the engine has it: taken, away, or somebody else's; and how far it is behind.
 
+use super::schedule::Task;
+use super::send::STORE_RETRY;
 use super::slot::{Slot, State};
 use super::{Engine, Notice, Shared, StartError};
 use crate::bucket::{Bucket, BucketError};
 use crate::history::{HistoryError, Stored, parse_local, parse_store_key, store_key};
 use base::{DatabasePath, Epoch, Incarnation, Timestamp};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -19,11 +22,21 @@ pub const CONFIGURATION_BYTES_MAX: usize = 4 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// Since when (boot time) it does not do what it is asked, and why.
-    outage: Option<(Duration, String)>,
+    outage: Option<Outage>,
+    /// What failed and was not done since.
+    failing: BTreeSet<Task>,
     /// Whoever may not write there any more stops: said once.
     refused: Option<Arc<BucketError>>,
     /// The store has the configuration.
     configured: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Outage {
+    since: Duration,
+    reason: String,
+    /// When somebody may ask it again.
+    ask_at: Duration,
 }
 
 /// How the store is.
@@ -63,7 +76,9 @@ impl Engine {
         let known = self.shared.known_store();
         let state = match (&known.refused, &known.outage) {
             (Some(error), _) => StoreState::Refused { error: Arc::clone(error) },
-            (None, Some((since, reason))) => StoreState::Away { since: *since, reason: reason.clone() },
+            (None, Some(Outage { since, reason, .. })) => {
+                StoreState::Away { since: *since, reason: reason.clone() }
+            }
             (None, None) => StoreState::Held,
         };
         let epoch = self.shared.bucket().map(|bucket| bucket.epoch());
@@ -96,6 +111,8 @@ impl Shared {
 
     /// Takes the store, if it is not taken yet.
     pub(super) fn try_take_store(&self) -> Result<(), BucketError> {
+        // To take it twice would be to fence oneself.
+        let _taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(settings) = self.settings.store.as_ref().filter(|_| self.bucket().is_none()) else {
             return Ok(());
         };
@@ -122,26 +139,55 @@ impl Shared {
     }
 
     /// Notes that the store does what it is asked.
-    pub(super) fn store_answers(&self) {
+    fn store_answers(&self) {
+        let Some(outage) = self.known_store().outage.take() else { return };
+        let seconds = self.now().saturating_sub(outage.since).as_secs();
+        tracing::info!(event = "store back", seconds, "what it lacked is sent");
+        self.send_all();
+    }
+
+    /// What became of a task. The store is back once nothing fails any more.
+    pub(super) fn tried(&self, task: &Task, done: bool) {
         let mut known = self.known_store();
-        if let Some((since, _)) = known.outage.take() {
-            let seconds = self.now().saturating_sub(since).as_secs();
-            tracing::info!(event = "store back", seconds, "what it lacked is sent");
+        if done {
+            known.failing.remove(task);
+        } else {
+            known.failing.insert(task.clone());
+        }
+        let back = done && known.failing.is_empty();
+        drop(known);
+        if back {
+            self.store_answers();
         }
     }
 
-    /// Notes that it does not, and whether this run may go on at all.
+    /// While the store is away: when the next one may ask it. Whoever is told `None` does.
+    pub(super) fn waits_for_store(&self) -> Option<Duration> {
+        let now = self.now();
+        let mut known = self.known_store();
+        let outage = known.outage.as_mut()?;
+        if now < outage.ask_at {
+            return Some(outage.ask_at);
+        }
+        outage.ask_at = now + STORE_RETRY;
+        None
+    }
+
+    /// Notes that it does not do what it is asked, and whether this run may go on at all.
     pub(super) fn store_failed(&self, error: &BucketError) {
+        let ask_at = self.now() + STORE_RETRY;
         let mut known = self.known_store();
         if is_passing(error) {
             let reason = error.to_string();
             match &mut known.outage {
-                Some((_, told)) => *told = reason,
+                Some(outage) => (outage.reason, outage.ask_at) = (reason, ask_at),
                 None => {
                     tracing::error!(event = "store away", %error, "what it lacks is kept here and sent by itself");
-                    known.outage = Some((self.now(), reason));
+                    known.outage = Some(Outage { since: self.now(), reason, ask_at });
                 }
             }
+            drop(known);
+            self.ask(Task::SendLedger, ask_at);
             return;
         }
         if known.refused.is_none() {
@@ -163,7 +209,7 @@ impl Shared {
     }
 
     /// Has the store keep the configuration, for a machine that has nothing else.
-    pub(super) fn send_configuration(&self, bucket: &Bucket) -> bool {
+    pub(super) fn keep_configuration(&self, bucket: &Bucket) -> bool {
         let wanted = self.settings.store.as_ref().and_then(|store| store.configuration.as_ref());
         let Some(wanted) = wanted.filter(|_| !self.known_store().configured) else { return true };
         let bytes = wanted.to_string().into_bytes();
@@ -189,7 +235,7 @@ impl Shared {
         let failed =
             |cause: io::Error| HistoryError { path: settings.objects.url().into(), cause, of_store: true };
         let Some(bucket) = self.bucket() else {
-            let reason = self.known_store().outage.as_ref().map(|(_, reason)| reason.clone());
+            let reason = self.known_store().outage.as_ref().map(|outage| outage.reason.clone());
             return Err(failed(io::Error::other(reason.unwrap_or_else(|| "it is away".to_owned()))));
         };
         let stored = bucket.stored(&store_key(path, incarnation));
@@ -231,11 +277,12 @@ impl Shared {
                     slot.set_store_away(false);
                     // What was missing here may be there.
                     slot.set_lasting(None);
+                    self.tell_parted(slot, &history);
                 }
                 same
             }
             Err(error) => {
-                super::keep::show_store_trouble(slot, &error.to_string());
+                super::send::show_store_trouble(slot, &error.to_string());
                 false
             }
         }

@@ -217,6 +217,7 @@ impl Shared {
         }
         for (slot, _) in &held {
             self.ask(Task::Look(slot.path.clone()), Duration::ZERO);
+            self.was_sealed(&slot.path);
         }
         self.ask(Task::Keep, self.now());
         done.map(|()| changes.into_iter().map(|planned| planned.change).collect())

@@ -113,7 +113,7 @@ struct Object {
     named_level: u8,
     /// What its header must say; the log's part of it is not known.
     expected: Option<Header>,
-    /// Whoever looks for it will find it.
+    /// A list has it, or had it when it was found.
     listed: AtomicBool,
 }
 
@@ -150,8 +150,8 @@ impl Entry {
     }
 
     /// An object that a list has, or that was found by its name.
-    pub(super) fn listed(key: FileKey, remote: Remote, file: &StoredFile) -> Entry {
-        Entry::object(key, remote, file.named_level, file.bytes, remote::expected(file), true)
+    pub(super) fn found(key: FileKey, remote: Remote, file: &StoredFile, listed: bool) -> Entry {
+        Entry::object(key, remote, file.named_level, file.bytes, remote::expected(file), listed)
     }
 
     /// An object that was just created from a file with this header.
@@ -183,7 +183,7 @@ impl Entry {
         if let Some(header) = self.header.get() {
             let _ = risen.header.set(*header);
         }
-        if self.is_findable() {
+        if self.is_listed() {
             risen.set_listed();
         }
         Some(risen)
@@ -195,11 +195,9 @@ impl Entry {
         FileKey { level, ..self.key }
     }
 
-    /// Whether whoever looks for it finds it: it is listed, or its name can be asked for.
-    pub(super) fn is_findable(&self) -> bool {
-        self.object
-            .as_ref()
-            .is_none_or(|object| object.named_level == 0 || object.listed.load(Ordering::SeqCst))
+    /// Whether a list has it; a file on this machine needs none.
+    pub(super) fn is_listed(&self) -> bool {
+        self.object.as_ref().is_none_or(|object| object.listed.load(Ordering::SeqCst))
     }
 
     /// A list has it now.
@@ -280,6 +278,11 @@ impl Entry {
             Some(header) => Ok(header),
             None => self.read_header(disk),
         }
+    }
+
+    /// The header as far as it is known without a look at the file.
+    pub(super) fn known_header(&self) -> Option<Header> {
+        self.header.get().copied().or(self.object.as_ref()?.expected)
     }
 
     /// The header from the file itself, with what it says of the log.

@@ -35,6 +35,8 @@ pub struct Stored {
     pub remote: Remote,
     /// What is there.
     pub files: Vec<StoredFile>,
+    /// Where the list ends: what lies beyond was found by its name.
+    pub listed_upto: Txid,
 }
 
 impl Remote {
@@ -110,19 +112,21 @@ impl Remote {
                 None => unread(file, listed.len),
             });
         }
-        Ok(Stored { remote: self, files })
+        let listed_upto = files.iter().map(|file| file.max).max().unwrap_or(Txid::ZERO);
+        Ok(Stored { remote: self, files, listed_upto })
     }
 
     /// Goes on from what a manifest lists: asks for the seals that follow it, until there is none.
     pub fn follow(self, listed: Vec<StoredFile>) -> Result<Stored, StoreError> {
         let mut files = listed;
-        let mut end = files.iter().map(|file| file.max).max().unwrap_or(Txid::ZERO);
+        let listed_upto = files.iter().map(|file| file.max).max().unwrap_or(Txid::ZERO);
+        let mut end = listed_upto;
         while let Some(next) = self.look(FileKey { level: 0, min: end.next(), max: end.next() })? {
             self.objects.settle(&self.key(FileKey { level: 0, min: next.min, max: next.max }))?;
             files.push(next);
             end = end.next();
         }
-        Ok(Stored { remote: self, files })
+        Ok(Stored { remote: self, files, listed_upto })
     }
 
     /// Reads the header of a file. `None`: there is no such object.
@@ -139,7 +143,7 @@ impl Remote {
     }
 
     /// Copies an object to a name in `aside/` that is free, then removes it; durable. One that is gone is gone.
-    pub(super) fn set_aside(&self, file: FileKey) -> io::Result<()> {
+    pub(crate) fn set_aside(&self, file: FileKey) -> io::Result<()> {
         let from = self.key(file);
         let Some(piece) = self.objects.read(&from, 0, 0)? else { return Ok(()) };
         let source = store::open(&self.objects, &from, piece.len)?;
@@ -241,11 +245,17 @@ pub(super) fn is_expected(header: &Header, expected: &Header) -> bool {
 }
 
 impl Stored {
-    /// Its files as a history works with them; all of them can be found again.
+    /// The TXIDs that its files lead to, by their names alone.
+    pub(crate) fn reachable(&self) -> BTreeSet<Txid> {
+        super::plan::reachable(self.files.iter().map(|file| super::Txids { first: file.min, last: file.max }))
+    }
+
+    /// Its files as a history works with them.
     pub(super) fn entries(&self) -> Vec<Entry> {
         let entry = |file: &StoredFile| {
             let key = FileKey { level: file.level, min: file.min, max: file.max };
-            Entry::listed(key, self.remote.clone(), file)
+            let listed = file.max <= self.listed_upto;
+            Entry::found(key, self.remote.clone(), file, listed)
         };
         self.files.iter().map(entry).collect()
     }

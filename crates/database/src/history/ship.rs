@@ -3,10 +3,12 @@
 //! What the store can do without is not sent: a file whose TXIDs lie within a merged file that is there. A copy in
 //! the store that belongs to an abandoned end of history, or is damaged, is moved to `aside/` when its name is needed.
 //!
-//! What is there counts as stored once whoever looks for it finds it: a seal by its name, a merged file by a list.
+//! What is there counts as stored once whoever looks for it finds it: a seal beyond the list's end by its name, anything
+//! else by the list.
 
 use super::files::{Entry, FileKey, Place};
-use super::{History, Inner, Remote, Unusable};
+use super::{Files, History, Inner, Remote, Unusable, plan};
+use crate::bucket::BucketError;
 use base::{Epoch, Txid};
 use ltx::{Decoder, Header, Sequential};
 use std::io::{self, Read, Write};
@@ -23,6 +25,8 @@ pub struct Shipped {
     pub bytes: u64,
     /// The furthest position that can be restored from the store alone.
     pub stored_txid: Txid,
+    /// It stopped before everything was copied.
+    pub more: bool,
 }
 
 /// Why not everything was copied. What was is there; the same call goes on from it.
@@ -31,6 +35,9 @@ pub enum ShipError {
     /// The store could not be written: try again.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The list of what is there could not be written.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     /// The store did not say whether it has the file: try again.
     #[error("the store may or may not have {path}")]
     Unknown {
@@ -58,15 +65,20 @@ pub enum ShipError {
 impl History {
     /// Copies what the store lacks. Without a store, nothing.
     pub fn ship(&self) -> Result<Shipped, ShipError> {
+        self.ship_until(&|| false)
+    }
+
+    /// Copies what the store lacks; between two files it stops where that is wanted.
+    pub fn ship_until(&self, over: &dyn Fn() -> bool) -> Result<Shipped, ShipError> {
         let mut shipped = Shipped::default();
         let Some(store) = self.inner.store.get() else { return Ok(shipped) };
-        let done = self.inner.ship_all(store, &mut shipped);
+        let done = self.inner.ship_all(store, over, &mut shipped);
         if shipped.files > 0 {
             // Where it cannot be read now, what was known stays.
             let _ = self.inner.find_stored();
         }
         done?;
-        shipped.stored_txid = self.inner.lock().stored;
+        shipped.stored_txid = self.stored_txid();
         Ok(shipped)
     }
 
@@ -89,10 +101,14 @@ impl History {
     /// The files that a list is to have; `None` without a store.
     pub fn listing(&self) -> Option<Vec<StoredFile>> {
         self.inner.store.get()?;
-        let sound = |entry: &&Arc<Entry>| entry.place == Place::Store && entry.damage().is_none();
         let files = self.inner.lock();
-        let sound = files.all().filter(sound).filter(|entry| !files.orphans.contains(&entry.key));
-        let mut listing: Vec<StoredFile> = sound.filter_map(|entry| entry.stored()).collect();
+        // A damaged one stays, as the only trace of what it held, until another has that.
+        let wanted = |entry: &&Arc<Entry>| {
+            let here = entry.place == Place::Store && !files.orphans.contains(&entry.key);
+            here && (entry.damage().is_none() || (entry.is_listed() && !files.is_covered_in_store(entry.key)))
+        };
+        let listed = files.all().filter(wanted);
+        let mut listing: Vec<StoredFile> = listed.filter_map(|entry| entry.stored()).collect();
         listing.sort_by_key(|file| (file.level, file.min, file.max));
         Some(listing)
     }
@@ -100,9 +116,28 @@ impl History {
     /// A list has these files now.
     pub fn was_listed(&self, listing: &[StoredFile]) {
         let has = |entry: &&Arc<Entry>| entry.stored().is_some_and(|file| listing.contains(&file));
-        self.inner.lock().all().filter(has).for_each(|entry| entry.set_listed());
+        let mut files = self.inner.lock();
+        files.all().filter(has).for_each(|entry| entry.set_listed());
+        files.listed_upto = listing.iter().map(|file| file.max).max().unwrap_or(Txid::ZERO);
+        drop(files);
         // Where it cannot be read now, what was known stays.
         let _ = self.inner.find_stored();
+    }
+
+    /// Whether the store leads further once a list has what is there.
+    pub fn awaits_list(&self) -> bool {
+        let files = self.inner.lock();
+        let sound = |entry: &&Arc<Entry>| {
+            entry.place == Place::Store && entry.damage().is_none() && !files.orphans.contains(&entry.key)
+        };
+        let sound = files.all().filter(sound);
+        plan::reachable(sound.map(|entry| entry.key.txids())).last().is_some_and(|end| *end > files.stored.0)
+    }
+
+    /// Whether the store has copies of an abandoned end of history that are still to be moved aside: no list may name them
+    /// by then.
+    pub fn has_orphans(&self) -> bool {
+        !self.inner.lock().orphans.is_empty()
     }
 
     /// Takes what thinning can do without out of the store's part; the objects that are to be removed once no list has
@@ -116,11 +151,20 @@ impl History {
 }
 
 impl Inner {
-    fn ship_all(&self, store: &Remote, shipped: &mut Shipped) -> Result<(), ShipError> {
+    fn ship_all(
+        &self,
+        store: &Remote,
+        over: &dyn Fn() -> bool,
+        shipped: &mut Shipped,
+    ) -> Result<(), ShipError> {
         self.move_orphans(store)?;
         for entry in self.unshipped() {
-            if self.covered_in_store(entry.key) {
+            if self.lock().is_covered_in_store(entry.key) {
                 continue;
+            }
+            if shipped.files > 0 && over() {
+                shipped.more = true;
+                return Ok(());
             }
             if let Some(bytes) = self.ship_one(store, &entry)? {
                 shipped.files += 1;
@@ -144,29 +188,13 @@ impl Inner {
         lacking
     }
 
-    /// Whether a merged file in the store has all that a file has. A snapshot is replaced by the same one only: what
-    /// lies before a later one is history of its own.
-    fn covered_in_store(&self, key: FileKey) -> bool {
-        let files = self.lock();
-        let covers = |other: &Entry| {
-            let it = other.key;
-            let same = (it.min, it.max) == (key.min, key.max);
-            let larger = it.min <= key.min && it.max >= key.max && !same && !it.is_snapshot();
-            other.place == Place::Store
-                && other.damage().is_none()
-                && !files.orphans.contains(&it)
-                && (larger || (same && it.level > key.level))
-        };
-        files.all().any(|other| covers(other))
-    }
-
     fn ship_one(&self, store: &Remote, entry: &Entry) -> Result<Option<u64>, ShipError> {
         let header = match entry.header(&*self.disk) {
             Ok(header) => header,
             Err(why) => return skip(entry, why),
         };
-        let in_the_way = self.lock().entries.contains_key(&(entry.key, Place::Store));
-        if in_the_way {
+        let in_the_way = self.lock().entries.get(&(entry.key, Place::Store)).cloned();
+        if in_the_way.is_some() {
             self.free_name(store, entry.key)?;
         }
         let key = store.key(entry.key);
@@ -203,7 +231,13 @@ impl Inner {
                 return Err(ShipError::Conflict { path: store.shown(&key), key: entry.key });
             }
         }
-        self.lock().insert(Entry::shipped(entry.key, store.clone(), entry.bytes, &header));
+        let sent = Entry::shipped(entry.key, store.clone(), entry.bytes, &header);
+        // A list that has the damaged one as it was, or only its name, has the good one.
+        let same = |there: &Arc<Entry>| there.stored().is_none() || there.stored() == sent.stored();
+        if in_the_way.is_some_and(|there| there.is_listed() && same(&there)) {
+            sent.set_listed();
+        }
+        self.lock().insert(sent);
         Ok(Some(bytes))
     }
 
@@ -251,7 +285,9 @@ impl Inner {
     }
 
     fn move_orphans(&self, store: &Remote) -> Result<(), ShipError> {
-        let orphans: Vec<FileKey> = self.lock().orphans.iter().copied().collect();
+        let mut orphans: Vec<FileKey> = self.lock().orphans.iter().copied().collect();
+        // The last first: what is left is without a gap whenever that stops.
+        orphans.sort_by_key(|key| std::cmp::Reverse(key.max));
         orphans.into_iter().try_for_each(|key| self.free_name(store, key))
     }
 
@@ -271,6 +307,23 @@ impl Inner {
         files.orphans.remove(&key);
         files.entries.remove(&(key, Place::Store));
         Ok(())
+    }
+}
+
+impl Files {
+    /// Whether a merged file in the store has all that a file has. A snapshot is replaced by the same one only: what
+    /// lies before a later one is history of its own.
+    fn is_covered_in_store(&self, key: FileKey) -> bool {
+        let covers = |other: &Entry| {
+            let it = other.key;
+            let same = (it.min, it.max) == (key.min, key.max);
+            let larger = it.min <= key.min && it.max >= key.max && !same && !it.is_snapshot();
+            other.place == Place::Store
+                && other.damage().is_none()
+                && !self.orphans.contains(&it)
+                && (larger || (same && it.level > key.level))
+        };
+        self.all().any(|other| covers(other))
     }
 }
 

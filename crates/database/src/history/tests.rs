@@ -9,6 +9,7 @@ use std::time::Duration;
 mod crash;
 mod damage;
 mod litestream;
+mod parted;
 mod races;
 mod thinning;
 
@@ -311,7 +312,12 @@ fn shipping_sends_what_the_store_lacks_and_nothing_twice() {
     assert_eq!(world.history.stored_txid(), Txid(2));
     assert_eq!(
         world.history.ship().unwrap(),
-        Shipped { files: 1, bytes: world.history.last().unwrap().file.bytes, stored_txid: Txid(3) }
+        Shipped {
+            files: 1,
+            bytes: world.history.last().unwrap().file.bytes,
+            stored_txid: Txid(3),
+            more: false
+        }
     );
     world.reopen();
     assert_eq!((world.history.stored_txid(), world.history.ship().unwrap().files), (Txid(3), 0));

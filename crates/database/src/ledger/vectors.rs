@@ -40,6 +40,19 @@ impl Ledger {
         })
     }
 
+    /// The vector noted last, and when; `None` where there is none.
+    pub fn newest_moment(&self) -> Result<Option<(Timestamp, Vector)>, LedgerError> {
+        let at = self.read(|connection, _| {
+            let mut last = connection.prepare_cached("SELECT at_ms FROM moment ORDER BY id DESC LIMIT 1")?;
+            let mut rows = last.query([])?;
+            Ok(rows.next()?.map(|row| row.get(0)).transpose()?.map(Timestamp))
+        })?;
+        Ok(match at {
+            Some(at) => Some((at, self.newest_vector()?)),
+            None => None,
+        })
+    }
+
     /// The newest vector that is not later than a time, with its own.
     pub fn vector_at(&self, time: Timestamp) -> Result<Option<(Timestamp, Vector)>, LedgerError> {
         self.find_vector(time, &mut |_, _| true)

@@ -111,3 +111,97 @@ fn a_store_of_another_node_is_refused_with_its_name() {
     let refused = refused.err().unwrap().to_string();
     assert!(refused.contains("belongs to node `node-7`"), "{refused}");
 }
+
+/// The seals of a database that lie in the store.
+fn sent_seals(world: &World, name: &str) -> Vec<PathBuf> {
+    let mut seals: Vec<PathBuf> = std::fs::read_dir(world.store.as_ref().unwrap().join(name).join("ltx/0"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    seals.sort();
+    seals
+}
+
+// semantics: another-machine
+#[test]
+fn a_last_seal_that_is_damaged_in_the_store_is_set_aside_and_what_was_before_it_comes_back() {
+    for harm in ["truncated", "flipped", "emptied"] {
+        let world = World::with_store();
+        let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+        let app = world.app("database.sqlite");
+        app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+        until("followed", || followed(&engine, NAME));
+        engine.sync();
+        until("sent", || stored(&engine, NAME));
+        app.execute_batch("INSERT INTO t VALUES(2)").unwrap();
+        engine.sync();
+        until("sent", || stored(&engine, NAME));
+        drop(app);
+        drop(engine);
+        let last = sent_seals(&world, NAME).pop().unwrap();
+        let bytes = std::fs::read(&last).unwrap();
+        match harm {
+            "truncated" => std::fs::write(&last, &bytes[..bytes.len() / 2]).unwrap(),
+            "emptied" => std::fs::write(&last, b"").unwrap(),
+            _ => {
+                let mut bytes = bytes.clone();
+                let at = bytes.len() / 2;
+                bytes[at] ^= 0x10;
+                std::fs::write(&last, bytes).unwrap();
+            }
+        }
+        let world = another(&world);
+        let found = taken_over(&world);
+        assert_eq!(found.lost.len(), 1, "{harm}: {found:?}");
+        assert_eq!(found.lost[0].last, found.lost[0].whole.next(), "{harm}: {found:?}");
+        let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+        assert_eq!(count(&world.app("database.sqlite")), 1, "{harm}");
+        engine.stop();
+        let aside = world.store.as_ref().unwrap().join(NAME).join("aside");
+        assert!(std::fs::read_dir(&aside).unwrap().any(|kept| {
+            let kept = kept.unwrap().path();
+            std::fs::read(&kept).unwrap().len() <= bytes.len()
+        }));
+    }
+}
+
+// semantics: another-machine
+#[test]
+fn one_database_that_cannot_be_sent_does_not_keep_the_checkpoints_of_the_others_here() {
+    let world = World::with_store();
+    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let (first, second) = (world.app("database.sqlite"), world.app("other.db"));
+    for app in [&first, &second] {
+        app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+    }
+    until("followed", || followed(&engine, NAME) && followed(&engine, OTHER));
+    engine.sync();
+    until("sent", || stored(&engine, NAME) && stored(&engine, OTHER));
+    let last = sent_seals(&world, OTHER).pop().unwrap();
+    let hex = last.file_name().unwrap().to_str().unwrap()[..16].to_owned();
+    let next = format!("{:016x}", u64::from_str_radix(&hex, 16).unwrap() + 1);
+    // Somebody else's, with the name of the next one.
+    std::fs::write(last.with_file_name(format!("{next}-{next}.ltx")), b"in the way").unwrap();
+    for app in [&first, &second] {
+        app.execute_batch("INSERT INTO t VALUES(2)").unwrap();
+    }
+    let cut = engine.cut(LIMIT).unwrap();
+    let (id, created) = ("both".to_owned(), cut.at);
+    let checkpoint = Checkpoint { id, created, comment: None, automatic: false, vector: cut.vector.clone() };
+    ledger.insert_checkpoint(&checkpoint).unwrap();
+    let info = |name: &str| engine.databases().into_iter().find(|info| info.path == path(name)).unwrap();
+    until("said", || info(OTHER).trouble.is_some_and(|trouble| trouble.code == "store_failed"));
+    // The moment that both had: what the first has in the store beyond it would not come back.
+    let txid = cut.vector[&path(NAME)].txid;
+    assert!(info(NAME).stored_txid.unwrap() < txid, "{:?}", info(NAME));
+    drop((first, second));
+    engine.stop();
+    drop(ledger);
+
+    let world = another(&world);
+    assert!(!taken_over(&world).apart);
+    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    assert!(ledger.checkpoint("both").unwrap().is_some());
+    assert_eq!((count(&world.app("database.sqlite")), count(&world.app("other.db"))), (1, 1));
+    engine.stop();
+}

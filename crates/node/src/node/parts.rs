@@ -59,6 +59,8 @@ pub trait Databases: Send + Sync {
     }
     /// Seals what is open now.
     fn sync(&self);
+    /// A checkpoint came or went: the store should know soon.
+    fn ledger_changed(&self) {}
     /// Seals to the end and lets everything go.
     fn stop(self: Box<Self>);
 }
@@ -149,6 +151,9 @@ impl Databases for Engine {
     }
     fn sync(&self) {
         Engine::sync(self);
+    }
+    fn ledger_changed(&self) {
+        Engine::ledger_changed(self);
     }
     fn stop(self: Box<Self>) {
         Engine::stop(*self);

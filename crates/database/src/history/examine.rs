@@ -1,0 +1,41 @@
+//! Files read to their end, before something is built on them or when somebody asks.
+
+use super::files::{FileInfo, Unusable};
+use super::{History, HistoryError};
+use base::Txid;
+
+impl History {
+    /// The copies found damaged so far.
+    pub fn damaged(&self) -> Vec<FileInfo> {
+        self.files().into_iter().filter(|file| file.damage.is_some()).collect()
+    }
+
+    /// What is wrong with a file, read to its end now, here or in the store.
+    pub fn examine(&self, file: &FileInfo) -> Option<String> {
+        let entry = self.inner.lock().entries.get(&(file.key, file.place)).cloned()?;
+        let disk = &*self.inner.disk;
+        let read = entry.open(disk).and_then(|source| {
+            let read = ltx::Sequential::new(source).map_err(ltx::DecodeError::from);
+            let read = read.and_then(ltx::Decoder::new).and_then(ltx::Decoder::finish);
+            read.map_err(|error| entry.blame(error))
+        });
+        let reason = match read {
+            Ok(_) => return None,
+            Err(Unusable::Damaged) => entry.damage().unwrap_or("damaged").to_owned(),
+            Err(Unusable::Unavailable(cause)) => cause.to_string(),
+        };
+        Some(format!("{}: {reason}", file.path.display()))
+    }
+
+    /// Reads the files beyond a TXID to their ends and verifies them; history ends before the first that is damaged then.
+    pub fn prove_after(&self, txid: Txid) -> Result<(), HistoryError> {
+        for entry in self.inner.usable(None).into_iter().filter(|entry| entry.key.max > txid) {
+            if let Err(Unusable::Unavailable(cause)) = entry.prove(&*self.inner.disk) {
+                return Err(self.inner.not_found(entry.path.clone(), cause));
+            }
+        }
+        let last = self.inner.find_last(None)?;
+        self.inner.lock().last = last;
+        Ok(())
+    }
+}
