@@ -49,6 +49,7 @@ use schedule::{Lane, Next, Schedule, Task};
 use slot::{Slot, State};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -92,6 +93,8 @@ struct Shared {
     thin_at: Mutex<Duration>,
     /// When the thinning began that last found history over its local limit; `None` once one finds it within.
     over_limit: Mutex<Option<Duration>>,
+    /// What the ledger's news were when history was last thinned.
+    thinned_by: AtomicU64,
     /// The store, once it is this run's.
     bucket: RwLock<Option<Arc<Bucket>>>,
     /// Held while the store is taken.
@@ -273,6 +276,7 @@ impl Shared {
             turning: Mutex::default(),
             thin_at: Mutex::default(),
             over_limit: Mutex::default(),
+            thinned_by: AtomicU64::new(0),
             bucket: RwLock::default(),
             taking: Mutex::default(),
             store: Mutex::default(),

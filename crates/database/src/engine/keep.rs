@@ -5,6 +5,7 @@ use super::reached::still_followed;
 use super::schedule::Task;
 use super::slot::{Slot, Trouble};
 use crate::history::{History, Retention, retention};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ impl Shared {
             }
             return again;
         }
+        // What goes by what the ledger says now goes from the store once that has this ledger.
+        self.thinned_by.store(self.ledger.news(), Ordering::SeqCst);
         if self.thin_all() | self.thin_ledger() {
             soonest(self.now() + THIN_EVERY);
         }

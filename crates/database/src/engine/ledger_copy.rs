@@ -31,8 +31,8 @@ pub(super) struct Copy {
     /// Since when (boot time) the store lacks what was sealed.
     unsent_since: Option<Duration>,
     sent_moment: Option<(Timestamp, Vector)>,
-    /// The store has what was sealed in this run.
-    sent: bool,
+    /// What [`Ledger::news`] said of what the store has; `None`: nothing was sent in this run.
+    sent: Option<u64>,
     /// Its history was opened without the store.
     store_away: bool,
 }
@@ -84,13 +84,18 @@ impl Shared {
         let mut copy = self.copy();
         copy.sent_moment = copy.moment.clone();
         copy.unsent_since = None;
-        copy.sent = true;
+        copy.sent = copy.sealed;
+    }
+
+    /// Whether the store has the ledger with everything that was new in it when it said this.
+    pub(super) fn ledger_is_sent(&self, news: u64) -> bool {
+        self.copy().sent >= Some(news)
     }
 
     /// The newest moment of which the store's ledger knows; `None`: it was not sent yet.
     pub(super) fn sent_moment(&self) -> Option<Option<(Timestamp, Vector)>> {
         let copy = self.copy();
-        copy.sent.then(|| copy.sent_moment.clone())
+        copy.sent.is_some().then(|| copy.sent_moment.clone())
     }
 
     /// The history of the ledger, once it is followed.

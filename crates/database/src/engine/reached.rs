@@ -47,7 +47,12 @@ impl Shared {
             let end = if let Some((slot, history)) = self.followed(&path, incarnation) {
                 // Its end there moves from now on.
                 self.resting().remove(&store_key(&path, incarnation));
-                let (txid, sealed) = (history.stored_txid(), history.stored_at());
+                // Nobody finds a history that no manifest knows.
+                let known = bucket.knows(&store_key(&path, incarnation));
+                let (txid, sealed) = match known {
+                    true => (history.stored_txid(), history.stored_at()),
+                    false => Default::default(),
+                };
                 followed.insert(path.clone(), (slot, history));
                 End { incarnation, txid, sealed }
             } else {

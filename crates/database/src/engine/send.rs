@@ -16,6 +16,7 @@ use crate::history::{History, ShipError, parse_local, store_key};
 use base::DatabasePath;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -109,7 +110,7 @@ impl Shared {
         let listed = self.list_what_changed(&bucket);
         self.tried(&Task::List, listed.is_ok());
         self.show_stored(&bucket);
-        if listed.is_err() { self.may_try_again() } else { None }
+        if matches!(listed, Ok(true)) { None } else { self.may_try_again() }
     }
 
     /// When what failed is tried again; `None` where the store may not be written to any more.
@@ -277,8 +278,11 @@ impl Shared {
         }
     }
 
-    /// Lists what is not listed as it is; then what no list names any more goes.
-    fn list_what_changed(&self, bucket: &Bucket) -> Result<(), Failed> {
+    /// Lists what is not listed as it is; then what no list names any more goes, once the ledger names it no more either:
+    /// whether it does.
+    fn list_what_changed(&self, bucket: &Bucket) -> Result<bool, Failed> {
+        // The ledger that is there may name what history can do without by now.
+        let may_shed = self.ledger_is_sent(self.thinned_by.load(Ordering::SeqCst));
         let mut listings = BTreeMap::new();
         let mut shed = Vec::new();
         let mut listed = Vec::new();
@@ -288,7 +292,9 @@ impl Shared {
             Some((store_key(&slot.path, incarnation), history))
         };
         for (key, history) in self.slots().into_iter().filter_map(followed).chain(self.ledger_history()) {
-            shed.extend(history.shed());
+            if may_shed {
+                shed.extend(history.shed());
+            }
             let Some(listing) = history.listing().filter(|listing| !listing.is_empty()) else { continue };
             if !bucket.lists(&key, &listing) {
                 listings.insert(key, listing.clone());
@@ -296,13 +302,13 @@ impl Shared {
             }
         }
         if listings.is_empty() && shed.is_empty() {
-            return Ok(());
+            return Ok(may_shed);
         }
         let done = bucket.publish(listings, shed).and_then(|()| {
             listed.iter().for_each(|(history, listing)| history.was_listed(listing));
             bucket.sweep()
         });
-        done.map(drop).map_err(|error| {
+        done.map(|_| may_shed).map_err(|error| {
             self.store_failed(&error);
             Failed
         })
