@@ -3,6 +3,7 @@
 use super::actions::{APP_NOT_READY, RESTORE_FAILED, not_ready_issue, unfinished_issue};
 use super::keeper::SCAN_AT_MOST_EVERY;
 use super::{Core, lock, storage};
+use crate::config::Config;
 use crate::control::{
     Before, Checkpoints, Component, Components, DatabaseStatus, Exit, Issue, Lease, Measured, Process, State,
     Status, StoreTraffic,
@@ -121,7 +122,7 @@ impl Core {
             uptime_ms: app.pid.and(app.started).map(|since| u64::try_from(now.0 - since.0).unwrap_or(0)),
             restarts: app.restarts,
             last_exit: app.last_exit.as_ref().map(exit),
-            before: app.before.as_ref().map(before),
+            before: app.before.as_ref().map(|running| before(running, self.config().as_deref())),
         }
     }
 
@@ -168,12 +169,14 @@ impl Core {
     fn app_component(&self, app: &AppStatus) -> Component {
         let since = lock(&self.parts).app_since;
         let since = since.unwrap_or_else(|| lock(&self.life).since());
+        let config = self.config();
+        let config = config.as_deref();
         let (state, error) = match app.state {
             AppState::Running if app.ready => ("ok", None),
             AppState::Running => ("starting", app.waits_for.clone()),
-            AppState::Starting => ("starting", app.before.as_ref().map(preparing)),
+            AppState::Starting => ("starting", app.before.as_ref().map(|running| preparing(running, config))),
             AppState::Stopping => ("stopped", None),
-            AppState::Backoff => ("degraded", Some(ended(app))),
+            AppState::Backoff => ("degraded", Some(ended(app, config))),
             AppState::None | AppState::Stopped => ("stopped", self.why_stopped()),
         };
         Component { state, since, error }
@@ -224,18 +227,24 @@ pub(super) fn exit(exit: &LastExit) -> Exit {
 }
 
 /// The command before the app, as it is shown.
-pub(super) fn before(before: &Preparation) -> Before {
+pub(super) fn before(before: &Preparation, config: Option<&Config>) -> Before {
     let Preparation { index, of, command, pid } = before.clone();
-    Before { index, of, command, pid }
+    Before { index, of, command: words_as_written(index, command, config), pid }
 }
 
-fn preparing(before: &Preparation) -> String {
-    format!("app.before[{}] `{}` runs before it", before.index, shell_words::join(&before.command))
+/// The words of a command before the app: what is made of variables may be a secret.
+pub(super) fn words_as_written(index: usize, words: Vec<String>, config: Option<&Config>) -> Vec<String> {
+    config.and_then(|config| config.before_as_written(index)).unwrap_or(words)
 }
 
-fn ended(app: &AppStatus) -> String {
+fn preparing(running: &Preparation, config: Option<&Config>) -> String {
+    let running = before(running, config);
+    format!("app.before[{}] `{}` runs before it", running.index, shell_words::join(&running.command))
+}
+
+fn ended(app: &AppStatus, config: Option<&Config>) -> String {
     if let Some(failure) = &app.before_failure {
-        let words = shell_words::join(&failure.command);
+        let words = shell_words::join(words_as_written(failure.index, failure.command.clone(), config));
         return format!("app.before[{}] `{words}`: {}; it is tried again", failure.index, failure.why);
     }
     if let Some(error) = &app.error {
