@@ -259,6 +259,15 @@ impl Config {
         Ok(Config::assemble(document, variables, overrides)?)
     }
 
+    /// Reads a JSON document as [`Config::load_file`] reads a file.
+    pub fn from_text(
+        bytes: &[u8],
+        variables: Variables<'_>,
+        overrides: &Overrides,
+    ) -> Result<Config, Problems> {
+        Config::assemble(document::from_json(bytes)?, variables, overrides)
+    }
+
     /// Takes a request's body. Variables are not replaced: who may post must not read the node's environment.
     pub fn from_json(bytes: &[u8]) -> Result<Config, Problems> {
         let document = document::from_json(bytes)?;

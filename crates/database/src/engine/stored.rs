@@ -1,5 +1,6 @@
 //! The store as the engine has it: taken, away, or somebody else's; and how far it is behind.
 
+use super::schedule::Task;
 use super::slot::{Slot, State};
 use super::{Engine, Notice, Shared, StartError};
 use crate::bucket::{Bucket, BucketError};
@@ -24,6 +25,8 @@ pub(super) struct Known {
     refused: Option<Arc<BucketError>>,
     /// The store has the configuration.
     configured: bool,
+    /// The configuration that it is to keep, where it has changed since the start.
+    changed: Option<serde_json::Value>,
 }
 
 /// How the store is.
@@ -68,6 +71,17 @@ impl Engine {
         };
         let epoch = self.shared.bucket().map(|bucket| bucket.epoch());
         Some(StoreInfo { url: settings.objects.url().to_owned(), state, epoch })
+    }
+}
+
+impl Engine {
+    /// Has the store keep another configuration than the one that this started with; it is sent at once.
+    pub fn keep_configuration(&self, configuration: serde_json::Value) {
+        {
+            let mut known = self.shared.known_store();
+            (known.changed, known.configured) = (Some(configuration), false);
+        }
+        self.shared.ask(Task::Keep, self.shared.now());
     }
 }
 
@@ -164,12 +178,19 @@ impl Shared {
 
     /// Has the store keep the configuration, for a machine that has nothing else.
     pub(super) fn send_configuration(&self, bucket: &Bucket) -> bool {
-        let wanted = self.settings.store.as_ref().and_then(|store| store.configuration.as_ref());
-        let Some(wanted) = wanted.filter(|_| !self.known_store().configured) else { return true };
+        let wanted = {
+            let known = self.known_store();
+            let started_with = || self.settings.store.as_ref()?.configuration.clone();
+            if known.configured { None } else { known.changed.clone().or_else(started_with) }
+        };
+        let Some(wanted) = wanted else { return true };
         let bytes = wanted.to_string().into_bytes();
         match put(&**bucket.objects(), &bytes, self.settings.machine.clock.now()) {
             Ok(there) => {
-                self.known_store().configured = there;
+                let mut known = self.known_store();
+                // Another one may be wanted by now; its task is on the way.
+                let is_newest = known.changed.as_ref().is_none_or(|changed| *changed == wanted);
+                known.configured = there && is_newest;
                 there
             }
             Err(error) => {

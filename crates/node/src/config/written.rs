@@ -187,7 +187,7 @@ pub(super) fn forget_written(document: &mut Value, path: &str) {
 /// Whether a value is a secret wherever it came from.
 fn is_secret(path: &str) -> bool {
     let of_store = |key: &&str| path.strip_prefix("storage.") == Some(key);
-    path == "token" || path.starts_with("app.env.") || STORE_SECRETS.iter().any(|key| of_store(&key))
+    path == "token" || path.starts_with("app.env.") || STORE_SECRETS.iter().any(of_store)
 }
 
 /// One step of a path: a key, or a place in a list.

@@ -1,6 +1,7 @@
 //! The store as the node sees it: what is told of it, and what follows when it is somebody else's.
 
 use super::{Core, lock};
+use crate::config::Config;
 use crate::control::{Issue, State};
 use crate::life::LifeEvent;
 use database::BucketError;
@@ -16,6 +17,25 @@ impl Core {
         if is_taken(error) {
             *lock(&self.fenced) = Some(error.to_string());
             self.alarm.ring();
+        }
+    }
+
+    /// The databases are up, so that what was wrong with the store at former tries is over, unless it has been told since.
+    pub(crate) fn forget_refusals(&self) {
+        let refused = self.databases().and_then(|databases| databases.store());
+        if !matches!(refused, Some(StoreInfo { state: StoreState::Refused { .. }, .. })) {
+            self.replace_issues("storage", None, Vec::new(), false);
+        }
+    }
+
+    /// Has the store of the running databases keep a new configuration. One that names another store, or another way to
+    /// it, goes there when the node starts with it.
+    pub(crate) fn keep_configuration(&self, config: &Config) {
+        let followed = lock(&self.parts).followed.clone();
+        if followed.is_some_and(|followed| followed.storage == config.storage)
+            && let Some(databases) = self.databases()
+        {
+            databases.keep_configuration(config.to_kept_json());
         }
     }
 

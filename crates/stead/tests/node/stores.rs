@@ -6,6 +6,8 @@ use crate::support::{Home, Node, app_pid, count, database, issue, until};
 use serde_json::{Value, json};
 use servers::{ACCESS_KEY, Kind, SECRET_KEY, Server};
 
+mod kept;
+mod owner;
 #[path = "../../../store/tests/s3/support.rs"]
 mod servers;
 
@@ -141,51 +143,4 @@ fn what_is_written_while_the_store_is_down_is_sent_when_it_is_back() {
     let node = spawn_from(&other, &server, &[("API_KEY", "x")]).answering();
     node.until_app();
     until("it is there", || (count(&other.path(NAME)) == 8).then_some(()));
-}
-
-/// Every file below a directory that holds a text.
-fn holding(dir: &std::path::Path, text: &str) -> Vec<std::path::PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(holding(&path, text));
-        } else if std::fs::read(&path).unwrap().windows(text.len()).any(|bytes| bytes == text.as_bytes()) {
-            found.push(path);
-        }
-    }
-    found
-}
-
-#[test]
-fn what_came_from_a_variable_is_in_the_bucket_as_that_variable_whoever_sent_the_configuration() {
-    let server = server(Kind::Versity);
-    let home = Home::new();
-    let node = Node::start(&home);
-    let text = format!(
-        "name: notes\nstorage: {{ url: {URL}, endpoint: '{}', region: us-east-1, access_key_id: '${{ID}}', \
-         secret_access_key: '${{SECRET}}' }}\napp:\n  command: [sh, -c, 'sleep 1000', '--key=${{APP_KEY}}']\n  \
-         before: [[sh, -c, 'exit 3', '${{APP_KEY}}']]\n",
-        server.endpoint()
-    );
-    let file = home.write("stead.yaml", text);
-    let variables = [("ID", ACCESS_KEY), ("SECRET", SECRET_KEY), ("APP_KEY", "Hunter2-of-the-app")];
-    let applied = home.stead_in(&variables, &["config", "apply", file.to_str().unwrap()]);
-    assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
-    let failed = node.until_issue("before_failed");
-    assert!(failed["message"].as_str().unwrap().contains("${APP_KEY}"), "{failed:#}");
-    home.db(NAME).insert_rows(1);
-    node.until_stored(NAME);
-    let kept = server.bucket_dir("volumes").join("notes/.stead/configuration");
-    let kept = until("the configuration is kept", || std::fs::read_to_string(&kept).ok());
-    assert!(kept.contains("--key=${APP_KEY}"), "{kept}");
-    for secret in ["Hunter2-of-the-app", SECRET_KEY] {
-        let holding = holding(&server.bucket_dir("volumes"), secret);
-        assert!(holding.is_empty(), "{holding:?}");
-        for path in ["/", "/config", "/api/health/ready?verbose=1", "/databases"] {
-            let told = String::from_utf8_lossy(&node.get(path).body).into_owned();
-            assert!(!told.contains(secret), "{path}: {told}");
-        }
-        assert!(!node.stderr().contains(secret), "{}", node.stderr());
-    }
 }
