@@ -24,6 +24,7 @@ mod schedule;
 mod settings;
 mod slot;
 mod stored;
+mod tenure;
 mod turn;
 mod watch;
 
@@ -33,6 +34,7 @@ pub use ledger_copy::LEDGER_PATH;
 pub use settings::{CHECKPOINT_FRAMES, Entry, Notice, Notify, Settings, StartError, StoreSettings};
 pub use slot::{DatabaseInfo, Trouble};
 pub use stored::{CONFIGURATION_BYTES_MAX, CONFIGURATION_KEY, StoreInfo, StoreState};
+pub use tenure::{LAST_STORE, OWNER_LOOK_EVERY};
 pub use turn::{Change, ChangeKind, HistoryProblem, TurnError, Unfinished};
 
 use crate::bucket::Bucket;

@@ -193,6 +193,7 @@ fn look(home: PathBuf, machine_name: String, machine: &Machine) -> Box<Look> {
             // The API has it already.
             listen: None,
             node: None,
+            starts: true,
         };
         Preflight::default().look(&preflight::plan(config, home.clone(), context), how, &*clock)
     })

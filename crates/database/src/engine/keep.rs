@@ -30,8 +30,12 @@ impl Shared {
         }
         let thin_at = self.next_thinning();
         let thin_now = self.now() >= thin_at;
-        if !self.send(While::Running) {
+        let (asked_again, answers) = self.ask_whose_store();
+        if !answers || !self.send(While::Running) {
             soonest(self.now() + STORE_RETRY);
+        }
+        if let Some(at) = asked_again {
+            soonest(at);
         }
         if !thin_now && self.slots().iter().any(|slot| slot.history().is_some()) {
             soonest(thin_at);

@@ -19,8 +19,10 @@ pub const CONFIGURATION_BYTES_MAX: usize = 4 << 20;
 /// What is known of the store as a whole.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// Since when (boot time) it does not do what it is asked, and why.
-    outage: Option<(Duration, String)>,
+    /// Since when (boot time) it does not do what it is asked, and what it said last.
+    outage: Option<(Duration, Arc<BucketError>)>,
+    /// How often that was so, and how long altogether but for the present time.
+    outages: (u64, Duration),
     /// Whoever may not write there any more stops: said once.
     refused: Option<Arc<BucketError>>,
     /// The store has the configuration.
@@ -39,7 +41,7 @@ pub enum StoreState {
         /// Since when (boot time).
         since: Duration,
         /// What it says.
-        reason: String,
+        error: Arc<BucketError>,
     },
     /// This run may not write to it.
     Refused {
@@ -57,6 +59,10 @@ pub struct StoreInfo {
     pub state: StoreState,
     /// The right to write that this run has; `None` while the store has not given it.
     pub epoch: Option<Epoch>,
+    /// How often it was away since the start.
+    pub outages: u64,
+    /// How long altogether, the present time with it.
+    pub away: Duration,
 }
 
 impl Engine {
@@ -66,11 +72,15 @@ impl Engine {
         let known = self.shared.known_store();
         let state = match (&known.refused, &known.outage) {
             (Some(error), _) => StoreState::Refused { error: Arc::clone(error) },
-            (None, Some((since, reason))) => StoreState::Away { since: *since, reason: reason.clone() },
+            (None, Some((since, error))) => StoreState::Away { since: *since, error: Arc::clone(error) },
             (None, None) => StoreState::Held,
         };
+        let (outages, ended) = known.outages;
+        let present = known.outage.as_ref().map(|(since, _)| self.shared.now().saturating_sub(*since));
+        drop(known);
         let epoch = self.shared.bucket().map(|bucket| bucket.epoch());
-        Some(StoreInfo { url: settings.objects.url().to_owned(), state, epoch })
+        let away = ended + present.unwrap_or_default();
+        Some(StoreInfo { url: settings.objects.url().to_owned(), state, epoch, outages, away })
     }
 }
 
@@ -115,9 +125,11 @@ impl Shared {
         };
         let (clock, random) = (Arc::clone(&self.settings.machine.clock), &*self.settings.machine.random);
         let objects = Arc::clone(&settings.objects);
-        match Bucket::open(objects, settings.owner.clone(), settings.claim, clock, random) {
+        let at_least = self.remembered_epoch(objects.url());
+        match Bucket::open(objects, settings.owner.clone(), settings.claim, at_least, clock, random) {
             Ok(bucket) => {
                 let epoch = bucket.epoch();
+                self.remember_store(settings.objects.url(), epoch);
                 tracing::info!(event = "store taken", store = settings.objects.url(), epoch = epoch.0);
                 *self.bucket.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(bucket));
                 for slot in self.slots() {
@@ -139,8 +151,12 @@ impl Shared {
     pub(super) fn store_answers(&self) {
         let mut known = self.known_store();
         if let Some((since, _)) = known.outage.take() {
-            let seconds = self.now().saturating_sub(since).as_secs();
+            let lasted = self.now().saturating_sub(since);
+            known.outages.1 += lasted;
+            drop(known);
+            let seconds = lasted.as_secs();
             tracing::info!(event = "store back", seconds, "what it lacked is sent");
+            (self.notify)(Notice::StoreBack { after: lasted });
         }
     }
 
@@ -148,12 +164,15 @@ impl Shared {
     pub(super) fn store_failed(&self, error: &BucketError) {
         let mut known = self.known_store();
         if is_passing(error) {
-            let reason = error.to_string();
+            let error = Arc::new(error.clone());
             match &mut known.outage {
-                Some((_, told)) => *told = reason,
+                Some((_, told)) => *told = error,
                 None => {
                     tracing::error!(event = "store away", %error, "what it lacks is kept here and sent by itself");
-                    known.outage = Some((self.now(), reason));
+                    known.outage = Some((self.now(), Arc::clone(&error)));
+                    known.outages.0 += 1;
+                    drop(known);
+                    (self.notify)(Notice::StoreAway { error });
                 }
             }
             return;
@@ -210,7 +229,7 @@ impl Shared {
         let failed =
             |cause: io::Error| HistoryError { path: settings.objects.url().into(), cause, of_store: true };
         let Some(bucket) = self.bucket() else {
-            let reason = self.known_store().outage.as_ref().map(|(_, reason)| reason.clone());
+            let reason = self.known_store().outage.as_ref().map(|(_, error)| error.to_string());
             return Err(failed(io::Error::other(reason.unwrap_or_else(|| "it is away".to_owned()))));
         };
         let stored = bucket.stored(&store_key(path, incarnation));
@@ -278,6 +297,9 @@ fn put(objects: &dyn Objects, bytes: &[u8], now: Timestamp) -> Result<bool, Stor
 fn is_passing(error: &BucketError) -> bool {
     match error {
         BucketError::Store(error) => error.kind != ErrorKind::Unsupported,
-        error => matches!(error, BucketError::Unknown { .. }),
+        error => matches!(
+            error,
+            BucketError::Unknown { .. } | BucketError::Vanished { .. } | BucketError::Older { .. }
+        ),
     }
 }

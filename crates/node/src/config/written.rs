@@ -151,13 +151,14 @@ impl Config {
         shown
     }
 
-    /// The words of a command of `app.before` as they may be shown: what is made of variables as it was written.
+    /// The words of a command of `app.before` that is made of variables, as they were written.
     pub fn before_as_written(&self, index: usize) -> Option<Vec<String>> {
-        match &self.redacted_json()["app"]["before"][index] {
-            Value::String(text) => Some(vec![text.clone()]),
-            Value::Array(words) => Some(words.iter().filter_map(Value::as_str).map(str::to_owned).collect()),
-            _ => None,
-        }
+        let words = match &self.redacted_json()["app"]["before"][index] {
+            Value::String(text) => vec![text.clone()],
+            Value::Array(words) => words.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            _ => return None,
+        };
+        words.iter().any(|word| expand::has_variables(word)).then_some(words)
     }
 
     /// Texts under `written_as` that belong to no value, or hold no variable.

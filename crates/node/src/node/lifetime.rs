@@ -40,6 +40,8 @@ pub(crate) struct PartStates {
     pub(crate) followed: Option<Arc<Config>>,
     /// What goes over the wire to the store, while the databases are up.
     pub(crate) traffic: Option<Arc<store::Traffic>>,
+    /// The issue of a store that is away, as listeners were told.
+    pub(crate) store_told: Option<String>,
     /// When the databases are tried again, on the boot clock, and how long the wait was.
     pub(crate) retry: Option<(Duration, Duration)>,
 }

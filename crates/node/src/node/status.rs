@@ -6,7 +6,7 @@ use super::{Core, lock, storage};
 use crate::config::Config;
 use crate::control::{
     Before, Checkpoints, Component, Components, DatabaseStatus, Exit, Issue, Lease, Measured, Process, State,
-    Status, StoreTraffic,
+    Status, StoreTraffic, Unstored,
 };
 use app::{AppState, AppStatus, LastExit, Preparation};
 use base::{Checksum, DatabasePath, Timestamp, Txid};
@@ -86,7 +86,15 @@ impl Core {
         {
             issues.push(away);
         }
+        let now = self.now();
+        let unstored = |info: &DatabaseInfo| {
+            let history = self.databases_at_once().and_then(|databases| databases.history(&info.path));
+            storage::unstored(info, history.as_deref(), (now, boottime))
+        };
+        let databases: Vec<DatabaseStatus> =
+            infos.iter().map(|info| database_status(info, unstored(info), boottime)).collect();
         Status {
+            store: store.as_ref().map(|store| storage::shown(store, &databases, (now, boottime))),
             name: config.as_ref().map(|config| config.name.as_str().to_owned()),
             version: self.setup.version,
             node: self.setup.name.clone(),
@@ -103,7 +111,7 @@ impl Core {
                 lease: lease_component,
                 app: has_app.then(|| self.app_component(&app)),
             },
-            databases: infos.iter().map(|info| database_status(info, boottime)).collect(),
+            databases,
             lease: config.is_some().then(|| self.lease(state, store.as_ref())),
             replicas: Vec::new(),
             checkpoints,
@@ -147,11 +155,11 @@ impl Core {
     ) -> Option<Component> {
         let kept = lock(&self.parts).database.clone().filter(|_| has_store)?;
         match store.map(|store| &store.state) {
-            Some(StoreState::Away { since, reason }) => {
+            Some(StoreState::Away { since, error }) => {
                 let ago = self.setup.machine.clock.boottime().saturating_sub(*since);
                 let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
                 let since = Timestamp(self.now().0.saturating_sub(ago));
-                return Some(Component { state: "degraded", since, error: Some(reason.clone()) });
+                return Some(Component { state: "degraded", since, error: Some(error.to_string()) });
             }
             Some(StoreState::Refused { error }) => {
                 return Some(Component { state: "failed", error: Some(error.to_string()), ..kept });
@@ -269,7 +277,12 @@ fn database_issue(info: &DatabaseInfo) -> Option<Issue> {
     })
 }
 
-fn database_status(info: &DatabaseInfo, boottime: Duration) -> DatabaseStatus {
+/// Milliseconds, as they are shown.
+pub(super) fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn database_status(info: &DatabaseInfo, unstored: Option<Unstored>, boottime: Duration) -> DatabaseStatus {
     let position = info.position;
     DatabaseStatus {
         path: info.path.clone(),
@@ -279,9 +292,8 @@ fn database_status(info: &DatabaseInfo, boottime: Duration) -> DatabaseStatus {
         pages: info.pages,
         page_size: info.page_size,
         stored_txid: info.stored_txid,
-        lag_ms: info
-            .dirty_since
-            .map_or(0, |since| u64::try_from(boottime.saturating_sub(since).as_millis()).unwrap_or(u64::MAX)),
+        unstored,
+        lag_ms: info.dirty_since.map_or(0, |since| ms(boottime.saturating_sub(since))),
         history: info.history.clone(),
         issue: info.trouble.as_ref().map(|trouble| trouble.message.clone()),
     }

@@ -101,7 +101,7 @@ fn what_cannot_start_takes_nothing_over() {
     drop(fails_preflight);
 
     first.db(NAME).insert_rows(2);
-    node.until_stored(NAME);
+    until_sent(&node);
     assert_eq!(issue(&node.status(), "store_taken_over"), None, "the store is its own still");
     std::fs::create_dir(&music).unwrap();
     let node = spawn_from(&home, &server, &[("API_KEY", "x")]).answering();
@@ -119,7 +119,7 @@ fn an_authority_of_the_environment_is_trusted_by_the_first_look_and_afterwards()
     let node = Node::spawn_with(&lost, &[], &trusts).answering();
     node.configure(&config(&server));
     lost.db(NAME).insert_rows(4);
-    node.until_stored(NAME);
+    until_sent(&node);
     kept_with(&server, "sleep");
     node.kill();
 
@@ -143,7 +143,7 @@ fn a_file_that_is_given_says_how_the_store_is_reached() {
     let lost = Home::new();
     let node = Node::configured(&lost, &config);
     lost.db(NAME).insert_rows(6);
-    node.until_stored(NAME);
+    until_sent(&node);
     node.kill();
 
     let home = Home::new();

@@ -34,7 +34,7 @@ fn whoever_has_lost_a_store_goes_on_with_another() {
     let first = Home::new();
     let node = Node::configured(&first, &config(&server));
     first.db(NAME).insert_rows(3);
-    node.until_stored(NAME);
+    until_sent(&node);
     let other = Home::new();
     let heir = spawn_from(&other, &server, &[("API_KEY", "x")]).answering();
     heir.until_app();
