@@ -8,6 +8,9 @@ use servers::{ACCESS_KEY, Kind, SECRET_KEY, Server};
 
 mod kept;
 mod owner;
+#[path = "../../../store/tests/s3/proxy.rs"]
+mod proxy;
+mod reached;
 #[path = "../../../store/tests/s3/support.rs"]
 mod servers;
 mod told;
