@@ -19,7 +19,7 @@ pub use requests::Requests;
 pub use text::CONTENT_TYPE;
 
 use base::{DatabasePath, Timestamp};
-use node::control::{Components, Exit, Measured, Process, State, Status, StoreTraffic};
+use node::control::{Components, Exit, Measured, Process, State, Status, Store, StoreTraffic, Unstored};
 use std::collections::BTreeMap;
 use table::Metric;
 use text::Page;
@@ -44,7 +44,8 @@ pub fn render(sources: &Sources<'_>) -> String {
     lease(&mut page, sources.status);
     app(&mut page, sources.status);
     databases(&mut page, sources);
-    store(&mut page, sources.measured.store.as_ref());
+    store(&mut page, sources.status.store.as_ref());
+    traffic(&mut page, sources.measured.store.as_ref());
     checkpoints(&mut page, sources.status);
     let counted = sources.requests.counted();
     let counted: Vec<_> = counted
@@ -118,6 +119,11 @@ fn databases(page: &mut Page, sources: &Sources<'_>) {
     page.metric(&table::DATABASE_TXID, all.iter().map(|one| (path_of(&one.path), number(one.txid.0))));
     let stored = all.iter().filter_map(|one| Some((path_of(&one.path), number(one.stored_txid?.0))));
     page.metric(&table::DATABASE_STORED_TXID, stored);
+    let unstored = || all.iter().filter_map(|one| Some((path_of(&one.path), one.unstored?)));
+    let of = |field: fn(Unstored) -> f64| unstored().map(move |(path, lacks)| (path, field(lacks)));
+    page.metric(&table::DATABASE_UNSTORED, of(|lacks| number(lacks.transactions)));
+    page.metric(&table::DATABASE_UNSTORED_BYTES, of(|lacks| number(lacks.bytes)));
+    page.metric(&table::DATABASE_UNSTORED_LAG, of(|lacks| number(lacks.lag_ms) / 1000.0));
     page.metric(&table::DATABASE_PAGES, known().map(|one| (path_of(&one.path), f64::from(one.pages))));
     page.metric(
         &table::DATABASE_PAGE_SIZE,
@@ -136,7 +142,13 @@ fn path_of(path: &DatabasePath) -> [&str; 1] {
     [path.as_str()]
 }
 
-fn store(page: &mut Page, traffic: Option<&StoreTraffic>) {
+fn store(page: &mut Page, store: Option<&Store>) {
+    page.one(&table::STORE_HELD, store.map(|store| flag(store.state == "held")));
+    page.one(&table::STORE_OUTAGES, store.map(|store| number(store.outages)));
+    page.one(&table::STORE_AWAY, store.map(|store| number(store.away_ms) / 1000.0));
+}
+
+fn traffic(page: &mut Page, traffic: Option<&StoreTraffic>) {
     let Some(StoreTraffic { requests, errors, retries, sent_bytes, fetched_bytes }) = traffic else { return };
     let by = |counts: &'static Metric, values: &[(&str, u64)], page: &mut Page| {
         page.metric(counts, values.iter().map(|(value, count)| ([*value], number(*count))));

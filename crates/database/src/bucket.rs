@@ -8,11 +8,13 @@
 //! Whoever starts, even on the same home, takes a new epoch: a copy of it that still runs somewhere is fenced by that.
 //! An answer that did not come is settled by reading the manifest again: each carries the number of its run and its own.
 
+mod adopt;
+
 use crate::history::{Remote, Stored};
 use base::{Clock, Epoch, Random, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 use store::{
     BadManifest, Key, Layout, MANIFEST_BYTES_MAX, MANIFEST_KEY, Manifest, Objects, Outcome, StoreError,
     StoredFile, Tag,
@@ -111,6 +113,26 @@ pub enum BucketError {
         /// What else is there.
         found: String,
     },
+    /// Nothing is there, though this node has sent there: a disk that is not mounted, a bucket that was emptied. Bring it
+    /// back, or begin a new store on purpose.
+    #[error("{store} is empty, and this node had it last under epoch {}", epoch.0)]
+    Vanished {
+        /// The store.
+        store: String,
+        /// The last right to write that it gave.
+        epoch: Epoch,
+    },
+    /// What is there is older than what this node has sent there: another disk, a copy that was put back. Bring back what
+    /// was there last, or go on with a new store on purpose.
+    #[error("{store} is at epoch {}, and this node had it last under epoch {}", found.0, epoch.0)]
+    Older {
+        /// The store.
+        store: String,
+        /// The right to write that was given last there.
+        found: Epoch,
+        /// The last one that this node has had.
+        epoch: Epoch,
+    },
     /// It belongs to another node: take it over on purpose, or choose another prefix.
     #[error("{store} belongs to node `{}` (volume `{}`)", holder.node, holder.volume)]
     Taken {
@@ -144,6 +166,8 @@ pub struct Bucket {
     /// Held while objects are removed.
     sweeping: Mutex<()>,
     fenced: OnceLock<Holder>,
+    /// When (boot time) its manifest last said that it is this run's.
+    held_at: Mutex<Duration>,
 }
 
 #[derive(Clone, Debug)]
@@ -153,14 +177,19 @@ struct State {
 }
 
 impl Bucket {
-    /// Takes the store: the manifest says so when this returns. One that does not keep its promises is refused.
+    /// Takes the store: the manifest says so when this returns. One that does not keep its promises is refused, and so is
+    /// one that has not come as far as `at_least`: it is not the one that gave that right to write.
     pub fn open(
         objects: Arc<dyn Objects>,
         owner: Owner,
         claim: Claim,
+        at_least: Option<Epoch>,
         clock: Arc<dyn Clock>,
         random: &dyn Random,
     ) -> Result<Bucket, BucketError> {
+        if let Some(epoch) = at_least {
+            is_known(&*objects, epoch)?;
+        }
         // A directory's own lock and names keep what is asked of a server here.
         if objects.layout() == Layout::Flat {
             store::probe(&*objects, random)?;
@@ -179,7 +208,7 @@ impl Bucket {
                     }
                     (found, Some(tag))
                 }
-                None => (Manifest { histories: adopt(&objects)?, ..Manifest::default() }, None),
+                None => (Manifest { histories: adopt::histories(&objects)?, ..Manifest::default() }, None),
             };
             manifest.epoch = Epoch(manifest.epoch.0 + 1);
             manifest.sequence += 1;
@@ -192,7 +221,19 @@ impl Bucket {
                 let epoch = manifest.epoch;
                 let state = Mutex::new(State { manifest, tag });
                 let (shed, writing, sweeping, fenced) = Default::default();
-                return Ok(Bucket { objects, owner, clock, epoch, state, shed, writing, sweeping, fenced });
+                let held_at = Mutex::new(clock.boottime());
+                return Ok(Bucket {
+                    objects,
+                    owner,
+                    clock,
+                    epoch,
+                    state,
+                    shed,
+                    writing,
+                    sweeping,
+                    fenced,
+                    held_at,
+                });
             }
         }
         Err(BucketError::Unknown { store: objects.url().to_owned() })
@@ -314,10 +355,22 @@ impl Bucket {
     pub fn check(&self) -> Result<(), BucketError> {
         self.check_held()?;
         match read(&*self.objects)? {
-            Some((found, _)) if found.run == self.owner.run => Ok(()),
+            Some((found, _)) if found.run == self.owner.run => {
+                self.hold();
+                Ok(())
+            }
             Some((found, _)) => Err(self.fence(&found)),
             None => Err(self.gone()),
         }
+    }
+
+    /// When (boot time) its manifest last said that it is this run's.
+    pub fn held_at(&self) -> Duration {
+        *self.held_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hold(&self) {
+        *self.held_at.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.boottime();
     }
 
     fn check_held(&self) -> Result<(), BucketError> {
@@ -336,6 +389,7 @@ impl Bucket {
         next.written = self.clock.now();
         if let Some(tag) = write(&*self.objects, &next, Some(&tag))? {
             *self.lock() = State { manifest: next, tag };
+            self.hold();
             return Ok(());
         }
         match read(&*self.objects)? {
@@ -372,6 +426,18 @@ impl Bucket {
 /// them a question.
 const SEALS_UNLISTED_MAX: usize = 64;
 
+/// Whether a store has come as far as the last right to write that it gave.
+fn is_known(objects: &dyn Objects, epoch: Epoch) -> Result<(), BucketError> {
+    let store = objects.url().to_owned();
+    let error = match read(objects)? {
+        None => BucketError::Vanished { store, epoch },
+        Some((found, _)) if found.epoch < epoch => BucketError::Older { store, found: found.epoch, epoch },
+        Some(_) => return Ok(()),
+    };
+    objects.look_afresh();
+    Err(error)
+}
+
 /// The manifest of a store, and its version.
 pub fn read(objects: &dyn Objects) -> Result<Option<(Manifest, Tag)>, BucketError> {
     let key = Key::new(MANIFEST_KEY);
@@ -405,44 +471,4 @@ fn write(objects: &dyn Objects, manifest: &Manifest, was: Option<&Tag>) -> Resul
             Ok(Some(tag))
         }
     }
-}
-
-/// What a store without a manifest holds: nothing, or histories that others wrote.
-fn adopt(objects: &Arc<dyn Objects>) -> Result<BTreeMap<String, Vec<StoredFile>>, BucketError> {
-    let mut bases = BTreeSet::new();
-    let mut strange = None;
-    objects.list(None, &mut |listed| {
-        match Remote::base_of(objects.layout(), &listed.key) {
-            Some(base) if base.starts_with(".stead/") => {
-                strange = Some(listed.key);
-                return ControlFlow::Break(());
-            }
-            Some(base) => drop(bases.insert(base)),
-            None if is_left(&listed.key) => {}
-            None => {
-                strange = Some(listed.key);
-                return ControlFlow::Break(());
-            }
-        }
-        ControlFlow::Continue(())
-    })?;
-    let store = objects.url().to_owned();
-    match strange {
-        Some(key) if key.as_str().starts_with(".stead/") => {
-            return Err(BucketError::Missing { store, found: key.to_string() });
-        }
-        Some(key) => return Err(BucketError::Foreign { store, found: key.to_string() }),
-        None => {}
-    }
-    let mut histories = BTreeMap::new();
-    for base in bases {
-        let remote = Remote { objects: Arc::clone(objects), base: Key::new(base.clone()) };
-        histories.insert(base, remote.list()?.files);
-    }
-    Ok(histories)
-}
-
-/// What Stead itself leaves besides histories: files set aside, and what a probe wrote.
-fn is_left(key: &Key) -> bool {
-    key.as_str().split('/').any(|part| part == "aside") || key.as_str().starts_with(".stead/probe")
 }

@@ -27,6 +27,7 @@ mod send;
 mod settings;
 mod slot;
 mod stored;
+mod tenure;
 mod threads;
 mod turn;
 mod watch;
@@ -37,6 +38,7 @@ pub use ledger_copy::LEDGER_PATH;
 pub use settings::{CHECKPOINT_FRAMES, Entry, Notice, Notify, Settings, StartError, StoreSettings};
 pub use slot::{DatabaseInfo, Trouble};
 pub use stored::{CONFIGURATION_BYTES_MAX, CONFIGURATION_KEY, StoreInfo, StoreState};
+pub use tenure::{LAST_STORE, OWNER_LOOK_EVERY};
 pub use turn::{Change, ChangeKind, HistoryProblem, TurnError, Unfinished};
 
 use crate::bucket::Bucket;

@@ -28,6 +28,7 @@ mod ship;
 #[cfg(test)]
 mod tests;
 mod thin;
+mod unsent;
 
 pub use compact::{CarriedOut, ThinError};
 pub use files::{FileInfo, FileKey, Place};
@@ -41,6 +42,7 @@ pub use retention::{Holds, Retention, SNAPSHOT_LEVEL};
 pub use seal::{LevelZero, SealError};
 pub use ship::{ShipError, Shipped};
 pub use thin::{Merge, Move, ThinPlan};
+pub use unsent::Unsent;
 
 use base::{Disk, DiskFile, Pgno, Timestamp, Txid};
 use files::{Entry, Unusable};

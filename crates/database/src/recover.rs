@@ -116,6 +116,7 @@ pub fn recover(home: &Path, store: &StoreSettings, machine: &Machine) -> Result<
         Arc::clone(&store.objects),
         store.owner.clone(),
         store.claim,
+        None,
         Arc::clone(&machine.clock),
         &*machine.random,
     )?;

@@ -24,6 +24,8 @@ mod loose;
 mod lost;
 #[path = "engine/restored.rs"]
 mod restored;
+#[path = "engine/tenure.rs"]
+mod tenure;
 
 /// What the engine said, in words.
 type Told = Arc<Mutex<Vec<String>>>;
@@ -84,6 +86,8 @@ impl World {
         let notify = move |notice| {
             notices.lock().unwrap().push(match notice {
                 Notice::Database { path, what, message } => format!("{path} {what}: {message}"),
+                Notice::StoreAway { error } => format!("store away: {error}"),
+                Notice::StoreBack { after } => format!("store back: {after:?}"),
                 Notice::StoreRefused { error } => format!("store refused: {error}"),
             });
         };

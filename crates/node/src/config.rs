@@ -13,7 +13,7 @@ use base::{DatabasePath, Disk};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -33,6 +33,7 @@ mod secret;
 pub mod sections;
 mod storage;
 mod text;
+mod written;
 
 pub use document::Document;
 pub use expand::Variables;
@@ -90,16 +91,14 @@ pub struct Config {
     /// What the node says about itself.
     #[serde(default)]
     pub log: Log,
+    /// Texts with variables that values were made of, by key: what is shown and kept in the store instead of the values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub written_as: BTreeMap<String, String>,
     /// What it was made from, as a file has it.
     #[serde(skip)]
     #[schemars(skip)]
     source: Source,
 }
-
-/// What the configuration in a store says that it is.
-const KEPT_FORMAT: &str = "stead-configuration";
-/// Its version.
-const KEPT_VERSION: u32 = 1;
 
 /// A document as it was written. It may hold secrets, so that it does not show in logs.
 #[derive(Clone, Default)]
@@ -153,14 +152,17 @@ impl Overrides {
 
     /// What flags say stands in no document.
     fn take_from(&self, places: &mut Places) {
+        self.named().for_each(|path| places.outside(path));
+    }
+
+    /// The keys that flags say.
+    fn named(&self) -> impl Iterator<Item = &'static str> {
         let named = [
             ("listen", self.listen.is_some()),
             ("storage.url", self.store.is_some()),
             ("app.command", !self.command.is_empty()),
         ];
-        for (path, _) in named.iter().filter(|(_, given)| *given) {
-            places.outside(path);
-        }
+        named.into_iter().filter(|(_, given)| *given).map(|(path, _)| path)
     }
 
     /// Lays what is saved with a file over it; `--listen` counts for one run only.
@@ -257,6 +259,15 @@ impl Config {
         Ok(Config::assemble(document, variables, overrides)?)
     }
 
+    /// Reads a JSON document as [`Config::load_file`] reads a file.
+    pub fn from_text(
+        bytes: &[u8],
+        variables: Variables<'_>,
+        overrides: &Overrides,
+    ) -> Result<Config, Problems> {
+        Config::assemble(document::from_json(bytes)?, variables, overrides)
+    }
+
     /// Takes a request's body. Variables are not replaced: who may post must not read the node's environment.
     pub fn from_json(bytes: &[u8]) -> Result<Config, Problems> {
         let document = document::from_json(bytes)?;
@@ -285,8 +296,11 @@ impl Config {
         if let (Value::Object(source), Value::Object(escaped)) =
             (&mut source, expand::escape(&Value::Object(escaped)))
         {
-            lay_over(source, escaped);
+            written::lay_over(source, escaped);
         }
+        // The address is laid over for one run, the rest is saved with the document.
+        let saved = overrides.named().filter(|path| *path != "listen");
+        saved.for_each(|path| written::forget_written(&mut source, path));
         let mut in_force = source.clone();
         if let (Some(listen), Value::Object(fields)) = (&overrides.listen, &mut in_force) {
             fields.insert("listen".to_owned(), json!(listen));
@@ -303,7 +317,7 @@ impl Config {
                     let whole = if path.starts_with("storage.") { "storage" } else { path };
                     problems.iter().any(|known| known.path.starts_with(&format!("{whole}.")))
                 };
-                let contradictions = config.contradictions().into_iter();
+                let contradictions = config.contradictions(&source).into_iter();
                 let rest: Vec<_> = contradictions.filter(|problem| !explained(&problem.path)).collect();
                 problems.extend(rest);
                 if problems.is_empty() {
@@ -330,7 +344,7 @@ impl Config {
     }
 
     /// What single keys cannot show.
-    fn contradictions(&self) -> Vec<Problem> {
+    fn contradictions(&self, written: &Value) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut seen = BTreeSet::new();
         for (index, entry) in self.databases.iter().enumerate() {
@@ -369,14 +383,22 @@ impl Config {
                     "give the value itself, or leave the variable out",
                 ));
             }
-            if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            if !expand::is_name(name) {
                 problems.push(Problem::new(
                     format!("app.env.{name}"),
-                    format!("`{name}` cannot be a variable of a process"),
-                    "use a name without `=`, and no zero bytes",
+                    format!("`{name}` cannot be the name of a variable"),
+                    "use letters, digits and `_`, the first no digit: DATABASE_URL",
+                ));
+            }
+            if value.contains('\0') {
+                problems.push(Problem::new(
+                    format!("app.env.{name}"),
+                    "a variable's value cannot hold a zero byte",
+                    "leave it out",
                 ));
             }
         }
+        problems.extend(self.misplaced(written));
         problems
     }
 
@@ -396,99 +418,6 @@ impl Config {
         }
     }
 
-    /// The text for `tmp/config.json` (mode 0600): as it was written, variables unexpanded, secrets included.
-    pub fn to_saved_json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(&self.source.written).unwrap_or_default();
-        text.push('\n');
-        text
-    }
-
-    /// The configuration as the store keeps it, for a machine that has nothing else: as it was written, and secrets left
-    /// out. The store's own are the environment's to give; each other is named as a variable that must be set then.
-    pub fn to_kept_json(&self) -> Value {
-        let mut kept = self.source.written.clone();
-        let mut left_out = Vec::new();
-        let mut leave_out = |value: &mut Value, path: String, variable: &str| {
-            if value.as_str().is_some_and(|text| !expand::is_name_alone(text)) {
-                *value = json!(format!("${{{variable}}}"));
-                left_out.push(path);
-            }
-        };
-        if let Some(token) = kept.get_mut("token") {
-            leave_out(token, "token".to_owned(), "STEAD_TOKEN");
-        }
-        if let Some(env) = kept.pointer_mut("/app/env").and_then(Value::as_object_mut) {
-            env.iter_mut().for_each(|(name, value)| leave_out(value, format!("app.env.{name}"), name));
-        }
-        if let Some(storage) = kept.get_mut("storage").and_then(Value::as_object_mut) {
-            for key in ["access_key_id", "secret_access_key", "session_token"] {
-                if storage.remove(key).is_some() {
-                    left_out.push(format!("storage.{key}"));
-                }
-            }
-        }
-        json!({ "format": KEPT_FORMAT, "version": KEPT_VERSION, "left_out": left_out, "configuration": kept })
-    }
-
-    /// What [`Config::to_kept_json`] kept, for a home: with the URL under which its store was found.
-    pub fn from_kept_json(bytes: &[u8], url: &str) -> Result<String, String> {
-        let kept: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        if kept["format"] != KEPT_FORMAT {
-            return Err("it is no configuration of Stead's".to_owned());
-        }
-        if kept["version"] != KEPT_VERSION {
-            return Err(format!("it has version {}, this one knows {KEPT_VERSION}", kept["version"]));
-        }
-        let Some(written) = kept["configuration"].as_object() else {
-            return Err("it holds no configuration".to_owned());
-        };
-        let mut written = written.clone();
-        section(&mut written, "storage").insert("url".to_owned(), expand::escape(&json!(url)));
-        let mut text = serde_json::to_string_pretty(&written).map_err(|error| error.to_string())?;
-        text.push('\n');
-        Ok(text)
-    }
-
-    /// The configuration for `POST /config`: every key with its value, secrets included, variables replaced.
-    pub fn to_posted_json(&self) -> Value {
-        let mut posted = serde_json::to_value(self).unwrap_or_default();
-        if let Some(token) = &self.token {
-            posted["token"] = json!(token.reveal());
-        }
-        let Storage { secret_access_key, session_token, .. } = &self.storage;
-        for (key, secret) in [("secret_access_key", secret_access_key), ("session_token", session_token)] {
-            if let Some(secret) = secret {
-                posted["storage"][key] = json!(secret.reveal());
-            }
-        }
-        posted
-    }
-
-    /// The variables that the store's secrets were written as.
-    pub fn variables_of_store_secrets(&self) -> Vec<String> {
-        let keys = ["access_key_id", "secret_access_key", "session_token"];
-        let written = keys.iter().filter_map(|key| self.source.written["storage"][key].as_str());
-        written.flat_map(expand::names_in).collect()
-    }
-
-    /// Every key with its value, for showing: secrets as `***`, and so each variable of the app, since any may be one,
-    /// but for those that only name another. What else of the app is made of variables is shown as it was written.
-    pub fn redacted_json(&self) -> Value {
-        let mut shown = serde_json::to_value(self).unwrap_or_default();
-        let Some(app) = shown.get_mut("app") else { return shown };
-        let given = app.get("command").filter(|_| self.source.command_from_flag).cloned();
-        let written = &self.source.written["app"];
-        as_written(app, written);
-        if let Some(given) = given {
-            app["command"] = given;
-        }
-        for (name, slot) in app.get_mut("env").and_then(Value::as_object_mut).into_iter().flatten() {
-            let text = written["env"][name].as_str().filter(|text| expand::is_name_alone(text));
-            *slot = json!(text.unwrap_or(HIDDEN));
-        }
-        shown
-    }
-
     /// The JSON Schema of a configuration.
     pub fn schema() -> &'static Value {
         schema_plain()
@@ -497,35 +426,6 @@ impl Config {
     /// A complete example, every key explained.
     pub fn example() -> &'static str {
         include_str!("config/example.yaml")
-    }
-}
-
-fn lay_over(under: &mut Map<String, Value>, over: Map<String, Value>) {
-    for (key, value) in over {
-        match (under.get_mut(&key), value) {
-            (Some(Value::Object(under)), Value::Object(over)) => lay_over(under, over),
-            (_, value) => drop(under.insert(key, value)),
-        }
-    }
-}
-
-/// Puts texts with variables in the place of what became of them. Texts and lists only: what is shown keeps its kinds.
-fn as_written(shown: &mut Value, written: &Value) {
-    match (shown, written) {
-        (Value::Object(shown), Value::Object(written)) => {
-            for (key, slot) in shown {
-                if let Some(written) = written.get(key) {
-                    as_written(slot, written);
-                }
-            }
-        }
-        (Value::Array(shown), Value::Array(written)) => {
-            shown.iter_mut().zip(written).for_each(|(slot, written)| as_written(slot, written));
-        }
-        (slot @ (Value::String(_) | Value::Array(_)), Value::String(text)) if expand::has_variables(text) => {
-            *slot = json!(text);
-        }
-        _ => {}
     }
 }
 

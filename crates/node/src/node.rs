@@ -44,7 +44,7 @@ mod ownership;
 pub mod parts;
 mod settings;
 mod status;
-mod storage;
+pub(crate) mod storage;
 mod uncovered;
 mod writers;
 
@@ -304,6 +304,8 @@ impl Core {
                 Notice::Database { path, what, message } => {
                     core.tell("database", json!({ "path": path, "what": what, "message": message }));
                 }
+                Notice::StoreAway { error } => core.store_away(&error),
+                Notice::StoreBack { after } => core.store_back(after),
                 Notice::StoreRefused { error } => core.store_refused(&error),
             }
         })

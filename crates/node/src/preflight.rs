@@ -12,6 +12,7 @@ use base::Clock;
 use std::path::PathBuf;
 
 mod ask;
+mod bucket;
 mod code;
 mod cure;
 mod environment;
@@ -29,6 +30,7 @@ mod raw;
 mod space;
 mod walk;
 
+pub use bucket::BucketPlan;
 pub use code::Code;
 pub use environment::Environment;
 pub use finding::{Check, Finding, Report, Severity, plain};
@@ -72,6 +74,9 @@ impl Preflight {
         let answers = ask::ask(&self.program, &asks, clock);
         for (subject, answer) in subjects.iter().zip(answers) {
             checks.push(judge::judge(subject, &answer, plan, &mounts));
+        }
+        if how != How::Quietly {
+            checks.extend(bucket::check(plan));
         }
         Report { checks }
     }

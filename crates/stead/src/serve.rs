@@ -89,9 +89,14 @@ fn serve(args: &RunArgs, link: &Link, logging: &Arc<Logging>) -> Result<u8, Fail
     let name = host_name();
     let overrides = args.overrides();
     let identity = home.identity(&*machine.random, machine.clock.now()).map_err(home_failure)?;
+    let look = look(home.root().to_owned(), name.clone(), &machine);
     let mut file = args.config.clone();
     if let Some(url) = &args.from {
-        from::bring(&home, &identity, &name, &machine, (url, args.config.is_none()))?;
+        let given = from::Given { url, file: args.config.as_deref(), overrides: &overrides, name: &name };
+        if let Some(report) = from::bring(&home, &identity, &machine, &given, &look)? {
+            cli::show_findings(&report);
+            return Ok(report.exit_code());
+        }
         // Whoever brings a volume up is told what its configuration lacks.
         file.get_or_insert_with(|| home.config_file());
     }
@@ -122,7 +127,6 @@ fn serve(args: &RunArgs, link: &Link, logging: &Arc<Logging>) -> Result<u8, Fail
     let app = Supervised::new(runner.clone(), Arc::new(move |code| tell(&app_ends, End::App(code))));
     let (log, supervisor) = (logging.clone(), link.clone());
     let environment = Environment::of_this_process();
-    let look = look(home.root().to_owned(), name.clone(), &machine);
     let node = Arc::new(Node::new(Setup {
         home,
         identity,
@@ -189,6 +193,7 @@ fn look(home: PathBuf, machine_name: String, machine: &Machine) -> Box<Look> {
             // The API has it already.
             listen: None,
             node: None,
+            starts: true,
         };
         Preflight::default().look(&preflight::plan(config, home.clone(), context), how, &*clock)
     })

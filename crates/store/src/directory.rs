@@ -19,7 +19,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many names are tried for a file that is being written; more are taken only if somebody leaves them there.
 const BESIDE_TRIES: u64 = 10_000;
@@ -47,7 +47,7 @@ pub struct Directory {
     url: String,
     next: AtomicU64,
     /// File system and inode of the root, once it was there.
-    seen: OnceLock<(u64, u64)>,
+    seen: Mutex<Option<(u64, u64)>>,
     /// Directories whose names are known to be durable.
     durable: Mutex<BTreeSet<PathBuf>>,
 }
@@ -61,7 +61,7 @@ impl Directory {
             root,
             url,
             next: AtomicU64::default(),
-            seen: OnceLock::new(),
+            seen: Mutex::default(),
             durable: Mutex::default(),
         }
     }
@@ -82,18 +82,19 @@ impl Directory {
 
     /// The root is the one that it was: what is written elsewhere would be a store of its own.
     fn check_root(&self) -> Result<(), StoreError> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match self.disk.metadata(&self.root) {
             Ok(found) if !found.is_dir => Err(self.error(ErrorKind::NoBucket, None, "it is no directory")),
-            Ok(found) if *self.seen.get_or_init(|| identity(&found)) == identity(&found) => Ok(()),
+            Ok(found) if *seen.get_or_insert_with(|| identity(&found)) == identity(&found) => Ok(()),
             Ok(_) => Err(self.error(
                 ErrorKind::NoBucket,
                 None,
                 "another directory is in its place: is the disk not mounted any more?",
             )),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound && self.seen.get().is_none() => {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound && seen.is_none() => {
                 self.make_dir(&self.root).map_err(|cause| self.failed(None, &cause))?;
                 let made = self.disk.metadata(&self.root).map_err(|cause| self.failed(None, &cause))?;
-                self.seen.get_or_init(|| identity(&made));
+                *seen = Some(identity(&made));
                 Ok(())
             }
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
@@ -322,6 +323,11 @@ impl Objects for Directory {
         let dir = disk::parent(&dir);
         let settled = self.make_dir(dir).and_then(|()| self.disk.sync_dir(dir));
         settled.map_err(|cause| self.failed(Some(key), &cause))
+    }
+
+    fn look_afresh(&self) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn tidy(&self) -> Result<(), StoreError> {

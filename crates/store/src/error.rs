@@ -97,7 +97,7 @@ impl ErrorKind {
             }
             ErrorKind::Timeout => "the store is slow or frozen; what is lacking is sent by itself",
             ErrorKind::Tls => {
-                "check that storage.endpoint is https, and name the authority's certificate in storage.ca_file"
+                "check that storage.endpoint is https, and name the authority's certificate in storage.ca_file or AWS_CA_BUNDLE"
             }
             ErrorKind::Throttled => "the store asks to slow down; what is lacking is sent by itself",
             ErrorKind::Server => "look at the server's own log; what is lacking is sent by itself",

@@ -114,6 +114,9 @@ pub trait Objects: Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// Looks afresh where it is: what is there is not what was expected, and the right one may be there later.
+    fn look_afresh(&self) {}
+
     /// Removes what writes that were never finished have left. Only whoever may write there calls it.
     fn tidy(&self) -> Result<(), StoreError> {
         Ok(())

@@ -28,7 +28,7 @@ pub struct S3Options {
     pub profile: Option<String>,
     /// Whether the bucket is part of the path rather than of the host; absent: it is, where an endpoint is given.
     pub path_style: Option<bool>,
-    /// Certificates of authorities that are trusted besides the system's, PEM.
+    /// Certificates of authorities that are trusted besides the system's, PEM; absent: those of `AWS_CA_BUNDLE`.
     pub ca_file: Option<PathBuf>,
     /// Requests that are under way at once, at most.
     pub connections: usize,

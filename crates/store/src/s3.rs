@@ -41,6 +41,7 @@ pub use patience::{PAUSE_FIRST, PAUSE_MAX, RETRY_BUDGET, TRIES_MAX};
 use place::Place;
 use std::fmt;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::{Builder, Runtime};
@@ -107,7 +108,8 @@ impl S3 {
             .map_err(|reason| error(ErrorKind::Unreachable, reason))?;
         let credentials = credentials::find(options, &profile, environment)
             .map_err(|reason| error(ErrorKind::Credentials, reason))?;
-        let authorities = authorities(options, disk).map_err(|reason| error(ErrorKind::Tls, reason))?;
+        let authorities =
+            authorities(options, disk, environment).map_err(|reason| error(ErrorKind::Tls, reason))?;
         let (client, nearby) = wire::clients(authorities, options.connections, options.connect_timeout)
             .map_err(|reason| error(ErrorKind::Tls, answer::one_line(&reason)))?;
         let traffic = Arc::new(Traffic::default());
@@ -336,11 +338,16 @@ impl Objects for S3 {
     }
 }
 
-/// The certificates of `ca_file`.
-fn authorities(options: &S3Options, disk: &dyn Disk) -> Result<Vec<reqwest::Certificate>, String> {
-    let Some(path) = &options.ca_file else { return Ok(Vec::new()) };
+/// The certificates of `ca_file`, else of `AWS_CA_BUNDLE`.
+fn authorities(
+    options: &S3Options,
+    disk: &dyn Disk,
+    environment: Environment<'_>,
+) -> Result<Vec<reqwest::Certificate>, String> {
+    let named = || credentials::variable(environment, "AWS_CA_BUNDLE").map(PathBuf::from);
+    let Some(path) = options.ca_file.clone().or_else(named) else { return Ok(Vec::new()) };
     let named = |why: &dyn fmt::Display| format!("the certificates of {}: {why}", path.display());
-    let pem = disk::read(disk, path, CA_BYTES_MAX).map_err(|why| named(&why))?;
+    let pem = disk::read(disk, &path, CA_BYTES_MAX).map_err(|why| named(&why))?;
     let found = reqwest::Certificate::from_pem_bundle(&pem).map_err(|why| named(&why))?;
     if found.is_empty() {
         return Err(named(&"it holds none in PEM"));

@@ -66,11 +66,17 @@ metrics! {
     DATABASE_OK Gauge "stead_database_ok" "" ["path"] "Whether nothing is wrong with a database.";
     DATABASE_TXID Gauge "stead_database_txid" "" ["path"] "The last seal.";
     DATABASE_STORED_TXID Gauge "stead_database_stored_txid" "" ["path"] "The last seal that is in the store.";
+    DATABASE_UNSTORED Gauge "stead_database_unstored_transactions" "" ["path"] "Sealed transactions that the store lacks.";
+    DATABASE_UNSTORED_BYTES Gauge "stead_database_unstored_bytes" "bytes" ["path"] "Bytes of the files here that hold them.";
+    DATABASE_UNSTORED_LAG Gauge "stead_database_unstored_seconds" "seconds" ["path"] "Age of the oldest commit that is not in the store; 0 when all are.";
     DATABASE_PAGES Gauge "stead_database_pages" "" ["path"] "Pages at the last seal.";
     DATABASE_PAGE_SIZE Gauge "stead_database_page_size_bytes" "bytes" ["path"] "Bytes of a page.";
     DATABASE_LAG Gauge "stead_database_lag_seconds" "seconds" ["path"] "Age of the oldest commit that is not sealed; 0 when all are.";
     HISTORY_BYTES Gauge "stead_history_local_bytes" "bytes" ["path"] "Bytes of a database's history on this machine.";
     HISTORY_LIMIT Gauge "stead_history_local_limit_bytes" "bytes" [] "The most that all histories together may have here.";
+    STORE_HELD Gauge "stead_store_held" "" [] "Whether the store does what it is asked, and this node may write to it.";
+    STORE_OUTAGES Counter "stead_store_outages_total" "" [] "How often it did not do what it was asked.";
+    STORE_AWAY Counter "stead_store_away_seconds_total" "seconds" [] "How long it did not.";
     STORE_REQUESTS Counter "stead_store_requests_total" "" ["verb"] "Requests to an s3:// store, those that failed too.";
     STORE_ERRORS Counter "stead_store_errors_total" "" ["kind"] "Requests to it that failed, by the kind of trouble.";
     STORE_RETRIES Counter "stead_store_retries_total" "" [] "Requests to it that were sent once more after a failure.";

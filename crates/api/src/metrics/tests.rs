@@ -17,6 +17,7 @@ fn database(path: &str, stored: Option<u64>) -> DatabaseStatus {
         pages: 250,
         page_size: 4096,
         stored_txid: stored.map(Txid),
+        unstored: stored.map(|_| Unstored { transactions: 1, bytes: 512, lag_ms: 2500 }),
         lag_ms: 1250,
         history: String::new(),
         issue: None,
@@ -57,6 +58,16 @@ fn status() -> Status {
             ..Components::default()
         },
         databases: vec![database("data/a.db", Some(11)), failed],
+        store: Some(Store {
+            url: "s3://bucket/notes".to_owned(),
+            state: "away",
+            epoch: Some(Epoch(4)),
+            away_since: Some(Timestamp(1_767_225_600_000)),
+            error: Some("no answer".to_owned()),
+            unstored: None,
+            outages: 3,
+            away_ms: 61_500,
+        }),
         lease: Some(Lease {
             r#type: "static",
             state: "held",

@@ -76,6 +76,7 @@ impl Control for Fake {
             process: Process { state: "none".to_owned(), ..Process::default() },
             components: Components::default(),
             databases: if configured { vec![database_status()] } else { Vec::new() },
+            store: None,
             lease: configured.then_some(Lease {
                 r#type: "static",
                 state: "held",
@@ -294,6 +295,7 @@ fn database_status() -> DatabaseStatus {
         pages: 1,
         page_size: 4096,
         stored_txid: None,
+        unstored: None,
         lag_ms: 0,
         history: "data/shop/a b.db-litestream".to_owned(),
         issue: None,

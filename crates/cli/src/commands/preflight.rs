@@ -50,6 +50,7 @@ fn plan(home: &Path, args: &Args) -> Result<Plan, Failure> {
         machine,
         listen,
         node: lock_holder(&home),
+        starts: false,
     };
     let directories: Vec<DirectoryPlan> = args
         .dir

@@ -95,6 +95,8 @@ impl Shared {
                         self.seal_one(&slot, live);
                     }
                 }
+                // How far the store leads is told by moments.
+                self.ask(Task::Tick, self.now() + super::VECTOR_EVERY);
             }
         }
     }

@@ -322,8 +322,9 @@ impl Shared {
                 self.remember_owner(&slot.path);
                 *state = State::Live(Box::new(live));
                 self.ask(Task::Look(slot.path.clone()), Duration::ZERO);
-                // The store may lack what was sealed before.
+                // The store may lack what was sealed before, and the ledger this moment.
                 self.was_sealed(&slot.path);
+                self.ask(Task::Tick, self.now() + super::VECTOR_EVERY);
                 false
             }
             Err(JoinError::Unfit(message)) => {

@@ -26,8 +26,6 @@ pub const SENDERS: usize = 4;
 const TURN: Duration = Duration::from_secs(1);
 /// How soon a store that failed is tried again.
 pub(super) const STORE_RETRY: Duration = Duration::from_secs(5);
-/// How long the ledger waits for what it names: a database that cannot be sent must not keep checkpoints here.
-const LEDGER_WAITS: Duration = Duration::from_secs(5);
 /// How often a stop looks whether the threads that send have ended.
 const LOOK_AT_END: Duration = Duration::from_millis(5);
 /// The trouble of a store that lacks the last seals.
@@ -96,9 +94,11 @@ impl Shared {
         }
         let sent = self.ship_ledger(&bucket).and_then(|()| self.send_configuration(&bucket));
         let sent = sent.and_then(|()| self.asked_whether_back(&bucket));
-        self.tried(&Task::SendLedger, sent.is_ok());
+        let (asked_again, answers) = self.ask_whose_store();
+        let done = sent.is_ok() && answers;
+        self.tried(&Task::SendLedger, done);
         self.show_stored(&bucket);
-        if sent.is_err() { self.may_try_again() } else { None }
+        if done { asked_again } else { self.may_try_again() }
     }
 
     /// Lists in the manifest what merges and thinning changed. When to come back.

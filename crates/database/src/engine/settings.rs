@@ -85,6 +85,16 @@ pub enum Notice {
         /// In a sentence.
         message: String,
     },
+    /// The store does not do what it is asked; what it lacks is kept here.
+    StoreAway {
+        /// Why.
+        error: Arc<BucketError>,
+    },
+    /// It does again.
+    StoreBack {
+        /// How long it did not.
+        after: Duration,
+    },
     /// The store may not be written to any more: another node has taken it, or it holds something else.
     StoreRefused {
         /// Why.

@@ -21,20 +21,26 @@ pub const CONFIGURATION_BYTES_MAX: usize = 4 << 20;
 /// What is known of the store as a whole.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// Since when (boot time) it does not do what it is asked, and why.
+    /// Since when it does not do what it is asked, and what it said last.
     outage: Option<Outage>,
+    /// How often that was so, and how long altogether but for the present time.
+    outages: (u64, Duration),
     /// What failed and was not done since.
     failing: BTreeSet<Task>,
     /// Whoever may not write there any more stops: said once.
     refused: Option<Arc<BucketError>>,
     /// The store has the configuration.
     configured: bool,
+    /// The configuration that it is to keep, where it has changed since the start.
+    changed: Option<serde_json::Value>,
 }
 
 #[derive(Clone, Debug)]
 struct Outage {
+    /// Since when (boot time).
     since: Duration,
-    reason: String,
+    /// What it said last.
+    error: Arc<BucketError>,
     /// When somebody may ask it again.
     ask_at: Duration,
 }
@@ -49,7 +55,7 @@ pub enum StoreState {
         /// Since when (boot time).
         since: Duration,
         /// What it says.
-        reason: String,
+        error: Arc<BucketError>,
     },
     /// This run may not write to it.
     Refused {
@@ -67,6 +73,10 @@ pub struct StoreInfo {
     pub state: StoreState,
     /// The right to write that this run has; `None` while the store has not given it.
     pub epoch: Option<Epoch>,
+    /// How often it was away since the start.
+    pub outages: u64,
+    /// How long altogether, the present time with it.
+    pub away: Duration,
 }
 
 impl Engine {
@@ -76,13 +86,28 @@ impl Engine {
         let known = self.shared.known_store();
         let state = match (&known.refused, &known.outage) {
             (Some(error), _) => StoreState::Refused { error: Arc::clone(error) },
-            (None, Some(Outage { since, reason, .. })) => {
-                StoreState::Away { since: *since, reason: reason.clone() }
+            (None, Some(Outage { since, error, .. })) => {
+                StoreState::Away { since: *since, error: Arc::clone(error) }
             }
             (None, None) => StoreState::Held,
         };
+        let (outages, ended) = known.outages;
+        let present = known.outage.as_ref().map(|outage| self.shared.now().saturating_sub(outage.since));
+        drop(known);
         let epoch = self.shared.bucket().map(|bucket| bucket.epoch());
-        Some(StoreInfo { url: settings.objects.url().to_owned(), state, epoch })
+        let away = ended + present.unwrap_or_default();
+        Some(StoreInfo { url: settings.objects.url().to_owned(), state, epoch, outages, away })
+    }
+}
+
+impl Engine {
+    /// Has the store keep another configuration than the one that this started with; it is sent at once.
+    pub fn keep_configuration(&self, configuration: serde_json::Value) {
+        {
+            let mut known = self.shared.known_store();
+            (known.changed, known.configured) = (Some(configuration), false);
+        }
+        self.shared.ledger_changed();
     }
 }
 
@@ -118,9 +143,11 @@ impl Shared {
         };
         let (clock, random) = (Arc::clone(&self.settings.machine.clock), &*self.settings.machine.random);
         let objects = Arc::clone(&settings.objects);
-        match Bucket::open(objects, settings.owner.clone(), settings.claim, clock, random) {
+        let at_least = self.remembered_epoch(objects.url());
+        match Bucket::open(objects, settings.owner.clone(), settings.claim, at_least, clock, random) {
             Ok(bucket) => {
                 let epoch = bucket.epoch();
+                self.remember_store(settings.objects.url(), epoch);
                 tracing::info!(event = "store taken", store = settings.objects.url(), epoch = epoch.0);
                 *self.bucket.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(bucket));
                 for slot in self.slots() {
@@ -140,9 +167,13 @@ impl Shared {
 
     /// Notes that the store does what it is asked.
     fn store_answers(&self) {
-        let Some(outage) = self.known_store().outage.take() else { return };
-        let seconds = self.now().saturating_sub(outage.since).as_secs();
-        tracing::info!(event = "store back", seconds, "what it lacked is sent");
+        let mut known = self.known_store();
+        let Some(outage) = known.outage.take() else { return };
+        let lasted = self.now().saturating_sub(outage.since);
+        known.outages.1 += lasted;
+        drop(known);
+        tracing::info!(event = "store back", seconds = lasted.as_secs(), "what it lacked is sent");
+        (self.notify)(Notice::StoreBack { after: lasted });
         self.send_all();
     }
 
@@ -178,15 +209,23 @@ impl Shared {
         let ask_at = self.now() + STORE_RETRY;
         let mut known = self.known_store();
         if is_passing(error) {
-            let reason = error.to_string();
-            match &mut known.outage {
-                Some(outage) => (outage.reason, outage.ask_at) = (reason, ask_at),
+            let error = Arc::new(error.clone());
+            let news = match &mut known.outage {
+                Some(outage) => {
+                    (outage.error, outage.ask_at) = (error, ask_at);
+                    None
+                }
                 None => {
                     tracing::error!(event = "store away", %error, "what it lacks is kept here and sent by itself");
-                    known.outage = Some(Outage { since: self.now(), reason, ask_at });
+                    known.outage = Some(Outage { since: self.now(), error: Arc::clone(&error), ask_at });
+                    known.outages.0 += 1;
+                    Some(error)
                 }
-            }
+            };
             drop(known);
+            if let Some(error) = news {
+                (self.notify)(Notice::StoreAway { error });
+            }
             self.ask(Task::SendLedger, ask_at);
             return;
         }
@@ -210,12 +249,19 @@ impl Shared {
 
     /// Has the store keep the configuration, for a machine that has nothing else.
     pub(super) fn keep_configuration(&self, bucket: &Bucket) -> bool {
-        let wanted = self.settings.store.as_ref().and_then(|store| store.configuration.as_ref());
-        let Some(wanted) = wanted.filter(|_| !self.known_store().configured) else { return true };
+        let wanted = {
+            let known = self.known_store();
+            let started_with = || self.settings.store.as_ref()?.configuration.clone();
+            if known.configured { None } else { known.changed.clone().or_else(started_with) }
+        };
+        let Some(wanted) = wanted else { return true };
         let bytes = wanted.to_string().into_bytes();
         match put(&**bucket.objects(), &bytes, self.settings.machine.clock.now()) {
             Ok(there) => {
-                self.known_store().configured = there;
+                let mut known = self.known_store();
+                // Another one may be wanted by now; its task is on the way.
+                let is_newest = known.changed.as_ref().is_none_or(|changed| *changed == wanted);
+                known.configured = there && is_newest;
                 there
             }
             Err(error) => {
@@ -235,7 +281,7 @@ impl Shared {
         let failed =
             |cause: io::Error| HistoryError { path: settings.objects.url().into(), cause, of_store: true };
         let Some(bucket) = self.bucket() else {
-            let reason = self.known_store().outage.as_ref().map(|outage| outage.reason.clone());
+            let reason = self.known_store().outage.as_ref().map(|outage| outage.error.to_string());
             return Err(failed(io::Error::other(reason.unwrap_or_else(|| "it is away".to_owned()))));
         };
         let stored = bucket.stored(&store_key(path, incarnation));
@@ -304,6 +350,9 @@ fn put(objects: &dyn Objects, bytes: &[u8], now: Timestamp) -> Result<bool, Stor
 fn is_passing(error: &BucketError) -> bool {
     match error {
         BucketError::Store(error) => error.kind != ErrorKind::Unsupported,
-        error => matches!(error, BucketError::Unknown { .. }),
+        error => matches!(
+            error,
+            BucketError::Unknown { .. } | BucketError::Vanished { .. } | BucketError::Older { .. }
+        ),
     }
 }

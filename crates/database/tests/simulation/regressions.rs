@@ -110,7 +110,8 @@ fn no_object_goes_that_a_list_still_names() {
     let (disk, clock) = (SimDisk::default(), Arc::new(SimClock::default()));
     let objects: Arc<dyn Objects> = Arc::new(bucket.store_of("a", &disk));
     let owner = Owner { id: 1, run: 1, node: "a".into(), volume: "test".into() };
-    let held = Bucket::open(Arc::clone(&objects), owner, Claim::Own, clock, &SimRandom::new(2)).unwrap();
+    let held =
+        Bucket::open(Arc::clone(&objects), owner, Claim::Own, None, clock, &SimRandom::new(2)).unwrap();
     let file = |max| StoredFile {
         level: 0,
         named_level: 0,

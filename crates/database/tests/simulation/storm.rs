@@ -45,9 +45,8 @@ pub fn run(seed: u64) {
     for _ in 0..=world.random.below(3) {
         world.some_acts_at_sea();
         world.examine();
-        match world.random.below(10) {
-            0..5 => world.lose_machine(),
-            _ => {}
+        if world.random.below(2) == 0 {
+            world.lose_machine();
         }
     }
     world.come_to_rest();

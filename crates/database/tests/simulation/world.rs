@@ -269,6 +269,8 @@ impl World {
         let notify = move |notice| {
             let text = match notice {
                 Notice::Database { path, what, message } => format!("  {path} {what}: {message}"),
+                Notice::StoreAway { error } => format!("  store away: {error}"),
+                Notice::StoreBack { after } => format!("  store back: {after:?}"),
                 Notice::StoreRefused { error } => format!("  {REFUSED}: {error}"),
             };
             notices.lock().unwrap_or_else(PoisonError::into_inner).push(text);

@@ -120,7 +120,8 @@ fn variable(inside: &str, variables: Variables<'_>) -> Result<String, Fault> {
     }
 }
 
-fn is_name(text: &str) -> bool {
+/// Whether a text can be the name of a variable.
+pub fn is_name(text: &str) -> bool {
     let head = text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
     head && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }

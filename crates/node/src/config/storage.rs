@@ -41,7 +41,7 @@ pub struct Storage {
     /// Whether the bucket is in the path rather than in the host's name; by default where an endpoint is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path_style: Option<bool>,
-    /// Certificates of authorities, PEM, that are trusted besides the system's; relative to the home or absolute.
+    /// Certificates of authorities, PEM, trusted besides the system's, relative to the home or absolute; else AWS_CA_BUNDLE.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<FilePath>,
     /// How many requests may be under way at once.

@@ -4,6 +4,7 @@ use super::*;
 use base::{LocalDisk, Open};
 use std::time::Duration;
 
+mod kept;
 mod lines;
 mod shown;
 
@@ -333,7 +334,23 @@ const INVALID: &[(&str, &[(&str, &str)])] = &[
     ),
     (
         "{name: n, app: {command: a, env: {'A=B': x}}}",
-        &[("app.env.A=B", "`A=B` cannot be a variable of a process")],
+        &[("app.env.A=B", "`A=B` cannot be the name of a variable")],
+    ),
+    (
+        "{name: n, app: {command: a, env: {my-key: x, 1st: x, '': x}}}",
+        &[
+            ("app.env.", "`` cannot be the name of a variable"),
+            ("app.env.1st", "`1st` cannot be the name of a variable"),
+            ("app.env.my-key", "`my-key` cannot be the name of a variable"),
+        ],
+    ),
+    (
+        "{name: n, app: {command: a}, written_as: {app.command: plain, app.env.X: '$${X}', 'app.command[0': '$${X}'}}",
+        &[
+            ("written_as.app.command", "this text holds no variable"),
+            ("written_as.app.command[0", "there is no value at `app.command[0`"),
+            ("written_as.app.env.X", "there is no value at `app.env.X`"),
+        ],
     ),
     ("{name: n, app: {command: a, directory: ..}}", &[("app.directory", "`..` leads out of the home")]),
     ("{name: n, app: {command: a, restart_delay: 2m}}", &[("app.restart_delay", "`2m` is more than 1m")]),

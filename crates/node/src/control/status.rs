@@ -73,6 +73,8 @@ pub struct Status {
     pub components: Components,
     /// Every database.
     pub databases: Vec<DatabaseStatus>,
+    /// The store; null without one, and while the databases are not up.
+    pub store: Option<Store>,
     /// Who may write; null while unconfigured.
     pub lease: Option<Lease>,
     /// Followers.
@@ -174,6 +176,8 @@ pub struct DatabaseStatus {
     pub page_size: u32,
     /// The last seal that is in the store; null without a store.
     pub stored_txid: Option<Txid>,
+    /// What the store lacks of it; null without a store, and while it is not known what that has.
+    pub unstored: Option<Unstored>,
     /// Age of the oldest commit that is not sealed, milliseconds; 0 when all are.
     pub lag_ms: u64,
     /// The history's URL or path in force.
@@ -181,6 +185,38 @@ pub struct DatabaseStatus {
     /// What is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issue: Option<String>,
+}
+
+/// What a store lacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Unstored {
+    /// Sealed transactions.
+    pub transactions: u64,
+    /// Bytes of the files here that hold them.
+    pub bytes: u64,
+    /// Age of the oldest commit that is not in the store, milliseconds; 0 when all are.
+    pub lag_ms: u64,
+}
+
+/// The store as a whole.
+#[derive(Clone, Debug, Serialize)]
+pub struct Store {
+    /// Where it is.
+    pub url: String,
+    /// `held`, `away` or `refused`.
+    pub state: &'static str,
+    /// The right to write that it has given; null where it has not.
+    pub epoch: Option<Epoch>,
+    /// Since when it is away.
+    pub away_since: Option<Timestamp>,
+    /// Why it is away, or refused.
+    pub error: Option<String>,
+    /// What it lacks of all databases, the oldest of them; null where that is not known of one.
+    pub unstored: Option<Unstored>,
+    /// How often it was away since the databases were started.
+    pub outages: u64,
+    /// How long altogether, milliseconds.
+    pub away_ms: u64,
 }
 
 /// Who may write.

@@ -5,7 +5,7 @@
 
 use super::lifetime::HeldDown;
 use super::{Core, lock, settings};
-use crate::config::Period;
+use crate::config::{Config, Period};
 use crate::control::{ActionError, AppAction, Issue, LogLine, LogsError, State};
 use crate::life::LifeEvent;
 use app::{AppEvent, AppState, AppStatus, PreparationFailure};
@@ -204,8 +204,9 @@ impl Core {
         lock(&self.parts).app_since = Some(event.time);
         self.app_moved.notify_all();
         let status = &event.status;
+        let config = self.config();
         match &status.before_failure {
-            Some(failure) => self.raise(before_issue(failure)),
+            Some(failure) => self.raise(before_issue(failure, config.as_deref())),
             None => self.clear("app", BEFORE_FAILED),
         }
         match status.crash_loop {
@@ -220,7 +221,7 @@ impl Core {
         tracing::info!(event = "app", state = status.state.name(), pid = status.pid, "{}", event.reason);
         self.report_condition();
         let exit = status.last_exit.as_ref().map(super::status::exit);
-        let before = status.before.as_ref().map(super::status::before);
+        let before = status.before.as_ref().map(|running| super::status::before(running, config.as_deref()));
         self.tell(
             "app",
             json!({
@@ -321,9 +322,9 @@ pub(crate) fn not_ready_issue(status: &AppStatus) -> Option<Issue> {
 }
 
 /// The issue while a command before the app fails.
-fn before_issue(failure: &PreparationFailure) -> Issue {
+fn before_issue(failure: &PreparationFailure, config: Option<&Config>) -> Issue {
     let PreparationFailure { index, command, why, code } = failure;
-    let words = shell_words::join(command);
+    let words = shell_words::join(super::status::words_as_written(*index, command.clone(), config));
     let message = format!("app.before[{index}] `{words}` failed, so the app is not started: {why}");
     Issue {
         path: Some(format!("app.before[{index}]")),

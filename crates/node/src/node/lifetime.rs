@@ -40,6 +40,8 @@ pub(crate) struct PartStates {
     pub(crate) followed: Option<Arc<Config>>,
     /// What goes over the wire to the store, while the databases are up.
     pub(crate) traffic: Option<Arc<store::Traffic>>,
+    /// The issue of a store that is away, as listeners were told.
+    pub(crate) store_told: Option<String>,
     /// When the databases are tried again, on the boot clock, and how long the wait was.
     pub(crate) retry: Option<(Duration, Duration)>,
 }
@@ -132,6 +134,7 @@ impl Core {
             lock(&self.parts).before_due = true;
         }
         (self.setup.logging)(&config.log);
+        self.keep_configuration(&config);
         *lock(&self.config) = Some(Arc::new(config));
         self.compare_address();
         self.tell("state", json!({ "configuration": "changed", "after_restart": after_restart }));
@@ -175,6 +178,7 @@ impl Core {
         self.release_hold();
         *lock(&self.config) = None;
         *lock(&self.parts) = PartStates::default();
+        *lock(&self.fenced) = None;
         self.issues.clear_all();
         self.looks.forget();
         self.step(LifeEvent::Cleared, "the configuration was forgotten");
@@ -261,6 +265,8 @@ impl Core {
     fn bring_up_databases(&self, config: &Arc<Config>) -> bool {
         lock(&self.parts).database = Some(self.component("starting", None));
         tracing::info!(event = "startup", step = "databases");
+        // Whose the store is, is asked anew; the configuration may name another.
+        *lock(&self.fenced) = None;
         let started = settings::engine(config, &self.setup).and_then(|settings| {
             let traffic = settings.store.as_ref().and_then(|store| store.objects.traffic().cloned());
             lock(&self.parts).traffic = traffic;
@@ -279,6 +285,7 @@ impl Core {
                 parts.retry = None;
                 drop(parts);
                 self.clear("database", "databases_not_started");
+                self.forget_refusals();
                 // Preflight saw what was to be made; now it is there.
                 self.look_again(Duration::ZERO);
                 true

@@ -57,6 +57,8 @@ pub trait Databases: Send + Sync {
     fn store(&self) -> Option<StoreInfo> {
         None
     }
+    /// Has the store keep another configuration.
+    fn keep_configuration(&self, _kept: serde_json::Value) {}
     /// Seals what is open now.
     fn sync(&self);
     /// A checkpoint came or went: the store should know soon.
@@ -148,6 +150,9 @@ impl Databases for Engine {
     }
     fn store(&self) -> Option<StoreInfo> {
         Engine::store(self)
+    }
+    fn keep_configuration(&self, kept: serde_json::Value) {
+        Engine::keep_configuration(self, kept);
     }
     fn sync(&self) {
         Engine::sync(self);

@@ -3,9 +3,10 @@
 use super::actions::{APP_NOT_READY, RESTORE_FAILED, not_ready_issue, unfinished_issue};
 use super::keeper::SCAN_AT_MOST_EVERY;
 use super::{Core, lock, storage};
+use crate::config::Config;
 use crate::control::{
     Before, Checkpoints, Component, Components, DatabaseStatus, Exit, Issue, Lease, Measured, Process, State,
-    Status, StoreTraffic,
+    Status, StoreTraffic, Unstored,
 };
 use app::{AppState, AppStatus, LastExit, Preparation};
 use base::{Checksum, DatabasePath, Timestamp, Txid};
@@ -85,7 +86,15 @@ impl Core {
         {
             issues.push(away);
         }
+        let now = self.now();
+        let unstored = |info: &DatabaseInfo| {
+            let history = self.databases_at_once().and_then(|databases| databases.history(&info.path));
+            storage::unstored(info, history.as_deref(), (now, boottime))
+        };
+        let databases: Vec<DatabaseStatus> =
+            infos.iter().map(|info| database_status(info, unstored(info), boottime)).collect();
         Status {
+            store: store.as_ref().map(|store| storage::shown(store, &databases, (now, boottime))),
             name: config.as_ref().map(|config| config.name.as_str().to_owned()),
             version: self.setup.version,
             node: self.setup.name.clone(),
@@ -102,7 +111,7 @@ impl Core {
                 lease: lease_component,
                 app: has_app.then(|| self.app_component(&app)),
             },
-            databases: infos.iter().map(|info| database_status(info, boottime)).collect(),
+            databases,
             lease: config.is_some().then(|| self.lease(state, store.as_ref())),
             replicas: Vec::new(),
             checkpoints,
@@ -121,7 +130,7 @@ impl Core {
             uptime_ms: app.pid.and(app.started).map(|since| u64::try_from(now.0 - since.0).unwrap_or(0)),
             restarts: app.restarts,
             last_exit: app.last_exit.as_ref().map(exit),
-            before: app.before.as_ref().map(before),
+            before: app.before.as_ref().map(|running| before(running, self.config().as_deref())),
         }
     }
 
@@ -146,11 +155,11 @@ impl Core {
     ) -> Option<Component> {
         let kept = lock(&self.parts).database.clone().filter(|_| has_store)?;
         match store.map(|store| &store.state) {
-            Some(StoreState::Away { since, reason }) => {
+            Some(StoreState::Away { since, error }) => {
                 let ago = self.setup.machine.clock.boottime().saturating_sub(*since);
                 let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
                 let since = Timestamp(self.now().0.saturating_sub(ago));
-                return Some(Component { state: "degraded", since, error: Some(reason.clone()) });
+                return Some(Component { state: "degraded", since, error: Some(error.to_string()) });
             }
             Some(StoreState::Refused { error }) => {
                 return Some(Component { state: "failed", error: Some(error.to_string()), ..kept });
@@ -168,12 +177,14 @@ impl Core {
     fn app_component(&self, app: &AppStatus) -> Component {
         let since = lock(&self.parts).app_since;
         let since = since.unwrap_or_else(|| lock(&self.life).since());
+        let config = self.config();
+        let config = config.as_deref();
         let (state, error) = match app.state {
             AppState::Running if app.ready => ("ok", None),
             AppState::Running => ("starting", app.waits_for.clone()),
-            AppState::Starting => ("starting", app.before.as_ref().map(preparing)),
+            AppState::Starting => ("starting", app.before.as_ref().map(|running| preparing(running, config))),
             AppState::Stopping => ("stopped", None),
-            AppState::Backoff => ("degraded", Some(ended(app))),
+            AppState::Backoff => ("degraded", Some(ended(app, config))),
             AppState::None | AppState::Stopped => ("stopped", self.why_stopped()),
         };
         Component { state, since, error }
@@ -224,18 +235,24 @@ pub(super) fn exit(exit: &LastExit) -> Exit {
 }
 
 /// The command before the app, as it is shown.
-pub(super) fn before(before: &Preparation) -> Before {
+pub(super) fn before(before: &Preparation, config: Option<&Config>) -> Before {
     let Preparation { index, of, command, pid } = before.clone();
-    Before { index, of, command, pid }
+    Before { index, of, command: words_as_written(index, command, config), pid }
 }
 
-fn preparing(before: &Preparation) -> String {
-    format!("app.before[{}] `{}` runs before it", before.index, shell_words::join(&before.command))
+/// The words of a command before the app: what is made of variables may be a secret.
+pub(super) fn words_as_written(index: usize, words: Vec<String>, config: Option<&Config>) -> Vec<String> {
+    config.and_then(|config| config.before_as_written(index)).unwrap_or(words)
 }
 
-fn ended(app: &AppStatus) -> String {
+fn preparing(running: &Preparation, config: Option<&Config>) -> String {
+    let running = before(running, config);
+    format!("app.before[{}] `{}` runs before it", running.index, shell_words::join(&running.command))
+}
+
+fn ended(app: &AppStatus, config: Option<&Config>) -> String {
     if let Some(failure) = &app.before_failure {
-        let words = shell_words::join(&failure.command);
+        let words = shell_words::join(words_as_written(failure.index, failure.command.clone(), config));
         return format!("app.before[{}] `{words}`: {}; it is tried again", failure.index, failure.why);
     }
     if let Some(error) = &app.error {
@@ -260,7 +277,12 @@ fn database_issue(info: &DatabaseInfo) -> Option<Issue> {
     })
 }
 
-fn database_status(info: &DatabaseInfo, boottime: Duration) -> DatabaseStatus {
+/// Milliseconds, as they are shown.
+pub(super) fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn database_status(info: &DatabaseInfo, unstored: Option<Unstored>, boottime: Duration) -> DatabaseStatus {
     let position = info.position;
     DatabaseStatus {
         path: info.path.clone(),
@@ -270,9 +292,8 @@ fn database_status(info: &DatabaseInfo, boottime: Duration) -> DatabaseStatus {
         pages: info.pages,
         page_size: info.page_size,
         stored_txid: info.stored_txid,
-        lag_ms: info
-            .dirty_since
-            .map_or(0, |since| u64::try_from(boottime.saturating_sub(since).as_millis()).unwrap_or(u64::MAX)),
+        unstored,
+        lag_ms: info.dirty_since.map_or(0, |since| ms(boottime.saturating_sub(since))),
         history: info.history.clone(),
         issue: info.trouble.as_ref().map(|trouble| trouble.message.clone()),
     }

@@ -78,6 +78,8 @@ codes! {
     InterpreterMissing => "interpreter_missing",
     /// The node may not become the app's user.
     UserNotSwitchable => "user_not_switchable",
+    /// A bucket cannot be reached, read or written to.
+    StoreUnusable => "store_unusable",
     /// Somebody else listens there.
     PortTaken => "port_taken",
     /// This user may not listen there.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// How long one path may take to answer before its file system counts as hung.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// How long a store in a bucket may take to answer.
+pub const STORE_LIMIT: Duration = Duration::from_secs(5);
 /// Paths that may hang in one look; the rest is then not asked any more.
 pub const HUNG_LIMIT: usize = 3;
 /// Helpers that could not be killed, since the kernel holds them; with so many no further one is started.

@@ -4,7 +4,7 @@ use super::environment::Environment;
 use super::facts::{Ask, Ids, Kind, Mend};
 use super::finding::{Check, Finding};
 use super::modes::{ALL, READ, SEARCH};
-use super::{Code, How};
+use super::{BucketPlan, Code, How};
 use crate::config::{App, Config, DatabaseEntry};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,8 @@ pub struct Context {
     pub listen: Option<SocketAddr>,
     /// The pid of this home's own node, which may have the address.
     pub node: Option<u32>,
+    /// A node is about to start with it.
+    pub starts: bool,
 }
 
 /// Everything that is looked at.
@@ -40,6 +42,8 @@ pub struct Plan {
     pub databases: Vec<String>,
     /// The store's directory.
     pub store: Option<PathBuf>,
+    /// The store's bucket.
+    pub bucket: Option<BucketPlan>,
     /// Where the app runs.
     pub app_directory: Option<PathBuf>,
     /// Programs that are run, by the key that names them.
@@ -125,6 +129,11 @@ pub fn of(config: &Config, home: PathBuf, context: Context) -> Plan {
         directories: config.preflight.directories.iter().map(directory).collect(),
         databases: config.databases.iter().filter_map(named).collect(),
         store: config.storage.url.as_ref().and_then(|url| url.directory()).map(Path::to_owned),
+        bucket: config.storage.url.as_ref().filter(|url| url.directory().is_none()).map(|url| BucketPlan {
+            url: url.into(),
+            options: config.storage.s3_options(&home),
+            starts: context.starts,
+        }),
         app_directory: app.map(|app| home.join(&app.directory.0).components().collect()),
         programs: app.map(programs).unwrap_or_default(),
         path: path.unwrap_or_else(|| DEFAULT_PATH.to_owned()),
@@ -156,6 +165,7 @@ impl Plan {
             directories,
             databases: Vec::new(),
             store: None,
+            bucket: None,
             app_directory: None,
             programs: Vec::new(),
             path: context.path.unwrap_or_else(|| DEFAULT_PATH.to_owned()),

@@ -72,7 +72,7 @@ pub fn find(
 }
 
 /// The configuration of `--config`.
-fn named(disk: &dyn Disk, file: &Path, overrides: &Overrides, name: &str) -> Result<Config, Failure> {
+pub fn named(disk: &dyn Disk, file: &Path, overrides: &Overrides, name: &str) -> Result<Config, Failure> {
     let variables = |variable: &str| std::env::var(variable).ok();
     let from = file.display().to_string();
     let config =
@@ -112,7 +112,8 @@ fn refused(error: &LoadError, from: &str) -> Failure {
     }
 }
 
-fn invalid(problems: &Problems, from: &str) -> Failure {
+/// A configuration that cannot be used, with every problem.
+pub fn invalid(problems: &Problems, from: &str) -> Failure {
     let what = format!("{from} holds no valid configuration");
     Failure::invalid(what, problems.0.clone(), from)
 }

@@ -1,76 +1,132 @@
 //! A volume brought to an empty home from its store: the configuration, the ledger; the databases follow at the start.
+//!
+//! ```text
+//! configuration (FILE, else the store's) ─▶ checked ─▶ preflight ─▶ the store reached with it ─▶ taken over ─▶ ledger
+//! └──────────── nothing is changed, whoever has the store goes on ────────────────────────┘
+//! ```
 
+use super::configuration::{self, invalid};
 use cli::{Exit, Failure};
 use database::engine::{CONFIGURATION_BYTES_MAX, CONFIGURATION_KEY, StoreSettings};
 use database::recover::{RecoverError, recover};
 use database::{BucketError, Claim, Machine, bucket};
-use node::config::{Config, Storage, StoreUrl};
+use node::config::{Config, Overrides, Storage, StoreUrl};
 use node::home::{Home, Identity};
+use node::node::Look;
+use node::preflight::{How, Report};
+use std::path::Path;
 use std::sync::Arc;
-use store::Key;
+use store::{Key, Objects};
 
-/// Brings the volume, unless the home has one. `configure`: no other configuration was given.
+/// What the command line says.
+pub struct Given<'a> {
+    /// The store.
+    pub url: &'a str,
+    /// A configuration, where one is given.
+    pub file: Option<&'a Path>,
+    /// What lies over every configuration.
+    pub overrides: &'a Overrides,
+    /// What this node is called.
+    pub name: &'a str,
+}
+
+/// Brings the volume, unless the home has one. `Some`: what keeps the node from starting with it; nothing was changed.
 pub fn bring(
     home: &Home,
     identity: &Identity,
-    name: &str,
     machine: &Machine,
-    (url, configure): (&str, bool),
-) -> Result<(), Failure> {
-    let has = |path: &std::path::Path| home.disk().metadata(path).is_ok();
+    given: &Given<'_>,
+    look: &Look,
+) -> Result<Option<Report>, Failure> {
+    let has = |path: &Path| home.disk().metadata(path).is_ok();
     let marker = home.recovering();
-    if has(&home.ledger()) && !has(&marker) && (has(&home.config_file()) || !configure) {
+    if has(&home.ledger()) && !has(&marker) && (has(&home.config_file()) || given.file.is_some()) {
         tracing::info!(event = "startup", step = "from", result = "the home has a volume already");
-        return Ok(());
+        return Ok(None);
     }
-    let parsed = StoreUrl::parse(url).map_err(|fault| {
+    let source = Source { home, machine, given };
+    let url = StoreUrl::parse(given.url).map_err(|fault| {
         Failure::new(Exit::Usage, format!("--from: {}", fault.message), "it is needed as a store", fault.hint)
     })?;
-    let failed = |cause: &dyn std::fmt::Display, hint: &str| {
-        Failure::new(Exit::Unavailable, format!("nothing could be brought up from {url}"), cause, hint)
+    let (text, config) = match given.file {
+        Some(file) => (None, configuration::named(home.disk(), file, given.overrides, given.name)?),
+        None => source.kept(&url).map(|(text, config)| (Some(text), config))?,
     };
-    let options = Storage::default().s3_options(home.root());
-    let objects = store::open_url(&(&parsed).into(), &options, Arc::clone(&machine.disk))
-        .map_err(|error| failed(&error, error.kind.hint()))?;
-    let kept = store::read_whole(&*objects, &Key::new(CONFIGURATION_KEY), CONFIGURATION_BYTES_MAX)
-        .map_err(|error| failed(&error, error.kind.hint()))?;
-    let text =
-        match kept {
-            Some((bytes, _)) if configure => Some(Config::from_kept_json(&bytes, url).map_err(|why| {
-                failed(&format!("{CONFIGURATION_KEY}: {why}"), "give --config FILE as well")
-            })?),
-            None if configure => {
-                let hint = "check the URL; a store without a configuration needs --config FILE as well";
-                return Err(failed(&format!("{CONFIGURATION_KEY} is not there"), hint));
-            }
-            _ => None,
-        };
     if !has(&home.ledger()) || has(&marker) {
-        mark(home)?;
-        let owner = identity.owner(name, name, machine.random.next_u64());
-        let store =
-            StoreSettings { objects, owner, claim: Claim::TakeOver, stop_timeout: None, configuration: None };
-        let found = recover(home.root(), &store, machine).map_err(|error| failed(&error, hint(&error)))?;
-        tracing::info!(
-            event = "startup",
-            step = "from",
-            databases = found.databases.len(),
-            epoch = found.epoch.0,
-            result = "taken over"
-        );
-        unmark(home)?;
+        let unmade = |error: std::io::Error| unwritten(home.root(), error);
+        for dir in [home.data(), home.tmp()] {
+            home.disk().create_dir_all(&dir).map_err(unmade)?;
+        }
+        let report = look(&config, How::Thoroughly);
+        if report.errors().next().is_some() {
+            return Ok(Some(report));
+        }
+        let objects = source.open(&url, &config.storage)?;
+        bucket::read(&*objects).map_err(|error| {
+            let error = RecoverError::from(error);
+            source.failed(&error, hint(&error))
+        })?;
+        source.take_over(identity, objects)?;
     }
     if let Some(text) = text {
         let path = home.config_file();
-        base::disk::write_atomic(home.disk(), &path, text.as_bytes(), true).map_err(|error| {
-            Failure::system(
-                format!("{} cannot be written", path.display()),
-                error,
-                "make room, or mend its owner",
-            )
-        })?;
+        let written = base::disk::write_atomic(home.disk(), &path, text.as_bytes(), true);
+        written.map_err(|error| unwritten(&path, error))?;
     }
-    Ok(())
+    Ok(None)
+}
+
+/// The store that a volume is brought from.
+struct Source<'a> {
+    home: &'a Home,
+    machine: &'a Machine,
+    given: &'a Given<'a>,
+}
+
+impl Source<'_> {
+    fn failed(&self, cause: &dyn std::fmt::Display, hint: &str) -> Failure {
+        let what = format!("nothing could be brought up from {}", self.given.url);
+        Failure::new(Exit::Unavailable, what, cause, hint)
+    }
+
+    fn open(&self, url: &StoreUrl, storage: &Storage) -> Result<Arc<dyn Objects>, Failure> {
+        let options = storage.s3_options(self.home.root());
+        let objects = store::open_url(&url.into(), &options, Arc::clone(&self.machine.disk));
+        objects.map_err(|error| self.failed(&error, error.kind.hint()))
+    }
+
+    /// The configuration that the store keeps, for a home, and what it is in this environment. The first look goes by
+    /// the environment alone: how the store is reached is said in it.
+    fn kept(&self, url: &StoreUrl) -> Result<(String, Config), Failure> {
+        let objects = self.open(url, &Storage::default())?;
+        let found = store::read_whole(&*objects, &Key::new(CONFIGURATION_KEY), CONFIGURATION_BYTES_MAX)
+            .map_err(|error| self.failed(&error, error.kind.hint()))?;
+        let Some((bytes, _)) = found else {
+            let hint = "check the URL; a store without a configuration needs --config FILE as well";
+            return Err(self.failed(&format!("{CONFIGURATION_KEY} is not there"), hint));
+        };
+        let text = Config::from_kept_json(&bytes, self.given.url).map_err(|why| {
+            self.failed(&format!("{CONFIGURATION_KEY}: {why}"), "give --config FILE as well")
+        })?;
+        let variables = |name: &str| std::env::var(name).ok();
+        let config = Config::from_text(text.as_bytes(), &variables, self.given.overrides);
+        let checked = config.and_then(|config| config.check_primary(self.given.name).map(|()| config));
+        let from = format!("{CONFIGURATION_KEY} of {}", self.given.url);
+        checked.map(|config| (text, config)).map_err(|problems| invalid(&problems, &from))
+    }
+
+    fn take_over(&self, identity: &Identity, objects: Arc<dyn Objects>) -> Result<(), Failure> {
+        let (home, machine, name) = (self.home, self.machine, self.given.name);
+        mark(home)?;
+        let owner = identity.owner(name, name, machine.random.next_u64());
+        let claim = Claim::TakeOver;
+        let store = StoreSettings { objects, owner, claim, stop_timeout: None, configuration: None };
+        let found =
+            recover(home.root(), &store, machine).map_err(|error| self.failed(&error, hint(&error)))?;
+        let (databases, epoch) = (found.databases.len(), found.epoch.0);
+        tracing::info!(event = "startup", step = "from", databases, epoch, result = "taken over");
+        unmark(home)
+    }
 }
 
 /// Notes that a volume is being brought: whatever stops that, the next start begins it again.
@@ -85,7 +141,7 @@ fn unmark(home: &Home) -> Result<(), Failure> {
     removed.map_err(|error| unwritten(&marker, error))
 }
 
-fn unwritten(path: &std::path::Path, error: std::io::Error) -> Failure {
+fn unwritten(path: &Path, error: std::io::Error) -> Failure {
     Failure::system(format!("{} cannot be written", path.display()), error, "make room, or mend its owner")
 }
 
@@ -131,7 +187,7 @@ pub fn return_home(
 
 /// Whether the home has no volume, or only a part of one that was being brought.
 fn is_new(home: &Home) -> bool {
-    let has = |path: &std::path::Path| home.disk().metadata(path).is_ok();
+    let has = |path: &Path| home.disk().metadata(path).is_ok();
     !has(&home.ledger()) || has(&home.recovering())
 }
 

@@ -4,7 +4,7 @@ mod commands;
 mod events;
 mod every_command;
 mod log;
-mod metrics;
+pub mod metrics;
 mod moments;
 mod output;
 mod query;

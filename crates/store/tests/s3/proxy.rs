@@ -212,3 +212,14 @@ fn read_request(client: &mut TcpStream) -> io::Result<Option<Request>> {
     }
     Ok(Some(Request { head, body }))
 }
+
+/// The part of Amazon's token service that knows web identities: it gives everyone a key until a moment.
+pub fn token_service(key: (&str, &str), expiration: &str) -> String {
+    format!(
+        "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+         <AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{}</AccessKeyId>\
+         <SecretAccessKey>{}</SecretAccessKey><SessionToken></SessionToken><Expiration>{expiration}</Expiration>\
+         </Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>",
+        key.0, key.1
+    )
+}

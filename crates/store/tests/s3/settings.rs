@@ -1,6 +1,6 @@
 //! Wrong settings, wrong certificates, no credentials: each with its kind, in time, and never a secret.
 
-use super::proxy::{Act, Proxy};
+use super::proxy::{Act, Proxy, token_service};
 use super::support::{ACCESS_KEY, Certificates, Kind, SECRET_KEY, Server, own_address};
 use super::trouble::{IN_TIME, behind, failed, read, server, write};
 use super::{create, key, open, whole, won};
@@ -213,4 +213,37 @@ fn credentials_of_the_instance_are_fetched_once_and_used() {
     won(create(&store, "x", b"hello"));
     assert_eq!(whole(&store, "x").unwrap(), b"hello");
     assert_eq!(instance.requests(), 3);
+}
+
+#[test]
+fn credentials_of_a_web_identity_are_fetched_with_its_token_and_renewed_before_they_end() {
+    let server = server();
+    let service = Proxy::before(server.address());
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "first-token").unwrap();
+    let mut expirations = ["2020-01-01T00:00:00Z", "2100-01-01T00:00:00Z"].into_iter();
+    let mut tokens = ["first-token", "second-token"].into_iter();
+    service.rule(move |request| {
+        let asked = request.target().to_owned();
+        assert!(asked.contains("Action=AssumeRoleWithWebIdentity"), "{asked}");
+        assert!(asked.contains("RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fx"), "{asked}");
+        let token = tokens.next().expect("asked no further");
+        assert!(asked.contains(&format!("WebIdentityToken={token}")), "{asked}");
+        Act::Tell(token_service((ACCESS_KEY, SECRET_KEY), expirations.next().unwrap()))
+    });
+    let (endpoint, file) = (service.endpoint(), token.display().to_string());
+    let environment = move |name: &str| match name {
+        "AWS_WEB_IDENTITY_TOKEN_FILE" => Some(file.clone()),
+        "AWS_ROLE_ARN" => Some("arn:aws:iam::1:role/x".to_owned()),
+        "AWS_ENDPOINT_URL_STS" => Some(endpoint.clone()),
+        _ => None,
+    };
+    let options = S3Options { access_key_id: None, secret_access_key: None, ..server.options() };
+    let store = S3::new("notes", "p", &options, &base::LocalDisk, &environment).unwrap();
+    assert!(store.read(&key("x"), 0, 1).unwrap().is_none());
+    std::fs::write(&token, "second-token").unwrap();
+    won(create(&store, "x", b"hello"));
+    assert_eq!(whole(&store, "x").unwrap(), b"hello");
+    assert_eq!(service.requests(), 2);
 }

@@ -53,6 +53,8 @@ pub struct Server {
     tls: Option<Certificates>,
     /// Whether its directory is a file system of its own.
     mounted: bool,
+    /// The domain below which the hosts are buckets.
+    domain: Option<&'static str>,
 }
 
 /// A certificate authority of its own and a server's certificate.
@@ -85,6 +87,14 @@ impl Server {
         server
     }
 
+    /// Starts it so that hosts below a domain are buckets.
+    pub fn start_virtual(kind: Kind, domain: &'static str) -> Server {
+        let mut server = Server::prepare(kind, false);
+        server.domain = Some(domain);
+        server.run();
+        server
+    }
+
     fn start_with(kind: Kind, tls: bool) -> Server {
         let mut server = Server::prepare(kind, tls);
         server.run();
@@ -94,7 +104,7 @@ impl Server {
     fn prepare(kind: Kind, tls: bool) -> Server {
         let (address, dir) = (own_address(), tempfile::tempdir().unwrap());
         let tls = tls.then(|| Certificates::make(dir.path(), address));
-        Server { kind, child: None, address, dir, tls, mounted: false }
+        Server { kind, child: None, address, dir, tls, mounted: false, domain: None }
     }
 
     /// `http://127.…:9000`, or with https.
@@ -188,6 +198,9 @@ impl Server {
                 if let Some(tls) = &self.tls {
                     command.arg("--cert").arg(&tls.cert).arg("--key").arg(&tls.key);
                 }
+                if let Some(domain) = self.domain {
+                    command.args(["--virtual-domain", domain]);
+                }
                 command.arg("posix").arg(self.dir.path().join("buckets"));
                 command.env("ROOT_ACCESS_KEY", ACCESS_KEY).env("ROOT_SECRET_KEY", SECRET_KEY);
             }
@@ -198,6 +211,7 @@ impl Server {
                 command.env("MINIO_ROOT_USER", ACCESS_KEY).env("MINIO_ROOT_PASSWORD", SECRET_KEY);
                 command
                     .env("MINIO_SITE_REGION", "us-east-1")
+                    .env("MINIO_DOMAIN", self.domain.unwrap_or(""))
                     .env("MINIO_UPDATE", "off")
                     .env("MINIO_CALLHOME_ENABLE", "off");
             }

@@ -54,7 +54,7 @@ fn rows(status: &Value) -> Vec<[String; 2]> {
         rows.push(("databases", databases(part, items(status, "databases"))));
     }
     if let Some(part) = part("storage") {
-        rows.push(("store", store(part, items(status, "databases"))));
+        rows.push(("store", store(part, &status["store"], items(status, "databases"))));
     }
     let lease = &status["lease"];
     if lease.is_object() {
@@ -140,20 +140,35 @@ fn databases(part: &Value, databases: &[Value]) -> String {
     out
 }
 
-/// Whether the store has what is sealed.
-fn store(part: &Value, databases: &[Value]) -> String {
+/// Whether the store has what is sealed, and where it has not, how much it lacks and why.
+fn store(part: &Value, store: &Value, databases: &[Value]) -> String {
     let behind =
         databases.iter().filter(|database| database["stored_txid"].as_u64() < database["txid"].as_u64());
-    let mut out = text(&part["state"]);
+    let mut out = match store["state"].as_str() {
+        Some("away") => format!("{}, away for {}", text(&part["state"]), age(&store["away_since"])),
+        _ => text(&part["state"]),
+    };
     match behind.count() {
         0 if part["state"] == "ok" => out.push_str(", has everything that is sealed"),
         0 => {}
-        behind => out.push_str(&format!(", {} not all there yet", count(behind, "database"))),
+        behind => {
+            out.push_str(&format!(", {} not all there yet", count(behind, "database")));
+            out.push_str(&lacks(&store["unstored"]));
+        }
     }
     if let Some(why) = part["error"].as_str() {
         out.push_str(&format!(": {why}"));
     }
     out
+}
+
+/// How far the store is behind.
+fn lacks(unstored: &Value) -> String {
+    let number = |key: &str| unstored[key].as_u64().filter(|number| *number > 0);
+    let Some(transactions) = number("transactions") else { return String::new() };
+    let transactions = count(usize::try_from(transactions).unwrap_or(usize::MAX), "transaction");
+    let bytes = render::bytes(number("bytes").unwrap_or(0));
+    format!(" ({transactions}, {bytes}, the oldest {})", span(number("lag_ms").unwrap_or(0)))
 }
 
 fn followed(database: &Value) -> bool {
@@ -210,7 +225,10 @@ pub mod tests {
             "components": {"database": {"state": "ok", "since": 0}, "storage": {"state": "ok", "since": 0},
                 "mount": null, "lease": {"state": "ok", "since": 0}, "app": {"state": "ok", "since": 0}},
             "databases": [{"path": "data/database.sqlite", "mode": "wal", "txid": 7, "checksum": "8000000000000001",
-                "pages": 3, "page_size": 4096, "stored_txid": 7, "lag_ms": 0, "history": "h"}],
+                "pages": 3, "page_size": 4096, "stored_txid": 7,
+                "unstored": {"transactions": 0, "bytes": 0, "lag_ms": 0}, "lag_ms": 0, "history": "h"}],
+            "store": {"url": "s3://bucket/notes", "state": "held", "epoch": 1, "away_since": null, "error": null,
+                "unstored": {"transactions": 0, "bytes": 0, "lag_ms": 0}, "outages": 0, "away_ms": 0},
             "lease": {"type": "static", "state": "held", "epoch": 1, "holder": "box", "valid_for_ms": null},
             "replicas": [], "checkpoints": {"count": 1, "latest": "c1"}, "issues": []
         })
@@ -223,6 +241,7 @@ pub mod tests {
         status["components"]["storage"] =
             json!({"state": "degraded", "since": 0, "error": "no space left on device"});
         status["databases"][0]["stored_txid"] = json!(5);
+        status["store"]["unstored"] = json!({"transactions": 2, "bytes": 9000, "lag_ms": 61_000});
         status["databases"][0]["lag_ms"] = json!(1200);
         status["issues"] = json!([{"code": "database_not_covered", "component": "database",
             "message": "the app has data/x.db open", "path": "data/x.db", "hint": "add `- path: data/x.db`"}]);

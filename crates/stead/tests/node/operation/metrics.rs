@@ -7,7 +7,8 @@ use crate::support::{Home, Node, database, signal};
 mod exposition;
 use exposition::Exposition;
 
-fn metrics(node: &Node<'_>) -> Exposition {
+/// All that it says.
+pub fn metrics(node: &Node<'_>) -> Exposition {
     let answer = node.get("/metrics");
     assert_eq!(answer.status, 200);
     Exposition::parse(&String::from_utf8(answer.body).unwrap())

@@ -224,6 +224,14 @@ const ROWS: &[Row] = &[
         "sudo stead run",
         ByHand,
     ),
+    (
+        Code::StoreUnusable,
+        0,
+        scenes::bucket_without_authority,
+        "@: the certificates of %: …",
+        "check that storage.endpoint is https, and name the authority's certificate in storage.ca_file or AWS_CA_BUNDLE",
+        ByHand,
+    ),
     (Code::PortTaken, 71, scenes::taken_port, "@ is taken by pid % (…", "sudo kill %", Pasted),
     (
         Code::PortRefused,

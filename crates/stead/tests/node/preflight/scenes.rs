@@ -189,6 +189,22 @@ fn configured(home: Home, path: &Path, more: Value) -> Scene {
     Scene::new(home, path, &["--config", &file])
 }
 
+pub fn bucket_without_authority() -> Scene {
+    let home = Home::new();
+    let authority = home.beside("authority.pem");
+    let storage = json!({
+        "url": "s3://bucket/notes", "endpoint": "https://127.0.0.1:1", "ca_file": authority,
+        "access_key_id": "id", "secret_access_key": "secret",
+    });
+    let scene = configured(home, Path::new("s3://bucket/notes"), json!({ "storage": storage }));
+    scene.other(authority).by_hand(|scene| {
+        let config: Value = serde_json::from_slice(&std::fs::read(&scene.args[1]).unwrap()).unwrap();
+        let mut config = config.as_object().unwrap().clone();
+        config.remove("storage");
+        std::fs::write(&scene.args[1], Value::from(config).to_string()).unwrap();
+    })
+}
+
 pub fn missing() -> Scene {
     let home = Home::new();
     let path = home.beside("music");

@@ -1,0 +1,73 @@
+//! Whose the store is while nothing is sent there: what the home remembers of it, and a rare question.
+//!
+//! The home keeps the URL of the store that was taken last, and the epoch that it gave. A store that has not come as far
+//! as that is not the same one: a disk that is not mounted, a bucket that was emptied, a copy that was put back. It is not
+//! begun anew; it counts as away until it is there again.
+//!
+//! A store that was taken over tells whoever had it when that sends something. Who sends nothing asks now and then.
+
+use super::Shared;
+use base::{Epoch, disk};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where a home keeps which store it had last.
+pub const LAST_STORE: &str = ".stead/store.json";
+/// How long a node that sends nothing goes without asking whether the store is still its own: one small request.
+pub const OWNER_LOOK_EVERY: Duration = Duration::from_secs(3600);
+/// More bytes than this are no such file.
+const LAST_STORE_BYTES_MAX: u64 = 64 << 10;
+
+/// The store that was taken last.
+#[derive(Debug, Serialize, Deserialize)]
+struct LastStore {
+    url: String,
+    epoch: u64,
+}
+
+impl Shared {
+    fn last_store(&self) -> PathBuf {
+        self.settings.home.join(LAST_STORE)
+    }
+
+    /// The last right to write that this home had in a store; `None`: it was never there, or somewhere else since.
+    pub(super) fn remembered_epoch(&self, url: &str) -> Option<Epoch> {
+        let path = self.last_store();
+        let read = disk::read(&*self.settings.machine.disk, &path, LAST_STORE_BYTES_MAX);
+        let known = read.and_then(|bytes| Ok(serde_json::from_slice::<LastStore>(&bytes)?));
+        match known {
+            Ok(last) => (last.url == url).then_some(Epoch(last.epoch)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                tracing::warn!(event = "last store not known", path = %path.display(), %error);
+                None
+            }
+        }
+    }
+
+    /// Notes which store was taken, and under which right.
+    pub(super) fn remember_store(&self, url: &str, epoch: Epoch) {
+        let last = LastStore { url: url.to_owned(), epoch: epoch.0 };
+        let written = serde_json::to_vec(&last).map_err(io::Error::other);
+        let disk = &*self.settings.machine.disk;
+        let written = written.and_then(|bytes| disk::write_atomic(disk, &self.last_store(), &bytes, true));
+        if let Err(error) = written {
+            tracing::warn!(event = "last store not noted", %error, "an empty store would be begun anew");
+        }
+    }
+
+    /// Asks whether the store is still this run's, where its manifest has not said so for long. When that is due again,
+    /// and whether the store has answered.
+    pub(super) fn ask_whose_store(&self) -> (Option<Duration>, bool) {
+        let Some(bucket) = self.bucket().filter(|_| !self.store_is_refused()) else { return (None, true) };
+        if self.now() >= bucket.held_at() + OWNER_LOOK_EVERY
+            && let Err(error) = bucket.check()
+        {
+            self.store_failed(&error);
+            return (None, self.store_is_refused());
+        }
+        (Some(bucket.held_at() + OWNER_LOOK_EVERY), true)
+    }
+}
