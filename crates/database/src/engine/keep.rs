@@ -41,6 +41,7 @@ impl Shared {
         self.remember_owners();
         if self.settings.store.is_some() {
             self.ask(Task::List, self.now());
+            self.ledger_changed();
         }
         again
     }

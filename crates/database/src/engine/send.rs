@@ -12,6 +12,7 @@ use super::schedule::Task;
 use super::slot::{Slot, Trouble};
 use super::{Shared, ledger_copy};
 use crate::bucket::{Bucket, BucketError};
+use crate::common::COMMON_MOMENT_AGE_MAX;
 use crate::history::{History, ShipError, parse_local, store_key};
 use base::DatabasePath;
 use std::collections::BTreeMap;
@@ -88,7 +89,7 @@ impl Shared {
             tracing::error!(event = "ledger not sent", %error, "tried again");
             return Some(self.now() + STORE_RETRY);
         }
-        if let Some(again) = self.ledger_waits() {
+        if let Some(again) = self.ledger_waits(&bucket) {
             self.show_stored(&bucket);
             return Some(again);
         }
@@ -226,18 +227,17 @@ impl Shared {
     }
 
     /// When the ledger has waited long enough for what it names; `None`: all that is there, or nobody sends it.
-    fn ledger_waits(&self) -> Option<Duration> {
+    fn ledger_waits(&self, bucket: &Bucket) -> Option<Duration> {
         let (since, moment) = self.unsent_moment()?;
         let lacks = |slot: &Arc<Slot>| {
-            let failed = slot.info().trouble.is_some_and(|trouble| trouble.code == STORE_FAILED);
-            let named = moment.get(&slot.path).filter(|_| !failed && !slot.store_away());
-            let history = slot.history().filter(|history| history.has_store());
-            named.zip(history).is_some_and(|(named, history)| {
-                still_followed(slot, &history) == Some(named.incarnation)
-                    && history.stored_txid() < named.txid
+            moment.get(&slot.path).zip(slot.history()).is_some_and(|(named, history)| {
+                let same = still_followed(slot, &history) == Some(named.incarnation);
+                let is_known = || bucket.knows(&store_key(&slot.path, named.incarnation));
+                same && (history.stored_txid() < named.txid || !is_known())
             })
         };
-        let until = since + LEDGER_WAITS;
+        // A database that cannot be sent must not keep the checkpoints of the others here.
+        let until = since + COMMON_MOMENT_AGE_MAX;
         (self.now() < until && self.slots().iter().any(lacks)).then_some(until)
     }
 

@@ -149,7 +149,9 @@ impl World {
             automatic: false,
             vector: saved.vector.clone(),
         };
-        match ledger.insert_checkpoint(&checkpoint) {
+        let inserted = ledger.insert_checkpoint(&checkpoint);
+        self.with_engine(others, |engine| engine.ledger_changed());
+        match inserted {
             Ok(()) => {
                 self.note(format!("{id}: {:?}", saved.moment));
                 self.saved.insert(id, saved);
