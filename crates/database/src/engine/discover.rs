@@ -324,7 +324,6 @@ impl Shared {
                 self.ask(Task::Look(slot.path.clone()), Duration::ZERO);
                 // The store may lack what was sealed before, and the ledger this moment.
                 self.was_sealed(&slot.path);
-                self.ask(Task::Tick, self.now() + super::VECTOR_EVERY);
                 false
             }
             Err(JoinError::Unfit(message)) => {

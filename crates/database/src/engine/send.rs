@@ -10,7 +10,7 @@
 use super::reached::still_followed;
 use super::schedule::Task;
 use super::slot::{Slot, Trouble};
-use super::{Shared, ledger_copy};
+use super::{Shared, VECTOR_EVERY, ledger_copy};
 use crate::bucket::{Bucket, BucketError};
 use crate::common::COMMON_MOMENT_AGE_MAX;
 use crate::history::{History, ShipError, parse_local, store_key};
@@ -43,6 +43,8 @@ impl Shared {
         }
         let at = (*self.thin_at()).max(self.now());
         self.ask(Task::Keep, at);
+        // However it came to be sealed, the ledger knows of a moment that has it soon.
+        self.ask(Task::Tick, self.now() + VECTOR_EVERY);
     }
 
     /// The ledger says something new.

@@ -324,6 +324,22 @@ fn shipping_sends_what_the_store_lacks_and_nothing_twice() {
 }
 
 #[test]
+fn what_the_store_lacks_is_counted_with_its_bytes_and_its_moment() {
+    let mut world = World::new(true);
+    world.seal(&[(1, 1)], 1);
+    world.history.ship().unwrap();
+    assert_eq!(world.history.unsent(), Some(Unsent::default()));
+    let (first, moment) = (world.seal(&[(1, 2)], 1), world.now);
+    world.pass(Duration::from_secs(60));
+    let second = world.seal(&[(1, 3)], 2);
+    let lacks = Unsent { seals: 2, bytes: first.bytes + second.bytes, oldest: Some(moment) };
+    assert_eq!(world.history.unsent(), Some(lacks));
+    world.history.ship().unwrap();
+    assert_eq!(world.history.unsent(), Some(Unsent::default()));
+    assert_eq!(World::new(false).history.unsent(), None, "without a store nothing is lacking");
+}
+
+#[test]
 fn a_lost_local_history_is_read_from_the_store() {
     let mut world = World::new(true);
     for n in 1..=4 {

@@ -87,6 +87,31 @@ fn an_empty_directory_in_the_place_of_a_store_is_not_begun_anew() {
     node.until_well();
 }
 
+#[test]
+fn a_bucket_that_was_emptied_between_two_starts_is_not_begun_anew() {
+    let server = server(Kind::Versity);
+    let home = Home::new();
+    let node = Node::configured(&home, &config(&server));
+    home.db(NAME).insert_rows(2);
+    until_sent(&node);
+    node.stop();
+    let (there, aside) = (server.bucket_dir("volumes").join("notes"), server.bucket_dir("aside"));
+    std::fs::rename(&there, &aside).unwrap();
+
+    let node = Node::start(&home);
+    let told = node.until_issue("store_missing");
+    assert!(told["message"].as_str().unwrap().starts_with(URL), "{told:#}");
+    node.until_app();
+    let status = node.until("the rest goes on", |status| database(status, NAME)["mode"] == "wal");
+    assert_eq!((&status["store"]["state"], &status["store"]["epoch"]), (&json!("away"), &Value::Null));
+    assert!(!there.exists(), "not even a probe");
+
+    std::fs::rename(&aside, &there).unwrap();
+    home.db(NAME).insert_rows(1);
+    node.until_stored(NAME);
+    node.until_well();
+}
+
 /// The check of the store in `stead preflight` with a configuration.
 fn preflight(home: &Home, config: &Value) -> Value {
     let file = home.beside("preflight.json");
