@@ -120,6 +120,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
     }
     /// Bytes free for an ordinary user.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// How many threads may well read from it at once; a disk that replays one order of calls has one.
+    fn readers(&self) -> usize {
+        1
+    }
 }
 
 /// An open file. Positions are explicit, so that it can be shared.

@@ -8,6 +8,8 @@
 //! The databases themselves come back when the engine starts: to the newest of each where there is one, else to the
 //! newest moment that is common to all, by an intent in the ledger that the start carries out.
 
+mod older;
+
 use crate::bucket::{Bucket, BucketError};
 use crate::engine::{LEDGER_PATH, StoreSettings};
 use crate::history::{History, HistoryError, ImageError, PlanError, local_base, parse_store_key, store_key};
@@ -100,9 +102,9 @@ pub fn recover(home: &Path, store: &StoreSettings, machine: &Machine) -> Result<
     let ledger = recovery.ledger()?;
     let mut found = Vector::new();
     for (path, incarnation) in recovery.databases(ledger.as_ref())? {
-        if let Some(end) =
-            recovery.end(&path, incarnation)?.and_then(|history| position(&history, incarnation))
-        {
+        let Some(history) = recovery.end(&path, incarnation)? else { continue };
+        older::begin_with_older(home, machine, &path, incarnation, &history);
+        if let Some(end) = position(&history, incarnation) {
             found.insert(path, end);
         }
     }

@@ -9,6 +9,9 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+/// Threads that read from it at once, at most: beyond that a disk is not faster, and each takes memory.
+const READERS_MAX: usize = 4;
+
 /// The machine's own file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LocalDisk;
@@ -130,6 +133,10 @@ impl Disk for LocalDisk {
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(path)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn readers(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from).min(READERS_MAX)
     }
 }
 

@@ -10,6 +10,7 @@ mod crash;
 mod damage;
 mod litestream;
 mod races;
+mod restore;
 mod thinning;
 
 const PAGE: u32 = 512;
