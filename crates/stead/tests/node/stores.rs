@@ -9,6 +9,8 @@ use servers::{ACCESS_KEY, Kind, SECRET_KEY, Server};
 #[path = "../../../store/tests/s3/support.rs"]
 mod servers;
 
+mod restored;
+
 const NAME: &str = "data/database.sqlite";
 const URL: &str = "s3://volumes/notes";
 
