@@ -23,7 +23,7 @@ pub use own::own_directory;
 pub enum Open {
     /// Existing, for reading.
     Read,
-    /// Existing, for reading and writing.
+    /// Existing, for reading and writing; never through a link, and no file that has further names.
     Write,
     /// New or emptied, never through a link, for reading and writing, mode 0600 where `private`, else 0644 before the umask.
     Create {

@@ -14,7 +14,7 @@ use crate::moment;
 use crate::progress::Progress;
 use base::disk::{Entry, Metadata};
 use base::{Clock, DatabasePath, Disk, DiskFile, Incarnation, LocalDisk, Open, SystemClock, Txid};
-use database::history::{self, History, ImageError, Imaged, PlanError, local_base, store_key};
+use database::history::{self, History, ImageError, Imaged, local_base, store_key};
 use jiff::tz::TimeZone;
 use node::config::StoreUrl;
 use serde_json::json;
@@ -211,7 +211,7 @@ fn write(history: &History, target: Txid, output: &Path) -> Result<Imaged, Failu
     let restored = history.restore(target, (&LocalDisk, &part), &mut |done, total| progress.at(done, total));
     let restored = restored.map_err(|error| {
         let what = format!("{} was not written", output.display());
-        if let ImageError::Unavailable { .. } | ImageError::Plan(PlanError::Unavailable { .. }) = &error {
+        if error.is_passing() {
             return Failure::new(Exit::Unavailable, what, error, stored::AGAIN);
         }
         // What is left is of no use; the first error is the one to report.

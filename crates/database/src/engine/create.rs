@@ -148,7 +148,7 @@ impl Shared {
         let target = at.unwrap_or(last.header.max_txid);
         let restored = history.restore(target, (disk, &beside), &mut progress).inspect_err(|error| {
             // What was fetched of a store that is away now stays for the next try.
-            if !matches!(error, ImageError::Unavailable { .. }) {
+            if !error.is_passing() {
                 self.discard_part(&beside);
             }
         })?;

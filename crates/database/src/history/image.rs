@@ -58,6 +58,13 @@ pub enum ImageError {
     Output(#[source] io::Error),
 }
 
+impl ImageError {
+    /// Whether another try may succeed without anybody's doing.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, ImageError::Unavailable { .. } | ImageError::Plan(PlanError::Unavailable { .. }))
+    }
+}
+
 impl From<super::ReadError> for ImageError {
     fn from(error: super::ReadError) -> ImageError {
         match error {

@@ -60,7 +60,12 @@ fn begin(machine: &Machine, place: &Place, history: &History) -> io::Result<Opti
         place.keep_sums(disk, &sums, at);
         return Ok(Some("the file in its place is what the store has".to_owned()));
     }
-    history::begin_with(disk, &place.file, &history::beside(&place.file), &(sums, at))?;
+    let reader = machine.kernel.openers(&place.file).first().copied();
+    match reader {
+        None => history::begin_with(disk, &place.file, &history::beside(&place.file), &(sums, at))?,
+        // It would see the file change, and history has all of it.
+        Some(_) => disk.remove_file(&place.file)?,
+    }
     // Empty, or of no use without the file.
     for suffix in ["-wal", "-shm"] {
         match disk.remove_file(&disk::sibling(&place.file, suffix)) {
@@ -68,7 +73,11 @@ fn begin(machine: &Machine, place: &Place, history: &History) -> io::Result<Opti
             _ => {}
         }
     }
-    Ok(Some(format!("the file in its place is as of txid {at}: only what changed since is fetched")))
+    let then = match reader {
+        None => "only what changed since is fetched".to_owned(),
+        Some(pid) => format!("process {pid} has it open, so it is left to that, and all is fetched"),
+    };
+    Ok(Some(format!("the file in its place is as of txid {at}: {then}")))
 }
 
 /// Whether the file holds all there is of the database.

@@ -146,6 +146,26 @@ fn of_an_older_file_only_what_changed_since_is_fetched() {
     assert!(left.map(|entry| entry.file_name().into_string().unwrap()).all(|name| !name.contains("restore")));
 }
 
+#[test]
+fn an_older_file_does_not_change_under_whoever_reads_it() {
+    let (world, old) = changed_by_one_percent();
+    let heir = Heir::of(&world);
+    let file = heir.world.home.join(NAME);
+    std::fs::copy(&old, &file).unwrap();
+    let before = std::fs::read(&old).unwrap();
+    let held = std::fs::File::open(&file).unwrap();
+    let mut reader =
+        std::process::Command::new("sleep").arg("1000").stdin(held.try_clone().unwrap()).spawn().unwrap();
+    let (engine, _) = heir.bring_up();
+    let mut seen = vec![0; before.len()];
+    std::os::unix::fs::FileExt::read_exact_at(&held, &mut seen, 0).unwrap();
+    assert!(seen == before, "the file was written to");
+    assert!(same_rows(&file, &world.home.join(NAME)));
+    reader.kill().unwrap();
+    reader.wait().unwrap();
+    engine.stop();
+}
+
 /// An older file whose log was never put into it, as a crash leaves it.
 #[test]
 fn the_log_of_an_older_file_belongs_to_it() {
