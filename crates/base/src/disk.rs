@@ -23,7 +23,7 @@ pub use own::own_directory;
 pub enum Open {
     /// Existing, for reading.
     Read,
-    /// Existing, for reading and writing.
+    /// Existing, for reading and writing; never through a link, and no file that has further names.
     Write,
     /// New or emptied, never through a link, for reading and writing, mode 0600 where `private`, else 0644 before the umask.
     Create {
@@ -120,6 +120,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
     }
     /// Bytes free for an ordinary user.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// How many threads may well read from it at once; a disk that replays one order of calls has one.
+    fn readers(&self) -> usize {
+        1
+    }
 }
 
 /// An open file. Positions are explicit, so that it can be shared.

@@ -400,9 +400,13 @@ most 10 s, 10000 rows and 4 MiB; what is cut short says so on stderr.")]
     /// Write a database from its history into a file, without a node.
     #[command(after_help = "Examples:
   stead db restore data/database.sqlite -o copy.sqlite
-  stead db restore file:///backups/notes/data/database.sqlite -o copy.sqlite --time 10m")]
+  stead db restore file:///backups/notes/data/database.sqlite -o copy.sqlite --time 10m
+  stead db restore s3://backups/notes/data/database.sqlite -o copy.sqlite --endpoint http://127.0.0.1:9000
+
+A store is only read, whoever has it. Keys come from the AWS environment. What was fetched before an interruption is not
+fetched again by the same command.")]
     Restore {
-        /// A database's path or its history's directory, from the home, or its URL in a store.
+        /// A database's path or its history's directory, from the home, or its URL in a store: STORE-URL/PATH.
         source: String,
         /// The new file.
         #[arg(short, long, value_name = "FILE")]
@@ -410,6 +414,9 @@ most 10 s, 10000 rows and 4 MiB; what is cut short says so on stderr.")]
         /// When.
         #[command(flatten)]
         moment: MomentArgs,
+        /// The server of an s3:// store; else the AWS environment says it.
+        #[arg(long, value_name = "URL")]
+        endpoint: Option<String>,
     },
 }
 

@@ -3,7 +3,8 @@
 //! ```text
 //! seal ──begin/publish──▶ ltx/0 ──merge──▶ ltx/1, 2, 3 ──fold──▶ ltx/9       thin (pure) → carry_out
 //!                           └──────────── ship ────────────▶ store
-//! plan(target) ──▶ fewest files ──▶ PageReader (single pages) · image (the whole database)
+//! plan(target) ──▶ fewest files ──▶ PageReader (single pages) · image, restore (the whole database)
+//!                                   fetch (pure): which bytes of which files, each page once, neighbours together
 //! ```
 //! - A file appears whole and durable, or not at all (`*.tmp`, sync, rename, sync of the directory); new files are
 //!   durable before those that they replace go.
@@ -13,18 +14,23 @@
 //! One thread seals; any number plan and read; thinning and shipping may run beside them, each in one thread.
 //! Layout: `docs/formats/history.md`.
 
+mod at_once;
 mod compact;
 mod examine;
+mod fetch;
 mod files;
+mod fill;
 mod image;
 mod parted;
 mod place;
 mod plan;
 mod reader;
 mod remote;
+mod restore;
 pub mod retention;
 mod seal;
 mod ship;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod thin;
@@ -38,6 +44,7 @@ pub use place::{local_base, parse_local, parse_store, parse_store_key, store_key
 pub use plan::{Plan, PlanError};
 pub use reader::{PageReader, ReadError};
 pub use remote::{Remote, Stored};
+pub use restore::{Restored, abandon, begin_with, beside};
 pub use retention::{Holds, Retention, SNAPSHOT_LEVEL};
 pub use seal::{LevelZero, SealError};
 pub use ship::{ShipError, Shipped};
@@ -249,14 +256,7 @@ impl History {
     /// One page as it was last; `None` where the database does not have it.
     pub fn last_page(&self, pgno: Pgno) -> Result<Option<Vec<u8>>, PlanError> {
         let last = self.last().map_or(Txid::ZERO, |last| last.header.max_txid);
-        self.replanning(
-            || self.plan(last),
-            |plan| {
-                let reader = plan.reader()?;
-                let mut page = vec![0; reader.page_size() as usize];
-                Ok(reader.read(pgno, &mut page)?.then_some(page))
-            },
-        )
+        self.replanning(|| self.plan(last), |plan| plan.newest(pgno))
     }
 
     /// Every page that may differ between two positions, ascending, from indexes alone.
@@ -270,8 +270,8 @@ impl History {
         self.replanning(|| self.plan_range(after, upto), |plan| plan.pages())
     }
 
-    /// Writes the database as it was at a position into an empty file, and verifies it: every file's checksum, and
-    /// the database's own after each. A damaged file is avoided where another holds the same.
+    /// Writes the database as it was at a position into an empty file, and verifies it: every page's checksum, and the
+    /// database's own. A damaged file is avoided where another holds the same.
     ///
     /// `progress` is told bytes read and bytes in all. The file is not synced.
     pub fn image(

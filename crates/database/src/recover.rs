@@ -11,6 +11,8 @@
 //! Seals that follow a list and are damaged, or follow nothing, are set aside: history ends before them, and what is lost
 //! is said.
 
+mod older;
+
 use crate::bucket::{Bucket, BucketError};
 use crate::common::{End, Newest, newest_moment};
 use crate::engine::{LEDGER_PATH, StoreSettings};
@@ -124,9 +126,9 @@ pub fn recover(home: &Path, store: &StoreSettings, machine: &Machine) -> Result<
     let ledger = recovery.ledger()?;
     let mut found = BTreeMap::new();
     for (path, incarnation) in recovery.databases(ledger.as_ref())? {
-        if let Some(ended) = recovery.end(&path, incarnation)? {
-            found.extend(ended.last().map(|last| (path, Ended { incarnation, last, history: ended })));
-        }
+        let Some(history) = recovery.end(&path, incarnation)? else { continue };
+        older::begin_with_older(home, machine, &path, incarnation, &history);
+        found.extend(history.last().map(|last| (path, Ended { incarnation, last, history })));
     }
     let databases: Vector = found.iter().map(|(path, ended)| (path.clone(), ended.position())).collect();
     let apart = match &ledger {

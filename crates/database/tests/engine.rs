@@ -22,6 +22,8 @@ mod hindered;
 mod loose;
 #[path = "engine/lost.rs"]
 mod lost;
+#[path = "engine/older.rs"]
+mod older;
 #[path = "engine/restored.rs"]
 mod restored;
 #[path = "engine/tenure.rs"]

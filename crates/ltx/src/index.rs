@@ -246,15 +246,16 @@ pub fn read_page(
     if size <= STACK_FRAME_BYTES {
         let mut bytes = [0; STACK_FRAME_BYTES];
         source.read_exact_at(&mut bytes[..size], frame.offset)?;
-        unpack(&bytes[..size], pgno, out)
+        unpack_page(&bytes[..size], pgno, out)
     } else {
         let mut bytes = vec![0; size];
         source.read_exact_at(&mut bytes, frame.offset)?;
-        unpack(&bytes, pgno, out)
+        unpack_page(&bytes, pgno, out)
     }
 }
 
-fn unpack(frame: &[u8], pgno: Pgno, out: &mut [u8]) -> Result<(), DecodeError> {
+/// Unpacks one page from the bytes of its frame, with the same checks as [`read_page`].
+pub fn unpack_page(frame: &[u8], pgno: Pgno, out: &mut [u8]) -> Result<(), DecodeError> {
     let mut bytes = Bytes::new(frame, pgno.0);
     let (found, flags) = parse_header(bytes.array()?);
     let bad = |problem| DecodeError::Page { pgno: pgno.0, problem };

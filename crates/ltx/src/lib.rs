@@ -30,6 +30,6 @@ pub use decode::{Decoder, Trailer};
 pub use encode::{Encoder, Finished};
 pub use error::{DecodeError, EncodeError, HeaderProblem, IndexProblem, MergeError, PageProblem};
 pub use header::Header;
-pub use index::{Frame, Index, IndexIter, read_page};
+pub use index::{Frame, Index, IndexIter, read_page, unpack_page};
 pub use merge::{merge, merged_header};
 pub use read_at::{ReadAt, Sequential};

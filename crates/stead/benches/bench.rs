@@ -10,8 +10,12 @@
 mod capture;
 #[path = "bench/cost.rs"]
 mod cost;
+#[path = "bench/fetch.rs"]
+mod fetch;
 #[path = "bench/node.rs"]
 mod node;
+#[path = "../../store/tests/s3/support.rs"]
+mod servers;
 #[path = "bench/turns.rs"]
 mod turns;
 #[path = "bench/writers.rs"]
@@ -50,12 +54,13 @@ fn main() {
     args.retain(|arg| !arg.starts_with("--"));
     let plan = Plan { names: args, small };
     type Part = fn(&Plan);
-    let parts: [(&str, Part); 8] = [
+    let parts: [(&str, Part); 9] = [
         ("writers", writers::compare),
         ("capture", capture::bulk),
         ("seal", capture::latency),
         ("checkpoint", turns::checkpoint),
         ("restore", turns::restore),
+        ("fetch", fetch::compare),
         ("start", node::start),
         ("idle", node::idle),
         ("cost", cost::cost),

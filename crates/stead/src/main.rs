@@ -18,7 +18,11 @@ fn main() -> ExitCode {
         Command::Node(args) => serve::run(&args),
         Command::QueryProcess => query_process::run(),
         Command::Probe => node::preflight::serve_probe(),
-        _ => cli::run(cli),
+        _ => {
+            // A restore from a store reads by many threads.
+            serve::heap::keep_small();
+            cli::run(cli)
+        }
     };
     ExitCode::from(code)
 }

@@ -31,7 +31,7 @@ use tokio::sync::oneshot;
 
 mod configuration;
 mod from;
-mod heap;
+pub mod heap;
 mod logging;
 
 /// Threads for the API's connections; requests that block have threads of their own.

@@ -318,6 +318,10 @@ impl Objects for Directory {
         }))
     }
 
+    fn readers(&self) -> usize {
+        self.disk.readers()
+    }
+
     fn settle(&self, key: &Key) -> Result<(), StoreError> {
         let dir = key.path(&self.root);
         let dir = disk::parent(&dir);

@@ -24,7 +24,7 @@ pub use manifest::{BadManifest, MANIFEST_BYTES_MAX, MANIFEST_KEY, Manifest, Stor
 pub use objects::{About, Fill, Layout, Listed, Objects, Outcome, Piece, Tag, create_from, read_whole};
 pub use options::S3Options;
 pub use probe::probe;
-pub use ranged::open;
+pub use ranged::{open, open_ends, read_exact};
 pub use s3::{S3, Traffic, Verb};
 pub use url::{BadStoreUrl, PREFIX_BYTES_MAX, StoreUrl};
 

@@ -122,6 +122,11 @@ pub trait Objects: Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// How many threads may well read from it at once; one that replays one order of calls has one.
+    fn readers(&self) -> usize {
+        1
+    }
+
     /// What went over the wire, where there is one.
     fn traffic(&self) -> Option<&Arc<Traffic>> {
         None

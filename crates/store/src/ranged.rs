@@ -1,13 +1,21 @@
-//! An object as a file that can be read anywhere: whole blocks are fetched, and the last ones kept.
+//! An object as a file that can be read anywhere: whole blocks are fetched, and the last ones kept. Whoever knows what
+//! is needed fetches exactly that ([`read_exact`]).
 
-use crate::{ErrorKind, Key, Objects, StoreError, Tag};
+use crate::{ErrorKind, Key, Objects, Piece, StoreError, Tag};
 use base::DiskFile;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Bytes that are fetched at once.
+/// Bytes that are fetched at once of an object that is read to its end.
 const BLOCK_BYTES: usize = 512 << 10;
+
+/// Bytes that are fetched at once for the ends of an object (header and index), at most.
+const END_BLOCK_BYTES_MAX: usize = 256 << 10;
+/// The same, at least.
+const END_BLOCK_BYTES_MIN: usize = 4 << 10;
+/// Such a block is at most this part of the object, unless that were less than the least.
+const END_BLOCK_PART: u64 = 128;
 
 /// Blocks that one file keeps: what lies at its end (the index) and what is read from front to back.
 const BLOCKS_KEPT: usize = 4;
@@ -16,6 +24,42 @@ const BLOCKS_KEPT: usize = 4;
 ///
 /// What is read is of one version of it: an object that was replaced meanwhile is an error.
 pub fn open(store: &Arc<dyn Objects>, key: &Key, len: u64) -> io::Result<Box<dyn DiskFile>> {
+    open_by(store, key, len, BLOCK_BYTES)
+}
+
+/// Like [`open`], for one who reads little besides the object's ends: fetches less at once.
+pub fn open_ends(store: &Arc<dyn Objects>, key: &Key, len: u64) -> io::Result<Box<dyn DiskFile>> {
+    let part = usize::try_from(len / END_BLOCK_PART).unwrap_or(usize::MAX);
+    open_by(store, key, len, part.clamp(END_BLOCK_BYTES_MIN, END_BLOCK_BYTES_MAX))
+}
+
+/// Fetches exactly these bytes of an object of a known length, with one request.
+pub fn read_exact(
+    store: &Arc<dyn Objects>,
+    key: &Key,
+    len: u64,
+    buffer: &mut Vec<u8>,
+    from: u64,
+) -> io::Result<()> {
+    if let Some(file) = store.file(key) {
+        let file = file?;
+        let found = file.len()?;
+        return if found == len {
+            file.read_exact_at(buffer, from)
+        } else {
+            Err(other_length(store, key, found, len))
+        };
+    }
+    *buffer = fetch(store, key, len, from, buffer.len())?.bytes;
+    Ok(())
+}
+
+fn open_by(
+    store: &Arc<dyn Objects>,
+    key: &Key,
+    len: u64,
+    block_bytes: usize,
+) -> io::Result<Box<dyn DiskFile>> {
     if let Some(file) = store.file(key) {
         let file = file?;
         let found = file.len()?;
@@ -24,7 +68,27 @@ pub fn open(store: &Arc<dyn Objects>, key: &Key, len: u64) -> io::Result<Box<dyn
         }
         return Ok(file);
     }
-    Ok(Box::new(Ranged { store: Arc::clone(store), key: key.clone(), len, blocks: Mutex::default() }))
+    Ok(Box::new(Ranged {
+        store: Arc::clone(store),
+        key: key.clone(),
+        len,
+        block_bytes,
+        blocks: Mutex::default(),
+    }))
+}
+
+/// A piece of an object that must be there, as long as it must be.
+fn fetch(store: &Arc<dyn Objects>, key: &Key, len: u64, from: u64, count: usize) -> io::Result<Piece> {
+    let gone = || io::Error::new(io::ErrorKind::NotFound, format!("{key} is gone"));
+    let piece = store.read(key, from, count)?.ok_or_else(gone)?;
+    if piece.len != len {
+        return Err(other_length(store, key, piece.len, len));
+    }
+    if piece.bytes.len() != count {
+        let reason = format!("{} bytes came instead of {count}", piece.bytes.len());
+        return Err(StoreError::new(ErrorKind::Answer, store.url(), Some(key), reason).into());
+    }
+    Ok(piece)
 }
 
 fn other_length(store: &Arc<dyn Objects>, key: &Key, found: u64, len: u64) -> io::Error {
@@ -36,6 +100,7 @@ struct Ranged {
     store: Arc<dyn Objects>,
     key: Key,
     len: u64,
+    block_bytes: usize,
     blocks: Mutex<Blocks>,
 }
 
@@ -63,17 +128,10 @@ impl Ranged {
                 return Ok(bytes);
             }
         }
-        let from = number * BLOCK_BYTES as u64;
-        let gone = || io::Error::new(io::ErrorKind::NotFound, format!("{} is gone", self.key));
-        let piece = self.store.read(&self.key, from, BLOCK_BYTES)?.ok_or_else(gone)?;
-        if piece.len != self.len {
-            return Err(other_length(&self.store, &self.key, piece.len, self.len));
-        }
-        let wanted = (self.len - from).min(BLOCK_BYTES as u64);
-        if piece.bytes.len() as u64 != wanted {
-            let reason = format!("{} bytes came instead of {wanted}", piece.bytes.len());
-            return Err(StoreError::new(ErrorKind::Answer, self.store.url(), Some(&self.key), reason).into());
-        }
+        let from = number * self.block_bytes as u64;
+        let wanted = (self.len - from).min(self.block_bytes as u64);
+        let wanted = usize::try_from(wanted).map_err(io::Error::other)?;
+        let piece = fetch(&self.store, &self.key, self.len, from, wanted)?;
         let bytes = Arc::new(piece.bytes);
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
         if *blocks.version.get_or_insert_with(|| piece.tag.clone()) != piece.tag {
@@ -99,8 +157,8 @@ impl DiskFile for Ranged {
             if at >= self.len {
                 break;
             }
-            let block = self.block(at / BLOCK_BYTES as u64)?;
-            let inside = usize::try_from(at % BLOCK_BYTES as u64).map_err(io::Error::other)?;
+            let block = self.block(at / self.block_bytes as u64)?;
+            let inside = usize::try_from(at % self.block_bytes as u64).map_err(io::Error::other)?;
             let count = (block.len() - inside).min(buffer.len() - done);
             buffer[done..done + count].copy_from_slice(&block[inside..inside + count]);
             done += count;

@@ -56,6 +56,9 @@ use write::{Condition, Write};
 /// Objects removed with one request, by the rules of S3.
 pub const REMOVED_AT_ONCE: usize = 1000;
 
+/// Threads that read from it at once, at most: each holds what it waits for.
+const READERS_MAX: usize = 8;
+
 /// Bytes of a file of certificates.
 const CA_BYTES_MAX: u64 = 4 << 20;
 
@@ -63,6 +66,7 @@ const CA_BYTES_MAX: u64 = 4 << 20;
 pub struct S3 {
     shared: Arc<Shared>,
     url: String,
+    readers: usize,
     /// Whether the server knows no removal of many objects at once.
     one_by_one: AtomicBool,
     runtime: Option<Runtime>,
@@ -139,7 +143,8 @@ impl S3 {
             .map_err(|why| error(ErrorKind::Unreachable, format!("no thread for the client: {why}")))?;
         let parts = Arc::new(Semaphore::new(PARTS_IN_FLIGHT));
         let shared = Arc::new(Shared { client, traffic, parts });
-        Ok(S3 { shared, url, one_by_one: AtomicBool::default(), runtime: Some(runtime) })
+        let readers = options.connections.clamp(1, READERS_MAX);
+        Ok(S3 { shared, url, readers, one_by_one: AtomicBool::default(), runtime: Some(runtime) })
     }
 
     fn runtime(&self) -> &Runtime {
@@ -243,6 +248,10 @@ impl Objects for S3 {
 
     fn layout(&self) -> Layout {
         Layout::Flat
+    }
+
+    fn readers(&self) -> usize {
+        self.readers
     }
 
     fn traffic(&self) -> Option<&Arc<Traffic>> {

@@ -9,6 +9,9 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+/// Threads that read from it at once, at most: beyond that a disk is not faster, and each takes memory.
+const READERS_MAX: usize = 4;
+
 /// The machine's own file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LocalDisk;
@@ -23,9 +26,7 @@ impl Disk for LocalDisk {
                 // A pipe in the place of a file is not waited for; files themselves know no waiting.
                 options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
             }
-            Open::Write => {
-                options.write(true);
-            }
+            Open::Write => return open_own(path),
             Open::Create { private } => {
                 return create(path, if private { 0o600 } else { 0o644 });
             }
@@ -131,6 +132,10 @@ impl Disk for LocalDisk {
         let stat = rustix::fs::statvfs(path)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
+
+    fn readers(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from).min(READERS_MAX)
+    }
 }
 
 /// The file that a name itself has, and whose it is now. A link is refused, and so is a file with further names: either
@@ -167,6 +172,20 @@ fn create(path: &Path, mode: u32) -> io::Result<Box<dyn DiskFile>> {
     }
     std::fs::remove_file(path)?;
     Ok(Box::new(LocalFile(options.create_new(true).open(path)?)))
+}
+
+/// Existing. What has a link or a further name may be somebody else's.
+#[allow(clippy::disallowed_methods, reason = "the one place that opens files")]
+fn open_own(path: &Path) -> io::Result<Box<dyn DiskFile>> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() || found.nlink() > 1 {
+        let why = format!("{} is no file with one name", path.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    Ok(Box::new(LocalFile(file)))
 }
 
 #[derive(Debug)]
@@ -226,6 +245,19 @@ mod tests {
         assert_eq!(read(&LocalDisk, &path, 100).unwrap(), b"two");
         assert_eq!(LocalDisk.read_dir(dir.path()).unwrap().len(), 1);
         assert_eq!(read(&LocalDisk, &path, 2).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn a_file_of_two_names_is_not_written_to_nor_one_behind_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = |name: &str| dir.path().join(name);
+        LocalDisk.open(&name("file"), Open::CreateNew).unwrap();
+        LocalDisk.open(&name("file"), Open::Write).unwrap().write_at(b"x", 0).unwrap();
+        std::os::unix::fs::symlink(name("file"), name("link")).unwrap();
+        assert!(LocalDisk.open(&name("link"), Open::Write).is_err());
+        std::fs::hard_link(name("file"), name("second")).unwrap();
+        let refused = LocalDisk.open(&name("file"), Open::Write).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
     }
 
     #[test]

@@ -37,7 +37,17 @@ pub async fn run(
         }
         Db::Query { path, sql, moment, write } => query(&client()?, &path, &sql, &moment, write, json).await,
         Db::Export { path, file, moment } => export(&client()?, &path, &file, &moment, json).await,
-        Db::Restore { source, output, moment } => offline::restore(home, &source, &output, &moment, json),
+        Db::Restore { source, output, moment, endpoint } => {
+            let home = home.to_owned();
+            // It reads by threads that wait, which must not be this runtime's own.
+            let restored = tokio::task::spawn_blocking(move || {
+                let source = offline::Source { home: &home, name: &source, endpoint: endpoint.as_deref() };
+                offline::restore(source, &output, &moment, json)
+            });
+            restored.await.unwrap_or_else(|error| {
+                Err(Failure::new(Exit::Bug, "the restore ended early", error, "please report it"))
+            })
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! `stead db restore`: from a history to a file, without a node.
 //!
 //! A node may be writing the same history. Here it is only read: what the engine would tidy up when it opens one is
-//! left alone.
+//! left alone, and a store is not taken. What an interrupted command had fetched lies beside the output, and the next one
+//! goes on with it.
+
+mod stored;
 
 use super::{Outcome, image, said};
 use crate::args::MomentArgs;
@@ -11,7 +14,7 @@ use crate::moment;
 use crate::progress::Progress;
 use base::disk::{Entry, Metadata};
 use base::{Clock, DatabasePath, Disk, DiskFile, Incarnation, LocalDisk, Open, SystemClock, Txid};
-use database::history::{History, ImageError, local_base, store_key};
+use database::history::{self, History, ImageError, Imaged, local_base, store_key};
 use jiff::tz::TimeZone;
 use node::config::StoreUrl;
 use serde_json::json;
@@ -19,31 +22,77 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How often another way is tried when a history file turns out to be damaged.
-const TRIES_MAX: usize = 64;
+/// How often it is begun anew, at most, where the node that has the store merges its files meanwhile.
+const MANIFEST_TRIES: u32 = 8;
+/// Damaged files that are named.
+const NAMED_MAX: usize = 3;
+/// What is held while a file is written, so that two commands do not write the same.
+const LOCK_SUFFIX: &str = ".stead-restore.lock.tmp";
+/// A name at which nothing lies.
+const NOWHERE_SUFFIX: &str = ".stead-restore.none.tmp";
 /// How many incarnations of one path are looked for beyond the last one found.
 const GAP_MAX: u32 = 16;
 
+/// What is named as the source.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The home that relative names count from.
+    pub home: &'a Path,
+    /// A database, its history's directory, or a database's URL in a store.
+    pub name: &'a str,
+    /// The server of a bucket, where the environment does not say it.
+    pub endpoint: Option<&'a str>,
+}
+
 /// Writes a database as it was into a new file.
-pub fn restore(home: &Path, source: &str, output: &Path, at: &MomentArgs, json: bool) -> Outcome {
+pub fn restore(source: Source<'_>, output: &Path, at: &MomentArgs, json: bool) -> Outcome {
     image::refuse_existing(output)?;
-    let base = find(home, source)?;
-    let history = History::open(Arc::new(Onlooker), base.clone(), None).map_err(|error| {
-        Failure::system(format!("the history of {source} cannot be read"), error, "check its owner and mode")
-    })?;
-    let target = target(&history, at, source)?;
-    let part = image::beside(output);
-    let written = write(&history, target, &part, output);
-    if written.is_err() {
-        // The half-written file must not stay; the first error is the one to report.
-        let _ = LocalDisk.remove_file(&part);
-    }
-    let (txid, checksum) = written?;
+    // Another one on its way to the same file would write into what this one has proven.
+    let lock = base::disk::sibling(output, LOCK_SUFFIX);
+    let alone = LocalDisk.lock(&lock).map_err(|error| image::unwritable(output, &error))?;
+    let restored = image::refuse_existing(output).and_then(|()| restore_alone(source, output, at));
+    // A lock that stays does no harm.
+    let _ = LocalDisk.remove_file(&lock);
+    drop(alone);
+    let (history, imaged) = restored?;
     let answer = json!({
-        "history": base.display().to_string(), "file": output.display().to_string(),
-        "txid": txid, "checksum": checksum,
+        "history": history, "file": output.display().to_string(),
+        "txid": imaged.txid, "checksum": imaged.checksum,
     });
-    Ok(said(&answer, json, &format!("{} holds {source} as of TXID {txid}", output.display())))
+    let name = source.name;
+    Ok(said(&answer, json, &format!("{} holds {name} as of TXID {}", output.display(), imaged.txid)))
+}
+
+fn restore_alone(source: Source<'_>, output: &Path, at: &MomentArgs) -> Result<(String, Imaged), Failure> {
+    let stored = stored::find(source)?;
+    let open = |local: PathBuf, stored| {
+        History::open(Arc::new(Onlooker), local, stored).map_err(|error| {
+            let what = format!("the history of {} cannot be read", source.name);
+            if error.of_store {
+                return Failure::new(Exit::Unavailable, what, error, stored::AGAIN);
+            }
+            Failure::system(what, error, "check its owner and mode")
+        })
+    };
+    let Some(mut stored) = stored else {
+        let base = find(source.home, source.name)?;
+        let history = open(base.clone(), None)?;
+        let imaged = write(&history, target(&history, at, source.name)?, output)?;
+        return Ok((base.display().to_string(), imaged));
+    };
+    // Nothing of it lies on this machine.
+    let nowhere = base::disk::sibling(output, NOWHERE_SUFFIX);
+    let mut tries = 0;
+    loop {
+        let history = open(nowhere.clone(), Some(stored.open()?))?;
+        let written = target(&history, at, source.name).and_then(|target| write(&history, target, output));
+        tries += 1;
+        match written {
+            // The node that has the store may have merged what was just about to be read.
+            Err(_) if tries < MANIFEST_TRIES && stored.has_changed()? => {}
+            written => return Ok((stored.shown(), written?)),
+        }
+    }
 }
 
 /// The directory of a history: a URL in a store, a database's path, or the directory itself, from the home. The newest
@@ -59,8 +108,13 @@ fn find(home: &Path, source: &str) -> Result<PathBuf, Failure> {
     let base_of: Box<dyn Fn(Incarnation) -> PathBuf> = if source.contains("://") {
         let url = StoreUrl::parse(source).map_err(|fault| usage(fault.message, fault.hint))?;
         let Some(path) = url.directory().map(Path::to_owned) else {
-            let cause = "a history in an s3:// store is not read by this version".to_owned();
-            return Err(usage(cause, "name a directory store: file:///STORE/PATH".to_owned()));
+            let what = format!("no history of {source} was found");
+            let cause = "there is no .stead/manifest at any prefix of it, and no history at that name";
+            return Err(Failure::system(
+                what,
+                cause,
+                "name a database of the store: s3://BUCKET/PREFIX/PATH",
+            ));
         };
         if has_history(&path) {
             return Ok(path);
@@ -111,8 +165,9 @@ fn target(history: &History, at: &MomentArgs, source: &str) -> Result<Txid, Fail
     let nothing = |cause: String| {
         Failure::new(Exit::Failed, format!("{source} is not kept as of then"), cause, "choose a later moment")
     };
-    match (at.txid, &at.time) {
-        (Some(txid), _) => Ok(Txid(txid)),
+    let last = history.last().map(|last| last.header.max_txid);
+    let meant = match (at.txid, &at.time) {
+        (Some(txid), _) => return Ok(Txid(txid)),
         (None, Some(time)) => {
             let time = moment::parse(time, SystemClock.now(), &TimeZone::system())?;
             let files = history.files();
@@ -123,43 +178,55 @@ fn target(history: &History, at: &MomentArgs, source: &str) -> Result<Txid, Fail
             sealed
                 .map(|header| header.max_txid)
                 .max()
-                .ok_or_else(|| nothing(format!("nothing was sealed by {time}")))
+                .ok_or_else(|| nothing(format!("nothing was sealed by {time}")))?
         }
-        (None, None) => match history.last() {
-            Some(last) => Ok(last.header.max_txid),
-            None => Err(nothing("the history is empty or has a gap at its start".to_owned())),
-        },
+        (None, None) => last.unwrap_or_default(),
+    };
+    // An earlier state must not pass for the one that was asked for.
+    let end = history.files().iter().map(|file| file.key.max).max();
+    if meant >= last.unwrap_or_default() && last < end {
+        let damaged = history
+            .damaged()
+            .into_iter()
+            .map(|file| format!("{}: {}", file.path.display(), file.damage.as_deref().unwrap_or("damaged")));
+        let named: Vec<String> = damaged.take(NAMED_MAX).collect();
+        let cause =
+            if named.is_empty() { "files are missing before its end".to_owned() } else { named.join("; ") };
+        let hint = match last {
+            Some(last) => format!("bring good copies back; --txid {last} is the newest that can be restored"),
+            None => "bring good copies back: nothing of it can be restored".to_owned(),
+        };
+        return Err(Failure::new(Exit::Failed, format!("the end of {source} is damaged"), cause, hint));
     }
+    if last.is_none() {
+        return Err(nothing("the history is empty or has a gap at its start".to_owned()));
+    }
+    Ok(meant)
 }
 
-fn write(
-    history: &History,
-    target: Txid,
-    part: &Path,
-    output: &Path,
-) -> Result<(Txid, base::Checksum), Failure> {
+fn write(history: &History, target: Txid, output: &Path) -> Result<Imaged, Failure> {
     let failed = |error: io::Error| image::unwritable(output, &error);
-    let damaged = |error: &dyn std::fmt::Display| {
-        let hint = "another copy may be whole: try the store's, or another --txid";
-        Failure::new(Exit::Failed, format!("{} was not written", output.display()), error, hint)
-    };
+    let part = history::beside(output);
     let mut progress = Progress::new(output.display().to_string());
-    for _ in 0..TRIES_MAX {
-        let plan = history.plan(target).map_err(|error| damaged(&error))?;
-        let file = LocalDisk.open(part, Open::Create { private: true }).map_err(failed)?;
-        match plan.image(&*file, &mut |done, total| progress.at(done, total)) {
-            Ok(imaged) => {
-                file.sync().map_err(failed)?;
-                image::publish(part, output)?;
-                return Ok((imaged.txid, imaged.checksum));
-            }
-            // It is marked now: the next plan goes another way, or names what is missing.
-            Err(ImageError::Damaged { .. }) => {}
-            Err(ImageError::Output(error)) => return Err(failed(error)),
-            Err(error) => return Err(damaged(&error)),
+    let restored = history.restore(target, (&LocalDisk, &part), &mut |done, total| progress.at(done, total));
+    let restored = restored.map_err(|error| {
+        let what = format!("{} was not written", output.display());
+        if error.is_passing() {
+            return Failure::new(Exit::Unavailable, what, error, stored::AGAIN);
         }
-    }
-    Err(damaged(&"too many files are damaged"))
+        // What is left is of no use; the first error is the one to report.
+        let _ = history::abandon(&LocalDisk, &part);
+        match error {
+            ImageError::Output(error) => failed(error),
+            error => {
+                let hint = "another copy may be whole: try the store's, or another --txid";
+                Failure::new(Exit::Failed, what, error, hint)
+            }
+        }
+    })?;
+    let published = restored.file.sync().map_err(failed).and_then(|()| image::publish(&part, output));
+    published.inspect_err(|_| drop(history::abandon(&LocalDisk, &part)))?;
+    Ok(restored.image)
 }
 
 /// The machine's disk for one who only looks: nothing is made, moved or removed.
@@ -205,6 +272,10 @@ impl Disk for Onlooker {
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         LocalDisk.free_bytes(path)
     }
+
+    fn readers(&self) -> usize {
+        LocalDisk.readers()
+    }
 }
 
 #[cfg(test)]
@@ -245,6 +316,10 @@ mod tests {
             file.publish().unwrap();
             before = rolling.value();
         }
+    }
+
+    fn restore(home: &Path, name: &str, output: &Path, at: &MomentArgs, json: bool) -> Outcome {
+        super::restore(Source { home, name, endpoint: None }, output, at, json)
     }
 
     fn at(txid: Option<u64>, time: Option<&str>) -> MomentArgs {
@@ -319,7 +394,7 @@ mod tests {
         assert_eq!(fill_of(&out), 5);
         for (source, exit) in [
             (format!("{source}x"), Exit::System),
-            ("s3://bucket/data/a.db".to_owned(), Exit::Usage),
+            ("s3://b/data/a.db".to_owned(), Exit::Usage),
             ("file://relative".to_owned(), Exit::Usage),
         ] {
             assert_eq!(

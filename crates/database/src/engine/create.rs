@@ -6,16 +6,21 @@
 
 use super::discover::{remove_beside, remove_if_there};
 use super::{Shared, StartError};
-use crate::history::{History, Imaged, make_dir};
+use crate::history::{self, History, ImageError, Imaged, Restored, make_dir};
 use crate::ledger::LedgerError;
 use crate::live::{cookie_of, set_cookie};
 use crate::sqlite;
+use crate::sums::Sums;
 use base::{Checksum, DatabasePath, DiskFile, Incarnation, Open, Pgno, Txid, disk};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Bytes of a schema file, at most.
 const SCHEMA_BYTES_MAX: u64 = 16 << 20;
+
+/// How often it is told how far a database is that comes back.
+const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// What lies where a database comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,10 +69,10 @@ impl From<io::Error> for BringBackError {
     }
 }
 
-impl From<crate::history::ImageError> for BringBackError {
-    fn from(error: crate::history::ImageError) -> BringBackError {
+impl From<ImageError> for BringBackError {
+    fn from(error: ImageError) -> BringBackError {
         match error {
-            crate::history::ImageError::Output(error) => error.into(),
+            ImageError::Output(error) => error.into(),
             error => BringBackError::damaged(&error),
         }
     }
@@ -80,6 +85,8 @@ pub(super) struct Written {
     incarnation: Incarnation,
     beside: PathBuf,
     back: BroughtBack,
+    /// Of what was sealed: the schema cookie may be another since.
+    sums: Sums,
 }
 
 impl Shared {
@@ -118,7 +125,6 @@ impl Shared {
         incarnation: Incarnation,
         at: Option<Txid>,
     ) -> Result<Written, BringBackError> {
-        let disk = &*self.settings.machine.disk;
         let file = self.file_of(path);
         let Some(last) = history.last() else {
             let bad =
@@ -128,22 +134,34 @@ impl Shared {
             let empty = || format!("{} is empty", history.base().display());
             return Err(BringBackError::damaged(&bad.unwrap_or_else(empty)));
         };
-        let beside = disk::sibling(&file, ".stead-restore.tmp");
+        let disk = &*self.settings.machine.disk;
+        let beside = history::beside(&file);
+        self.make_dir_for_app(disk::parent(&file))?;
+        let mut told = self.now();
+        let mut progress = |done: u64, total: u64| {
+            if self.now() >= told + TELL_EVERY {
+                told = self.now();
+                let message = format!("{} of {} MiB are fetched", done >> 20, total >> 20);
+                self.tell(path, "returning", message);
+            }
+        };
+        let target = at.unwrap_or(last.header.max_txid);
+        let restored = history.restore(target, (disk, &beside), &mut progress).inspect_err(|error| {
+            // What was fetched of a store that is away now stays for the next try.
+            if !error.is_passing() {
+                self.discard_part(&beside);
+            }
+        })?;
         let written = (|| {
-            self.make_dir_for_app(disk::parent(&file))?;
-            remove_if_there(disk, &beside)?;
-            let out = disk.open(&beside, Open::Create { private: true })?;
-            let image = history.image(at.unwrap_or(last.header.max_txid), &*out, &mut |_, _| {})?;
-            let highest = self.highest_cookie(path, incarnation, history, cookie_in(&*out, &image)?)?;
-            let checksum = raise_cookie(&*out, &image, highest)?;
-            out.sync()?;
+            let Restored { file, image, sums } = restored;
+            let highest = self.highest_cookie(path, incarnation, history, cookie_in(&*file, &image)?)?;
+            let checksum = raise_cookie(&*file, &image, highest)?;
+            file.sync()?;
             let back = BroughtBack { txid: image.txid, checksum };
-            Ok(Written { path: path.clone(), incarnation, beside: beside.clone(), back })
+            Ok(Written { path: path.clone(), incarnation, beside: beside.clone(), back, sums })
         })();
-        written.inspect_err(|_: &BringBackError| {
-            // The half-written copy must not stay; the first error is the one to report.
-            let _ = disk.remove_file(&beside);
-        })
+        // The half-written copy must not stay; the first error is the one to report.
+        written.inspect_err(|_: &BringBackError| self.discard_part(&beside))
     }
 
     /// A database that was written beside its place takes it.
@@ -164,15 +182,22 @@ impl Shared {
         }
         renamed?;
         self.sync_parent(&file)?;
-        self.place(&written.path, written.incarnation).forget(disk);
+        let place = self.place(&written.path, written.incarnation);
+        place.forget(disk);
+        // Else all of its history would be read once more when it is joined.
+        place.keep_sums(disk, &written.sums, written.back.txid);
         Ok(written.back)
     }
 
     /// What was written beside its place is not wanted.
     pub(super) fn discard(&self, written: &Written) {
-        if let Err(error) = remove_if_there(&*self.settings.machine.disk, &written.beside) {
+        self.discard_part(&written.beside);
+    }
+
+    fn discard_part(&self, beside: &Path) {
+        if let Err(error) = history::abandon(&*self.settings.machine.disk, beside) {
             tracing::warn!(
-                event = "leftover stays", path = %written.beside.display(), %error,
+                event = "leftover stays", path = %beside.display(), %error,
                 "a half-restored copy stays"
             );
         }

@@ -6,19 +6,22 @@
 use super::Txids;
 use super::remote::{self, Remote};
 use base::{Disk, DiskFile, Open, Txid};
-use ltx::{DecodeError, Decoder, Header, Sequential};
+use ltx::{DecodeError, Decoder, Header, Index, Sequential};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use store::StoredFile;
+use store::{Layout, StoredFile};
 
 /// The directory of all levels below a history's base.
 pub(super) const LTX_DIR: &str = "ltx";
 
 /// The ending of a file that is still being written.
 pub(super) const TMP_SUFFIX: &str = ".tmp";
+
+/// An object of at most so many bytes is fetched whole where its index is needed: one request instead of three.
+const WHOLE_BYTES_MAX: u64 = 16 << 10;
 
 /// Where a copy of a file lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -257,6 +260,51 @@ impl Entry {
         opened.map_err(|error| self.blame(DecodeError::Io(error)))
     }
 
+    /// How many threads may well read it at once.
+    pub(super) fn readers(&self, disk: &dyn Disk) -> usize {
+        self.object.as_ref().map_or_else(|| disk.readers(), |object| object.remote.objects.readers())
+    }
+
+    /// Reads exactly these bytes of the copy.
+    pub(super) fn read_exact(
+        &self,
+        disk: &dyn Disk,
+        buffer: &mut Vec<u8>,
+        from: u64,
+    ) -> Result<(), Unusable> {
+        if self.damage().is_some() {
+            return Err(Unusable::Damaged);
+        }
+        let read = match &self.object {
+            Some(Object { remote, .. }) => {
+                store::read_exact(&remote.objects, &remote.key(self.named()), self.bytes, buffer, from)
+            }
+            None => disk.open(&self.path, Open::Read).and_then(|file| file.read_exact_at(buffer, from)),
+        };
+        read.map_err(|error| self.blame(error.into()))
+    }
+
+    /// The index, checked against header and name; with the whole copy, where it is small and had to be fetched.
+    pub(super) fn index(&self, disk: &dyn Disk) -> Result<(Index, Option<Vec<u8>>), Unusable> {
+        let far = self.object.as_ref().filter(|object| object.remote.objects.layout() == Layout::Flat);
+        let mut whole = None;
+        let read = match far {
+            Some(_) if self.bytes <= WHOLE_BYTES_MAX => {
+                let mut bytes = vec![0; usize::try_from(self.bytes).unwrap_or_default()];
+                self.read_exact(disk, &mut bytes, 0)?;
+                Index::read(&*whole.insert(bytes))
+            }
+            Some(Object { remote, .. }) if self.damage().is_none() => {
+                let file = store::open_ends(&remote.objects, &remote.key(self.named()), self.bytes);
+                Index::read(&file.map_err(|error| self.blame(error.into()))?)
+            }
+            _ => Index::read(&self.open(disk)?),
+        };
+        let (header, index) = read.map_err(|error| self.blame(error))?;
+        self.accept(&header)?;
+        Ok((index, whole))
+    }
+
     /// Reads the whole file, once, and verifies it; marks it where it is damaged.
     pub(super) fn prove(&self, disk: &dyn Disk) -> Result<(), Unusable> {
         if self.proven.get().is_none() {
@@ -293,10 +341,10 @@ impl Entry {
         if let Some(header) = self.header.get() {
             return Ok(*header);
         }
-        let file = self.open(disk)?;
-        let mut bytes = [0; ltx::limits::HEADER_BYTES];
-        let got = file.read_at(&mut bytes, 0).map_err(|error| self.blame(error.into()))?;
-        let header = Header::decode(&bytes[..got]).map_err(|error| self.blame(error))?;
+        let count = self.bytes.min(ltx::limits::HEADER_BYTES as u64);
+        let mut bytes = vec![0; usize::try_from(count).unwrap_or_default()];
+        self.read_exact(disk, &mut bytes, 0)?;
+        let header = Header::decode(&bytes).map_err(|error| self.blame(error))?;
         self.accept(&header)?;
         Ok(header)
     }

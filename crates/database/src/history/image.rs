@@ -1,18 +1,19 @@
-//! The whole database of a plan, written into a file and proven on the way.
+//! The whole database of a plan, written into a file and proven.
 //!
-//! Files are applied oldest first, each read once from front to back, so that its whole-file checksum is verified;
-//! the rolling checksum is carried along (8 bytes a page) and compared after each file, so that the file that does
-//! not fit is the one that is named. One input is open at a time; memory does not grow with what is written.
+//! By its pages (`fill.rs`) where history says what the database adds up to. Where that does not come out, and in
+//! histories of others, which do not say it: file by file, oldest first, each read once from front to back, so that its
+//! whole-file checksum is verified; the rolling checksum is carried along and compared after each file, so that the file
+//! that does not fit is the one that is named.
 
 use super::files::Entry;
+use super::fill::{Filled, RUN_BYTES};
 use super::plan::{Plan, PlanError};
+use super::sources::Sources;
+use crate::sums::Sums;
 use base::{Checksum, DiskFile, Pgno, Txid};
-use ltx::{Decoder, Header, Rolling, Sequential};
+use ltx::{Decoder, Header, Sequential};
 use std::io;
 use std::path::PathBuf;
-
-/// Bytes of neighbouring pages that are collected before they are written.
-const RUN_BYTES: usize = 256 * 1024;
 
 /// A database written to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,13 @@ pub enum ImageError {
     Output(#[source] io::Error),
 }
 
+impl ImageError {
+    /// Whether another try may succeed without anybody's doing.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, ImageError::Unavailable { .. } | ImageError::Plan(PlanError::Unavailable { .. }))
+    }
+}
+
 impl From<super::ReadError> for ImageError {
     fn from(error: super::ReadError) -> ImageError {
         match error {
@@ -73,28 +81,55 @@ impl Plan {
         out: &dyn DiskFile,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Imaged, ImageError> {
+        self.image_with_sums(out, &mut |Filled { done, total }, _| progress(done, total))
+            .map(|(image, _)| image)
+    }
+
+    /// The same, with the checksum of every page; `each` is told of those that are written, as far as they are known.
+    pub(super) fn image_with_sums(
+        &self,
+        out: &dyn DiskFile,
+        each: &mut dyn FnMut(Filled, &Sums),
+    ) -> Result<(Imaged, Sums), ImageError> {
         let snapshot = self.files.first().is_some_and(|(_, header)| header.is_snapshot());
         if self.from != Txid::ZERO && !snapshot {
             return Err(ImageError::NotWhole(self.from));
         }
-        let total = self.bytes();
-        let mut done = 0;
-        let mut canvas = Canvas { out, sums: Vec::new(), rolling: Rolling::default(), run: Run::default() };
-        progress(0, total);
-        for (entry, header) in &self.files {
-            self.apply(entry, header, &mut canvas)?;
-            done += entry.bytes;
-            progress(done, total);
+        if self.header().checksum_after != Checksum::NONE {
+            let mut sums = Sums::new(self.header().page_size);
+            if self.fill(&Sources::load(self)?, out, &mut sums, each)? {
+                return Ok((self.imaged(&sums), sums));
+            }
+            out.set_len(0).map_err(ImageError::Output)?;
         }
+        let sums = self.apply_all(out, each)?;
+        Ok((self.imaged(&sums), sums))
+    }
+
+    /// What a file holds that has pages with these checksums.
+    pub(super) fn imaged(&self, sums: &Sums) -> Imaged {
         let header = self.header();
-        let len = u64::from(header.commit) * u64::from(header.page_size);
-        out.set_len(len).map_err(ImageError::Output)?;
-        Ok(Imaged {
+        Imaged {
             txid: header.max_txid,
-            checksum: canvas.rolling.value(),
+            checksum: sums.rolling(),
             page_size: header.page_size,
             pages: header.commit,
-        })
+        }
+    }
+
+    fn apply_all(&self, out: &dyn DiskFile, each: &mut dyn FnMut(Filled, &Sums)) -> Result<Sums, ImageError> {
+        let header = self.header();
+        let mut filled = Filled { done: 0, total: self.bytes() };
+        let mut canvas = Canvas { out, sums: Sums::new(header.page_size), run: Run::default() };
+        each(filled, &canvas.sums);
+        for (entry, header) in &self.files {
+            self.apply(entry, header, &mut canvas)?;
+            filled.done += entry.bytes;
+            each(filled, &canvas.sums);
+        }
+        let len = u64::from(header.commit) * u64::from(header.page_size);
+        out.set_len(len).map_err(ImageError::Output)?;
+        Ok(canvas.sums)
     }
 
     fn apply(&self, entry: &Entry, header: &Header, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
@@ -109,7 +144,7 @@ impl Plan {
         }
         decoder.finish().map_err(blame)?;
         canvas.cut(header.commit, header.page_size).map_err(ImageError::Output)?;
-        let (stored, computed) = (header.checksum_after, canvas.rolling.value());
+        let (stored, computed) = (header.checksum_after, canvas.sums.rolling());
         if stored != Checksum::NONE && stored != computed {
             entry.mark_damaged(format_args!("the database has checksum {computed} after it, not {stored}"));
             return Err(self.inner.unusable(entry, super::Unusable::Damaged).into());
@@ -121,9 +156,7 @@ impl Plan {
 /// The database as far as it is written.
 struct Canvas<'a> {
     out: &'a dyn DiskFile,
-    /// The checksum of each page; zero for one that is not there.
-    sums: Vec<u64>,
-    rolling: Rolling,
+    sums: Sums,
     run: Run,
 }
 
@@ -136,15 +169,8 @@ struct Run {
 
 impl Canvas<'_> {
     fn put(&mut self, pgno: Pgno, page: &[u8]) -> io::Result<()> {
-        let at = pgno.0 as usize - 1;
-        if self.sums.len() <= at {
-            self.sums.resize(at + 1, 0);
-        }
-        let sum = ltx::page_checksum(pgno, page);
-        self.rolling.toggle(Checksum(self.sums[at]));
-        self.rolling.toggle(sum);
-        self.sums[at] = sum.0;
-        let offset = at as u64 * page.len() as u64;
+        self.sums.set(pgno, ltx::page_checksum(pgno, page));
+        let offset = u64::from(pgno.0 - 1) * page.len() as u64;
         if offset != self.run.offset + self.run.bytes.len() as u64 || self.run.bytes.len() >= RUN_BYTES {
             self.flush()?;
             self.run.offset = offset;
@@ -164,9 +190,7 @@ impl Canvas<'_> {
     /// Ends a file: the database has this many pages now.
     fn cut(&mut self, commit: u32, page_size: u32) -> io::Result<()> {
         self.flush()?;
-        for gone in self.sums.drain(self.sums.len().min(commit as usize)..) {
-            self.rolling.toggle(Checksum(gone));
-        }
+        self.sums.resize(commit);
         let len = u64::from(commit) * u64::from(page_size);
         if self.out.len()? > len { self.out.set_len(len) } else { Ok(()) }
     }

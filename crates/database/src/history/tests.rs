@@ -11,6 +11,7 @@ mod damage;
 mod litestream;
 mod parted;
 mod races;
+mod restore;
 mod thinning;
 
 const PAGE: u32 = 512;

@@ -4,6 +4,7 @@
 //! ends), `attached.json` (which file, under which boot, and how it looked after a clean stop).
 
 use super::Live;
+use crate::sums::Sums;
 use crate::wal::{Running, Salts, WalPosition};
 use base::{Checksum, DatabasePath, Disk, Incarnation, Open, Txid, disk};
 use serde::{Deserialize, Serialize};
@@ -120,6 +121,15 @@ impl Place {
         crate::history::make_dir(disk, &self.state)?;
         let bytes = serde_json::to_vec(attached).map_err(io::Error::other)?;
         disk::write_atomic(disk, &self.state.join("attached.json"), &bytes, false)
+    }
+
+    /// Keeps the checksums of all pages at a seal, unsynced: without them history is read when the database is joined.
+    pub fn keep_sums(&self, disk: &dyn Disk, sums: &Sums, at: Txid) {
+        let kept =
+            crate::history::make_dir(disk, &self.state).and_then(|()| sums.save(disk, &self.sums(), at));
+        if let Err(error) = kept {
+            tracing::debug!(path = %self.path, %error, "checksums not saved; the next start rebuilds them");
+        }
     }
 
     /// Forgets everything: another file lies under the path.

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// How long a large database may take to be in a store, or to come from there.
+const STORED_LIMIT: Duration = Duration::from_secs(600);
+
 /// A running node; stopped when dropped.
 pub struct Node {
     child: Child,
@@ -35,21 +38,22 @@ impl Node {
 
     /// Starts one in this home.
     pub fn start_in(home: &Path, args: &[&str]) -> Node {
-        let child = Command::new(env!("CARGO_BIN_EXE_stead"))
-            .args(["run", "--listen", "127.0.0.1:0", "--home"])
-            .arg(home)
-            .args(args)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let node = Node { child, dir: None, home: home.to_owned() };
+        let node = Node::start_with(home, args, |_| {});
         if args.is_empty() {
             node.until("it answers", || node.ask(&["status"]).is_some());
             std::fs::write(home.join("bench.json"), r#"{"name":"bench"}"#).unwrap();
             node.configure(r#"{"name":"bench"}"#);
         }
         node
+    }
+
+    /// Starts one in this home, in an environment.
+    pub fn start_with(home: &Path, args: &[&str], environment: impl FnOnce(&mut Command)) -> Node {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stead"));
+        command.args(["run", "--listen", "127.0.0.1:0", "--home"]).arg(home).args(args);
+        environment(&mut command);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Node { child, dir: None, home: home.to_owned() }
     }
 
     /// Configures it.
@@ -81,21 +85,34 @@ impl Node {
         serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
     }
 
+    /// Waits until the store has everything of the default database.
+    pub fn until_stored(&self) {
+        self.until_within(STORED_LIMIT, "stored", || {
+            let found = self.json("GET", "/databases", "")["databases"][0].clone();
+            found["txid"].as_u64() > Some(0) && found["stored_txid"] == found["txid"]
+        });
+    }
+
     fn ask(&self, _: &[&str]) -> Option<()> {
         std::os::unix::net::UnixStream::connect(self.home.join(".stead/api.sock")).ok().map(drop)
     }
 
     fn until(&self, what: &str, done: impl Fn() -> bool) {
+        self.until_within(Duration::from_secs(60), what, done);
+    }
+
+    fn until_within(&self, limit: Duration, what: &str, done: impl Fn() -> bool) {
         let started = Instant::now();
         while !done() {
-            assert!(started.elapsed() < Duration::from_secs(60), "never: {what}");
+            assert!(started.elapsed() < limit, "never: {what}");
             std::thread::sleep(Duration::from_millis(2));
         }
     }
 
     /// Waits until the default database is followed.
     pub fn until_followed(&self) {
-        self.until("followed", || {
+        self.until_within(STORED_LIMIT, "it answers", || self.ask(&["status"]).is_some());
+        self.until_within(STORED_LIMIT, "followed", || {
             self.json("GET", "/databases", "").to_string().contains("\"mode\":\"wal\"")
         });
     }

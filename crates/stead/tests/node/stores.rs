@@ -15,6 +15,8 @@ mod reached;
 mod servers;
 mod told;
 
+mod restored;
+
 const NAME: &str = "data/database.sqlite";
 const URL: &str = "s3://volumes/notes";
 

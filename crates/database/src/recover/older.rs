@@ -1,0 +1,97 @@
+//! A file that lies where a database of a store is to come back.
+//!
+//! | what it holds | what becomes of it |
+//! |---|---|
+//! | the database as it was at an earlier seal | the restore begins with it, and fetches only what changed since |
+//! | the database as it was last | it stays, and nothing is fetched |
+//! | anything else | it stays: somebody wrote it, so it counts as the newest state and is sealed as such |
+//!
+//! Which of these it is, the sum of its pages tells. Before the engine starts nobody of this process has it open.
+
+use crate::history::{self, History};
+use crate::live::Place;
+use crate::machine::Machine;
+use crate::sqlite::Participant;
+use base::{DatabasePath, Disk, Incarnation, disk};
+use std::io;
+use std::path::Path;
+
+/// Has a restore of this database begin with the file in its place, where that is an older state of it.
+///
+/// What fails here costs only that the whole is fetched.
+pub(super) fn begin_with_older(
+    home: &Path,
+    machine: &Machine,
+    path: &DatabasePath,
+    incarnation: Incarnation,
+    history: &History,
+) {
+    let file = home.join(path.as_str());
+    let state = home.join(".stead/databases").join(path.as_str());
+    let place = Place { path: path.clone(), file, incarnation, state };
+    match begin(machine, &place, history) {
+        Ok(None) => {}
+        Ok(Some(what)) => tracing::info!(event = "older copy", %path, "{what}"),
+        Err(error) => {
+            tracing::warn!(event = "older copy", %path, %error, "the file in its place is not made use of");
+        }
+    }
+}
+
+fn begin(machine: &Machine, place: &Place, history: &History) -> io::Result<Option<String>> {
+    let disk = &*machine.disk;
+    match disk.metadata(&place.file) {
+        Ok(found) if found.is_file && found.len > 0 => {}
+        Ok(_) => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    disk.refuse_planted(&place.file)?;
+    if !is_alone(disk, &place.file) {
+        settle(machine, &place.file)?;
+        if !is_alone(disk, &place.file) {
+            return Ok(None);
+        }
+    }
+    let Some((sums, at)) = history.recognise(&place.file)? else { return Ok(None) };
+    if history.last().is_some_and(|last| {
+        (last.header.commit, last.header.checksum_after) == (sums.pages(), sums.rolling())
+    }) {
+        place.keep_sums(disk, &sums, at);
+        return Ok(Some("the file in its place is what the store has".to_owned()));
+    }
+    let reader = machine.kernel.openers(&place.file).first().copied();
+    match reader {
+        None => history::begin_with(disk, &place.file, &history::beside(&place.file), &(sums, at))?,
+        // It would see the file change, and history has all of it.
+        Some(_) => disk.remove_file(&place.file)?,
+    }
+    // Empty, or of no use without the file.
+    for suffix in ["-wal", "-shm"] {
+        match disk.remove_file(&disk::sibling(&place.file, suffix)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    let then = match reader {
+        None => "only what changed since is fetched".to_owned(),
+        Some(pid) => format!("process {pid} has it open, so it is left to that, and all is fetched"),
+    };
+    Ok(Some(format!("the file in its place is as of txid {at}: {then}")))
+}
+
+/// Whether the file holds all there is of the database.
+fn is_alone(disk: &dyn Disk, file: &Path) -> bool {
+    ["-wal", "-journal"]
+        .iter()
+        .all(|suffix| disk.metadata(&disk::sibling(file, suffix)).map_or(0, |at| at.len) == 0)
+}
+
+/// Has SQLite put everything into the file, as its own last connection would.
+fn settle(machine: &Machine, file: &Path) -> io::Result<()> {
+    let settled = Participant::open(file, machine.vfs.as_deref()).and_then(|database| {
+        database.page_count()?;
+        database.close_tidily()
+    });
+    settled.map_err(io::Error::other)
+}
