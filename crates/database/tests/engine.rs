@@ -28,6 +28,8 @@ mod older;
 mod restored;
 #[path = "engine/tenure.rs"]
 mod tenure;
+#[path = "engine/turns.rs"]
+mod turns;
 
 /// What the engine said, in words.
 type Told = Arc<Mutex<Vec<String>>>;
