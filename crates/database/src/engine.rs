@@ -67,6 +67,9 @@ const VECTOR_EVERY: Duration = Duration::from_secs(1);
 const ALONE_FOR: Duration = Duration::from_millis(20);
 /// What the name of a file is given that was moved out of the way of a database that came back.
 const ASIDE: &str = ".stead-aside";
+/// What the older file is called that a database on its way back begins with; it goes when that has its place. No
+/// pattern takes it for a database, as its name has the one above in it.
+pub(crate) const OLDER: &str = ".stead-aside-older";
 /// How soon a database that could not be looked at is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 

@@ -186,6 +186,10 @@ impl Shared {
         place.forget(disk);
         // Else all of its history would be read once more when it is joined.
         place.keep_sums(disk, &written.sums, written.back.txid);
+        let older = disk::sibling(&file, super::OLDER);
+        if let Err(error) = remove_if_there(disk, &older) {
+            tracing::warn!(event = "leftover stays", path = %older.display(), %error, "an older file stays");
+        }
         Ok(written.back)
     }
 

@@ -106,8 +106,8 @@ impl History {
         (disk, beside): (&dyn Disk, &Path),
         each: &mut dyn FnMut(Filled, &Sums),
     ) -> Result<Restored, ImageError> {
-        abandon(disk, beside).map_err(ImageError::Output)?;
         let plan = self.plan(target)?;
+        abandon(disk, beside).map_err(ImageError::Output)?;
         let file = disk.open(beside, Open::Create { private: true }).map_err(ImageError::Output)?;
         let (image, sums) = plan.image_with_sums(&*file, each)?;
         Ok(Restored { file, image, sums })
@@ -269,11 +269,22 @@ fn each_page(
     })
 }
 
-/// Has [`History::restore`] begin with an older copy, which goes: what it is, [`History::recognise`] has told.
+/// Has [`History::restore`] begin with an older copy, of which [`History::recognise`] has told what it is. It stays
+/// itself as it is: until the restore has succeeded, it may be the best there is.
 pub fn begin_with(disk: &dyn Disk, copy: &Path, beside: &Path, (sums, at): &(Sums, Txid)) -> io::Result<()> {
     abandon(disk, beside)?;
-    sums.save(disk, &notes(beside), *at)?;
-    disk.rename(copy, beside)
+    let (from, to) = (disk.open(copy, Open::Read)?, disk.open(beside, Open::Create { private: true })?);
+    let mut piece = vec![0; PIECE_BYTES as usize];
+    let mut offset = 0;
+    loop {
+        let got = from.read_at(&mut piece, offset)?;
+        if got == 0 {
+            break;
+        }
+        to.write_at(&piece[..got], offset)?;
+        offset += got as u64;
+    }
+    sums.save(disk, &notes(beside), *at)
 }
 
 /// Removes what a restore has left.

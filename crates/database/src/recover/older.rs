@@ -6,8 +6,10 @@
 //! | the database as it was last | it stays, and nothing is fetched |
 //! | anything else | it stays: somebody wrote it, so it counts as the newest state and is sealed as such |
 //!
+//! An older file is kept aside until the database is back: it may be the best there is.
 //! Which of these it is, the sum of its pages tells. Before the engine starts nobody of this process has it open.
 
+use crate::engine::OLDER;
 use crate::history::{self, History};
 use crate::live::Place;
 use crate::machine::Machine;
@@ -60,24 +62,18 @@ fn begin(machine: &Machine, place: &Place, history: &History) -> io::Result<Opti
         place.keep_sums(disk, &sums, at);
         return Ok(Some("the file in its place is what the store has".to_owned()));
     }
-    let reader = machine.kernel.openers(&place.file).first().copied();
-    match reader {
-        None => history::begin_with(disk, &place.file, &history::beside(&place.file), &(sums, at))?,
-        // It would see the file change, and history has all of it.
-        Some(_) => disk.remove_file(&place.file)?,
-    }
+    let (file, aside) = (&place.file, disk::sibling(&place.file, OLDER));
+    history::begin_with(disk, file, &history::beside(file), &(sums, at))?;
+    disk.rename(file, &aside)?;
     // Empty, or of no use without the file.
     for suffix in ["-wal", "-shm"] {
-        match disk.remove_file(&disk::sibling(&place.file, suffix)) {
+        match disk.remove_file(&disk::sibling(file, suffix)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
     }
-    let then = match reader {
-        None => "only what changed since is fetched".to_owned(),
-        Some(pid) => format!("process {pid} has it open, so it is left to that, and all is fetched"),
-    };
-    Ok(Some(format!("the file in its place is as of txid {at}: {then}")))
+    disk.sync_dir(disk::parent(file))?;
+    Ok(Some(format!("the file in its place is as of txid {at}: only what changed since is fetched")))
 }
 
 /// Whether the file holds all there is of the database.

@@ -135,6 +135,7 @@ fn of_an_older_file_only_what_changed_since_is_fetched() {
     assert!(same_rows(&second.world.home.join(NAME), &newest));
     verify(&engine, NAME);
     engine.stop();
+    nothing_is_left(&second.world);
 
     let third = Heir::of(&second.world);
     std::fs::copy(&newest, third.world.home.join(NAME)).unwrap();
@@ -142,8 +143,13 @@ fn of_an_older_file_only_what_changed_since_is_fetched() {
     assert!(fetched < bytes / 30, "{fetched} bytes were fetched for nothing that changed in {bytes}");
     verify(&engine, NAME);
     engine.stop();
-    let left = std::fs::read_dir(third.world.home.join("data")).unwrap().flatten();
-    assert!(left.map(|entry| entry.file_name().into_string().unwrap()).all(|name| !name.contains("restore")));
+    nothing_is_left(&third.world);
+}
+
+fn nothing_is_left(world: &World) {
+    let names = std::fs::read_dir(world.home.join("data")).unwrap().flatten().map(|entry| entry.file_name());
+    let left: Vec<_> = names.filter(|name| name.to_string_lossy().contains("stead-")).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]

@@ -145,7 +145,8 @@ impl Far {
         LocalDisk.open(&copy, Open::Create { private: false }).unwrap().write_at(bytes, 0).unwrap();
         let known = history.recognise(&copy).unwrap()?;
         begin_with(&LocalDisk, &copy, &self.beside(), &known).unwrap();
-        assert!(LocalDisk.metadata(&copy).is_err());
+        let kept = base::disk::read(&LocalDisk, &copy, 1 << 24).unwrap();
+        assert!(kept == bytes, "the copy stays as it is");
         Some(known.1)
     }
 }
