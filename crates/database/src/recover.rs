@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use store::{Outcome, StoreError};
+use store::{Outcome, StoreError, StoredFile};
 
 /// How often a history is tried to be ended while somebody else still adds to it.
 const TRIES: u32 = 1000;
@@ -263,7 +263,15 @@ impl Recovery<'_> {
             let key = remote.seal_key(header.max_txid);
             // Whatever is there now, the next look finds it.
             match store::create_from(&*remote.objects, &key, header.timestamp, &bytes)? {
-                Outcome::Won(_) | Outcome::Lost | Outcome::Unknown => {}
+                Outcome::Won(_) | Outcome::Unknown => {}
+                Outcome::Lost => {
+                    let seal = FileKey { level: 0, min: header.min_txid, max: header.max_txid };
+                    let goes_on = |there: StoredFile| there.before == header.checksum_before;
+                    // Left by an owner from before, whose end of history was given up.
+                    if !remote.look(seal)?.is_some_and(goes_on) {
+                        history.clear_stale(seal, self.bucket.epoch())?;
+                    }
+                }
             }
         }
         Err(RecoverError::StillWritten(base))

@@ -212,10 +212,11 @@ impl Shared {
         let key = store_key(path, incarnation);
         let list = || {
             let listing = history.listing().unwrap_or_default();
+            // It may have been listed by a write whose answer was lost.
             if !bucket.lists_just(&key, &listing) {
                 bucket.publish(BTreeMap::from([(key.clone(), listing.clone())]), Vec::new())?;
-                history.was_listed(&listing);
             }
+            history.was_listed(&listing);
             Ok::<_, ShipError>(())
         };
         if history.has_orphans() && bucket.knows(&key) {
@@ -301,6 +302,9 @@ impl Shared {
             if !bucket.lists(&key, &listing) {
                 listings.insert(key, listing.clone());
                 listed.push((history, listing));
+            } else if history.awaits_list() {
+                // By a write whose answer was lost.
+                history.was_listed(&listing);
             }
         }
         if listings.is_empty() && shed.is_empty() {

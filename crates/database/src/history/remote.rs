@@ -121,12 +121,16 @@ impl Remote {
         Ok(Stored { remote: self, files, listed_upto })
     }
 
-    /// Goes on from what a manifest lists: asks for the seals that follow it, until there is none.
+    /// Goes on from what a manifest lists: asks for the seals that follow it, until there is none. One that does not
+    /// continue what is there was left by an owner from before, and is none of history's.
     pub fn follow(self, listed: Vec<StoredFile>) -> Result<Stored, StoreError> {
         let mut files = listed;
         let listed_upto = files.iter().map(|file| file.max).max().unwrap_or(Txid::ZERO);
         let mut end = listed_upto;
         while let Some(next) = self.look(FileKey { level: 0, min: end.next(), max: end.next() })? {
+            if files.iter().filter(|file| file.max == end).any(|last| !continues(last, &next)) {
+                break;
+            }
             self.objects.settle(&self.key(FileKey { level: 0, min: next.min, max: next.max }))?;
             files.push(next);
             end = end.next();
@@ -167,6 +171,13 @@ impl Remote {
         }
         Err(io::ErrorKind::AlreadyExists.into())
     }
+}
+
+/// Whether a seal may follow a file, as far as their headers are known.
+fn continues(last: &StoredFile, next: &StoredFile) -> bool {
+    let unread = last.page_size == 0 || next.page_size == 0;
+    let unknown = last.after == base::Checksum::NONE || next.before == base::Checksum::NONE;
+    unread || unknown || next.before == last.after
 }
 
 fn copy(source: &dyn base::DiskFile, len: u64, out: &mut dyn Write) -> io::Result<()> {
