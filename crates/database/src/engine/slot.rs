@@ -223,8 +223,14 @@ impl Slot {
     pub fn show_live(&self, live: &Live) {
         let now = Some(Arc::clone(live.history()));
         let was = std::mem::replace(&mut *self.history.lock().unwrap_or_else(PoisonError::into_inner), now);
-        if let Some(was) = was.filter(|was| was.has_store() && was.base() != live.history().base()) {
-            self.set_former(vec![was]);
+        let another = was.filter(|was| was.base() != live.history().base());
+        if let Some(was) = another {
+            // What the store has of the file that lived here says nothing of this one.
+            let stored = live.history().has_store().then(|| live.history().stored_txid());
+            self.show(|info| info.stored_txid = stored);
+            if was.has_store() {
+                self.set_former(vec![was]);
+            }
         }
         *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some((live.device(), live.inode()));
         self.show(|info| {
