@@ -245,6 +245,8 @@ impl Bucket {
     }
 
     /// Lists these histories anew; objects that no list names any more go afterwards. Durable.
+    ///
+    /// What a list still names waits until that history is listed anew.
     pub fn publish(
         &self,
         listings: BTreeMap<String, Vec<StoredFile>>,
@@ -252,15 +254,30 @@ impl Bucket {
     ) -> Result<(), BucketError> {
         let waiting = || self.shed.lock().unwrap_or_else(PoisonError::into_inner);
         waiting().extend(shed);
-        let shed = waiting().clone();
+        let mut shed = waiting().clone();
         self.swap(|next| {
             next.histories.extend(listings);
+            let listed = self.listed_beside(next, &shed);
+            shed.retain(|key| !listed.contains(key));
             let known: BTreeSet<&Key> = next.doomed.iter().collect();
             let new: Vec<Key> = shed.iter().filter(|key| !known.contains(key)).cloned().collect();
             next.doomed.extend(new);
         })?;
-        waiting().retain(|key| !shed.contains(key));
+        let done: BTreeSet<Key> = shed.into_iter().collect();
+        waiting().retain(|key| !done.contains(key));
         Ok(())
+    }
+
+    /// What a manifest lists of the histories that these objects belong to.
+    fn listed_beside(&self, manifest: &Manifest, objects: &[Key]) -> BTreeSet<Key> {
+        let base_of = |key: &Key| Remote::base_of(self.objects.layout(), key);
+        let bases: BTreeSet<String> = objects.iter().filter_map(base_of).collect();
+        let keys = |base: &String| {
+            let remote = self.remote(base);
+            let files = manifest.histories.get(base).into_iter().flatten();
+            files.map(|file| remote.listed_key(file)).collect::<Vec<Key>>()
+        };
+        bases.iter().flat_map(keys).collect()
     }
 
     /// Removes what no list names any more; the manifest forgets it when it is next written.

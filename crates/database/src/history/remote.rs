@@ -52,6 +52,11 @@ impl Remote {
         self.key(FileKey { level: 0, min: txid, max: txid })
     }
 
+    /// The key of a file that a list has.
+    pub fn listed_key(&self, file: &StoredFile) -> Key {
+        self.key(FileKey { level: file.named_level, min: file.min, max: file.max })
+    }
+
     /// The file that has a key; `None` for what is none of a history's.
     fn parse(&self, key: &Key) -> Option<FileKey> {
         let below = key.as_str().strip_prefix(self.base.as_str())?.strip_prefix('/')?;
