@@ -5,7 +5,7 @@ use super::slot::{Slot, Trouble};
 use crate::bucket::{Bucket, BucketError};
 use crate::history::{History, Retention, ShipError, parse_local, retention, store_key};
 use crate::live::JoinError;
-use base::Incarnation;
+use base::{Incarnation, Txid};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -80,9 +80,10 @@ impl Shared {
             let Some(history) = slot.history() else { continue };
             all &= self.ship(&bucket, &slot, &history);
         }
+        // Whoever has lost all but the store must find what the ledger names.
+        all &= self.list_what_changed(Changed::Unfound);
         all = all && self.ship_ledger(&bucket, noted) && self.send_configuration(&bucket);
-        // Whoever has lost all but the store must learn which histories there are.
-        all &= self.list_what_changed(Changed::NewHistories);
+        all &= self.list_what_changed(Changed::Unfound);
         if all {
             self.store_answers();
         }
@@ -129,7 +130,7 @@ impl Shared {
         };
         let ledger = self.ledger_history().map(|(key, history)| (key, history, None));
         for (key, history, slot) in self.slots().into_iter().filter_map(followed).chain(ledger) {
-            if what == Changed::NewHistories && bucket.knows(&key) {
+            if what == Changed::Unfound && bucket.knows(&key) && history.is_found() {
                 continue;
             }
             shed.extend(history.shed());
@@ -226,8 +227,11 @@ impl Shared {
     fn ship(&self, bucket: &Bucket, slot: &Slot, history: &History) -> bool {
         match history.ship() {
             Ok(shipped) => {
+                // Nobody finds a history that no manifest knows.
+                let known = still_followed(slot, history)
+                    .is_some_and(|incarnation| bucket.knows(&store_key(&slot.path, incarnation)));
                 slot.show(|info| {
-                    info.stored_txid = Some(shipped.stored_txid);
+                    info.stored_txid = Some(if known { shipped.stored_txid } else { Txid::ZERO });
                     if info.trouble.as_ref().is_some_and(|was| was.code == STORE_FAILED) {
                         info.trouble = None;
                     }
@@ -318,8 +322,8 @@ enum While {
 /// For what the manifest is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Changed {
-    /// For histories that it does not know.
-    NewHistories,
+    /// For histories that it does not know, and for those that end with what only a list shows.
+    Unfound,
     /// For whatever it does not have as it is.
     Anything,
 }

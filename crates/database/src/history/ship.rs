@@ -97,6 +97,12 @@ impl History {
         Some(listing)
     }
 
+    /// Whether the store alone leads to its end, for whoever looks there.
+    pub fn is_found(&self) -> bool {
+        let files = self.inner.lock();
+        files.last.as_ref().is_none_or(|last| last.header.max_txid <= files.stored)
+    }
+
     /// A list has these files now.
     pub fn was_listed(&self, listing: &[StoredFile]) {
         let has = |entry: &&Arc<Entry>| entry.stored().is_some_and(|file| listing.contains(&file));
