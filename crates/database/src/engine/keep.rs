@@ -120,6 +120,8 @@ impl Shared {
     /// Lists in the manifest what merges and thinning changed; then what no list names any more goes.
     fn list_what_changed(&self, what: Changed) -> bool {
         let Some(bucket) = self.bucket().filter(|_| !self.store_is_refused()) else { return true };
+        // The ledger that is there may name what history can do without by now.
+        let may_shed = self.ledger_is_sent();
         let mut listings = BTreeMap::new();
         let mut shed = Vec::new();
         let mut listed = Vec::new();
@@ -133,7 +135,9 @@ impl Shared {
             if what == Changed::Unfound && bucket.knows(&key) && history.is_found() {
                 continue;
             }
-            shed.extend(history.shed());
+            if may_shed {
+                shed.extend(history.shed());
+            }
             let Some(listing) = history.listing().filter(|listing| !listing.is_empty()) else { continue };
             if !bucket.lists(&key, &listing) {
                 listings.insert(key, listing.clone());

@@ -68,6 +68,14 @@ impl Shared {
         Some((store_key(&path(), live.place().incarnation), Arc::clone(live.history())))
     }
 
+    /// Whether the store has the ledger with everything that is new in it.
+    pub(super) fn ledger_is_sent(&self) -> bool {
+        let news = self.ledger.news();
+        let copy = self.copy();
+        let live = copy.live.as_ref().filter(|_| !copy.store_away && copy.sealed == Some(news));
+        live.is_some_and(|live| live.history().is_found())
+    }
+
     /// Goes on with the store, where the ledger's history was opened without it.
     pub(super) fn find_store_for_ledger(&self) -> Result<(), HistoryError> {
         let mut copy = self.copy();
