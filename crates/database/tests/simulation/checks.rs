@@ -3,14 +3,16 @@
 use crate::content::{self, Content, StateId};
 use crate::model::Moment;
 use crate::world::{Crash, HOME, Saved, World};
+use base::sim::{SimDisk, SimVfs};
 use base::{DatabasePath, Disk, Open, Position, Txid};
-use database::history::{FileInfo, History, Remote, Stored, local_base, store_key};
+use database::history::{FileInfo, History, Imaged, Place, Remote, Stored, local_base, store_key};
 use database::ledger::Vector;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Where an image is written that is only looked at.
 const OUT: &str = "/stead-simulation/out.db";
 
 impl World {
@@ -22,7 +24,7 @@ impl World {
 
     /// What whoever looks into the store finds there.
     fn stored(&self, path: &DatabasePath, at: Position) -> Result<Option<Stored>, String> {
-        let Some(objects) = self.store() else { return Ok(None) };
+        let Some(objects) = self.calm_store() else { return Ok(None) };
         let manifest = database::bucket::read(&*objects).map_err(|error| error.to_string())?;
         let key = store_key(path, at.incarnation);
         let listed = manifest.and_then(|(manifest, _)| manifest.histories.get(&key).cloned());
@@ -33,24 +35,12 @@ impl World {
     /// The image at a position, checked against it and by SQLite.
     pub fn export(&self, path: &DatabasePath, at: Position) -> Result<Content, String> {
         let history = self.history(path, at)?;
-        let failed = |error: &dyn std::fmt::Display| format!("exporting {path} at {at:?}: {error}");
-        let out = self.disk.open(Path::new(OUT), Open::Create { private: false }).map_err(|e| failed(&e))?;
-        let imaged = history.image(at.txid, &*out, &mut |_, _| {}).map_err(|e| failed(&e))?;
-        drop(out);
+        let (content, imaged) = content_of(&history, at.txid, &self.disk, &self.vfs)
+            .map_err(|error| format!("exporting {path} at {at:?}: {error}"))?;
         if (imaged.checksum, imaged.txid) != (at.checksum, at.txid) {
-            return Err(failed(&format!("the image is at {imaged:?}")));
+            return Err(format!("exporting {path} at {at:?}: the image is at {imaged:?}"));
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-        let uri = format!("file://{OUT}?immutable=1");
-        let read = || -> rusqlite::Result<(Option<Content>, String)> {
-            let conn = Connection::open_with_flags_and_vfs(&uri, flags, self.vfs.name())?;
-            Ok((content::read(&conn)?, content::integrity(&conn)?))
-        };
-        let (found, integrity) = read().map_err(|e| failed(&e))?;
-        if integrity != "ok" {
-            return Err(failed(&integrity));
-        }
-        found.ok_or_else(|| failed(&"it is empty"))
+        content.ok_or_else(|| format!("exporting {path} at {at:?}: it is empty"))
     }
 
     /// The states that a vector leads to.
@@ -210,7 +200,9 @@ impl World {
             return;
         }
         let history = self.history(path, after).unwrap();
-        let sealed = |file: &&FileInfo| file.key.min == after.txid && file.key.max == after.txid;
+        let sealed = |file: &&FileInfo| {
+            file.place == Place::Local && file.key.min == after.txid && file.key.max == after.txid
+        };
         let Some(file) = history.files().iter().find(sealed).cloned() else { return };
         let source = self.disk.open(&file.path, Open::Read).unwrap();
         let (_, index) = ltx::Index::read(&source).unwrap();
@@ -225,6 +217,29 @@ impl World {
             assert!(!same, "{path}: page {pgno} did not change and was sealed at {}", after.txid);
         }
     }
+}
+
+/// What a history holds at a position, written to a disk and read by SQLite; `None`: a database without the schema.
+pub fn content_of(
+    history: &History,
+    txid: Txid,
+    disk: &SimDisk,
+    vfs: &SimVfs,
+) -> Result<(Option<Content>, Imaged), String> {
+    let out = disk.open(Path::new(OUT), Open::Create { private: false }).map_err(|e| e.to_string())?;
+    let imaged = history.image(txid, &*out, &mut |_, _| {}).map_err(|e| e.to_string())?;
+    drop(out);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let uri = format!("file://{OUT}?immutable=1");
+    let read = || -> rusqlite::Result<(Option<Content>, String)> {
+        let conn = Connection::open_with_flags_and_vfs(&uri, flags, vfs.name())?;
+        Ok((content::read(&conn)?, content::integrity(&conn)?))
+    };
+    let (found, integrity) = read().map_err(|e| e.to_string())?;
+    if integrity != "ok" {
+        return Err(integrity);
+    }
+    Ok((found, imaged))
 }
 
 fn positions(vector: &Vector) -> Vec<String> {

@@ -2,7 +2,8 @@
 
 use crate::app::Apps;
 use crate::model::Moment;
-use crate::world::{Crash, Saved, Setup, World};
+use crate::storm;
+use crate::world::{Crash, Kept, Saved, Setup, World};
 use base::sim::Op;
 use base::{Clock, DatabasePath, Position};
 use database::engine::{CHECKPOINT_FRAMES, TurnError};
@@ -22,7 +23,7 @@ impl Setup {
             sync_interval: Duration::from_millis([0, 50, 1000][draw(3) as usize]),
             keep: Duration::from_secs([60, 3600, 30 * 24 * 3600][draw(3) as usize]),
             local_bytes: [40_000, 10 << 30][draw(2) as usize],
-            store: draw(2) == 0,
+            store: if draw(2) == 0 { Kept::Directory } else { Kept::Nowhere },
             wal_limit_bytes: [1 << 30, 1 << 30, 60_000][draw(3) as usize],
             checkpoint_frames: [4, 12, CHECKPOINT_FRAMES][draw(3) as usize],
         }
@@ -83,7 +84,7 @@ impl World {
         }
     }
 
-    fn apps_act(&mut self) {
+    pub fn apps_act(&mut self) {
         let count = 1 + self.random.below(5);
         for _ in 0..count {
             self.apps().act();
@@ -93,7 +94,7 @@ impl World {
         }
     }
 
-    fn some_time(&mut self) {
+    pub fn some_time(&mut self) {
         let time = match self.random.below(20) {
             0..8 => Duration::from_millis(1 + self.random.below(100)),
             8..14 => Duration::from_millis(100 + self.random.below(1000)),
@@ -108,18 +109,18 @@ impl World {
         self.pass(time);
     }
 
-    fn calm(&self) -> bool {
+    pub fn calm(&self) -> bool {
         !self.apps.borrow().faulty && !self.halted()
     }
 
-    fn check_files_if_calm(&mut self) {
+    pub fn check_files_if_calm(&mut self) {
         self.notice();
         if self.calm() {
             self.check_files(None);
         }
     }
 
-    fn check_checkpoints_if_calm(&mut self) {
+    pub fn check_checkpoints_if_calm(&mut self) {
         if self.calm() {
             self.check_checkpoints();
         }
@@ -131,11 +132,13 @@ impl World {
         let ledger = Arc::clone(self.ledger.as_ref().expect("invariant: it runs"));
         if self.saved.len() >= CHECKPOINTS_MAX
             && let Some((id, saved)) = self.saved.pop_first()
-            && let Err(error) = ledger.remove_checkpoint(&id)
         {
-            self.note(format!("{id} not removed: {error}"));
-            self.unsure.insert(id, saved);
-            return;
+            self.removed.insert(id.clone());
+            if let Err(error) = ledger.remove_checkpoint(&id) {
+                self.note(format!("{id} not removed: {error}"));
+                self.unsure.insert(id, saved);
+                return;
+            }
         }
         self.names += 1;
         let id = format!("checkpoint-{:04}", self.names);
@@ -218,7 +221,7 @@ impl World {
         }
     }
 
-    fn break_something(&mut self) {
+    pub fn break_something(&mut self) {
         self.apps().faulty = true;
         let what = self.random.below(7);
         self.note(format!("break {what}"));
@@ -252,12 +255,13 @@ impl World {
         self.check_well();
     }
 
-    fn disarm(&self) {
+    pub fn disarm(&self) {
         self.disk.halt_at_step(u64::MAX);
+        self.doom.forget();
     }
 
     /// The machine will die soon.
-    fn arm(&mut self) {
+    pub fn arm(&mut self) {
         let within = [20, 200, 1000][self.random.below(3) as usize];
         let step = self.disk.steps() + 1 + self.random.below(within);
         self.note(format!("will halt at step {step}"));
@@ -285,6 +289,9 @@ impl World {
     /// Starts the engine, which may crash meanwhile; then checks what is left.
     pub fn restart(&mut self, crash: Option<Crash>) {
         let mut crash = crash;
+        if self.storm && !storm::AWAY_WITHOUT_LOCAL_BASE && self.local_base_may_be_gone() {
+            self.calm_weather();
+        }
         for attempt in 0.. {
             if self.restless && attempt < 2 && self.chance(15) {
                 self.arm();
@@ -301,6 +308,11 @@ impl World {
             self.apps().faulty = false;
             match started {
                 Ok(()) => break,
+                // What only the store has cannot come back while that is away.
+                Err(error) if self.storm => {
+                    self.note(format!("no start: {error}"));
+                    self.calm_weather();
+                }
                 Err(error) => panic!("the engine does not start: {error}"),
             }
         }
@@ -331,7 +343,7 @@ impl World {
         }
     }
 
-    fn stop_and_start(&mut self) {
+    pub fn stop_and_start(&mut self) {
         self.notice();
         if !self.calm() {
             return;

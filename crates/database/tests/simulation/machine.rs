@@ -40,7 +40,7 @@ impl Drop for Meanwhile {
 }
 
 /// A point at which others may act.
-fn point() {
+pub fn point() {
     let Some(mut turn) = TURN.with(|slot| slot.borrow_mut().take()) else { return };
     turn();
     TURN.with(|slot| *slot.borrow_mut() = Some(turn));

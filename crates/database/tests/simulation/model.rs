@@ -21,7 +21,7 @@ pub struct FileModel {
 }
 
 /// All files.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Model {
     contents: HashMap<StateId, Arc<Content>>,
     files: BTreeMap<String, FileModel>,
@@ -228,6 +228,19 @@ impl Model {
         self.files.insert(name.to_owned(), file);
         self.mark();
         Ok(())
+    }
+
+    /// The model of another machine that goes on from what this one knew: no state that either makes from now on has
+    /// a number of the other's.
+    pub fn heir(&self) -> Model {
+        const STATES_OF_A_MACHINE: i64 = 1 << 32;
+        let ids = (self.ids / STATES_OF_A_MACHINE + 1) * STATES_OF_A_MACHINE;
+        Model { ids, unnoticed: BTreeSet::new(), half_made: BTreeMap::new(), ..self.clone() }
+    }
+
+    /// Whether any file was ever in this state.
+    pub fn knows(&self, id: StateId) -> bool {
+        self.contents.contains_key(&id)
     }
 
     /// Everything was turned to these states, durably.

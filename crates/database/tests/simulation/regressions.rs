@@ -4,7 +4,14 @@ use crate::app::{PAIR, SHARED};
 use crate::drive;
 use crate::scripts::{lived_in, setup};
 use crate::world::{Crash, World};
+use base::sim::{SimClock, SimDisk, SimRandom};
+use base::{Checksum, Timestamp, Txid};
+use database::{Bucket, Claim, Owner};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
+use store::sim::{Fault, Rule, SimBucket, Verb};
+use store::{ErrorKind, Objects, StoredFile};
 
 /// Worlds that once went wrong.
 const PINNED: [u64; 20] =
@@ -94,4 +101,40 @@ fn a_first_seal_survives_a_power_loss() {
         assert_eq!(world.followed(), followed);
         world.check_all();
     }
+}
+
+/// A publish that failed had objects to remove; the next one lists only another history anew.
+#[test]
+fn no_object_goes_that_a_list_still_names() {
+    let bucket = SimBucket::new(SimRandom::new(1));
+    let (disk, clock) = (SimDisk::default(), Arc::new(SimClock::default()));
+    let objects: Arc<dyn Objects> = Arc::new(bucket.store_of("a", &disk));
+    let owner = Owner { id: 1, run: 1, node: "a".into(), volume: "test".into() };
+    let held = Bucket::open(Arc::clone(&objects), owner, Claim::Own, clock, &SimRandom::new(2)).unwrap();
+    let file = |max| StoredFile {
+        level: 0,
+        named_level: 0,
+        min: Txid(max),
+        max: Txid(max),
+        bytes: 1,
+        page_size: 512,
+        commit: 1,
+        sealed: Timestamp(0),
+        epoch: held.epoch(),
+        before: Checksum::NONE,
+        after: Checksum::NONE,
+    };
+    let key = held.remote("data/a.db").seal_key(Txid(1));
+    let _ = store::create_from(&*objects, &key, Timestamp(0), b"a seal").unwrap();
+    let list = |base: &str, files| BTreeMap::from([(base.to_owned(), files)]);
+    held.publish(list("data/a.db", vec![file(1), file(2)]), Vec::new()).unwrap();
+    bucket.script(Rule::new(Fault::Error(ErrorKind::Server)).on(Verb::Replace));
+    held.publish(list("data/a.db", vec![file(2)]), vec![key.clone()]).unwrap_err();
+
+    held.publish(list("data/b.db", vec![file(1)]), Vec::new()).unwrap();
+    held.sweep().unwrap();
+    assert!(bucket.object(&key).is_some(), "it is listed");
+    held.publish(list("data/a.db", vec![file(2)]), Vec::new()).unwrap();
+    held.sweep().unwrap();
+    assert!(bucket.object(&key).is_none(), "nobody names it any more");
 }

@@ -1,7 +1,7 @@
 //! A crash and a power loss at every persistence step of one act, from the same state each time.
 
 use crate::app::{PAIR, SHARED};
-use crate::world::{Crash, Saved, Setup, World};
+use crate::world::{Crash, Kept, Saved, Setup, World};
 use database::engine::TurnError;
 use database::ledger::Checkpoint;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub fn setup() -> Setup {
         sync_interval: Duration::from_millis(200),
         keep: Duration::from_secs(3600),
         local_bytes: 10 << 30,
-        store: false,
+        store: Kept::Nowhere,
         wal_limit_bytes: 1 << 30,
         checkpoint_frames: 12,
     }
@@ -141,7 +141,7 @@ fn a_restore_survives_a_crash_at_every_step() {
 #[test]
 fn a_merge_survives_a_crash_at_every_step() {
     at_every_step(&setup(), many_seals, |world| world.pass(Duration::from_millis(100)));
-    let stored = Setup { store: true, local_bytes: 20_000, ..setup() };
+    let stored = Setup { store: Kept::Directory, local_bytes: 20_000, ..setup() };
     at_every_step_of(&[Crash::Power], &stored, many_seals, |world| world.pass(Duration::from_millis(100)));
 }
 

@@ -1,24 +1,30 @@
 //! One machine from its first boot on: the engine, the applications, the crashes, and what must be true after each.
 
 use crate::app::Apps;
+use crate::line::{Doom, Line};
 use crate::machine::{Meanwhile, NODE, SharedClock, SharedDisk, SharedKernel};
 use crate::model::Moment;
+use crate::reports::Reports;
 use base::sim::{SimClock, SimDisk, SimRandom, SimVfs};
 use base::{Clock, DatabasePath, Disk, Epoch, Incarnation, Random, Txid};
 use database::history::Retention;
 use database::ledger::{Ledger, Vector};
 use database::{Claim, Engine, Entry, Machine, Notice, Owner, Settings, StoreSettings};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use store::Objects;
+use store::sim::SimBucket;
 
 pub const HOME: &str = "/stead-simulation/home";
 const STORE: &str = "/stead-simulation/store";
+
+/// How the trace begins that says that an engine may not write to its store any more.
+pub const REFUSED: &str = "store refused";
 
 /// What dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +37,16 @@ pub enum Crash {
     Power,
 }
 
+/// Where history is kept besides the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    Nowhere,
+    /// On another part of the same disk.
+    Directory,
+    /// In a simulated bucket, which outlives the machine.
+    Bucket,
+}
+
 /// How a world is set up.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -38,7 +54,7 @@ pub struct Setup {
     pub sync_interval: Duration,
     pub keep: Duration,
     pub local_bytes: u64,
-    pub store: bool,
+    pub store: Kept,
     pub wal_limit_bytes: u64,
     pub checkpoint_frames: u32,
 }
@@ -58,6 +74,18 @@ pub struct World {
     pub apps: Rc<RefCell<Apps>>,
     pub setup: Setup,
     pub vfs: SimVfs,
+    /// The bucket, where history is kept in one.
+    pub bucket: Option<SimBucket>,
+    /// The machine's number, from 1: what it is called, and its identity.
+    pub number: u64,
+    /// Under which condition the next start takes the store.
+    pub claim: Claim,
+    /// When the machine dies at a request.
+    pub doom: Doom,
+    /// What engines have said.
+    pub reports: Reports,
+    /// The store may fail now.
+    pub storm: bool,
     boots: Arc<AtomicU64>,
     booted: Duration,
     pub engine: Option<Engine>,
@@ -66,6 +94,8 @@ pub struct World {
     pub saved: BTreeMap<String, Saved>,
     /// A checkpoint whose insertion failed, or was interrupted.
     pub unsure: BTreeMap<String, Saved>,
+    /// Checkpoints that were removed.
+    pub removed: BTreeSet<String>,
     /// A turn that failed or was interrupted: from where to where.
     pub turning: Option<(Moment, Moment)>,
     /// What the last turn's undo vector must lead to.
@@ -77,10 +107,11 @@ pub struct World {
     pub certain: bool,
     /// Seals seen of each database.
     seals: BTreeMap<String, (Incarnation, Txid)>,
-    runs: Cell<u64>,
+    /// Starts of engines, on all machines.
+    runs: Rc<Cell<u64>>,
 }
 
-fn unused_name() -> String {
+pub fn unused_name() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     format!("world-{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
@@ -90,6 +121,23 @@ impl World {
     pub fn new(seed: u64, setup: Setup) -> World {
         let random = SimRandom::new(seed);
         let clock = SimClock::default();
+        let mut world = World::on(seed, &random, &clock, setup, 1);
+        world.bucket = (world.setup.store == Kept::Bucket)
+            .then(|| SimBucket::new(SimRandom::new(world.random.next_u64())));
+        world
+    }
+
+    /// Another machine, empty and not started, with the same bucket.
+    pub fn heir(&self) -> World {
+        let mut heir = World::on(self.seed, &self.random, &self.clock, self.setup.clone(), self.number + 1);
+        heir.bucket.clone_from(&self.bucket);
+        heir.names = self.names;
+        heir.runs = Rc::clone(&self.runs);
+        heir
+    }
+
+    fn on(seed: u64, random: &SimRandom, clock: &SimClock, setup: Setup, number: u64) -> World {
+        let (random, clock) = (random.clone(), clock.clone());
         let disk = SimDisk::new(clock.clone(), SimRandom::new(random.next_u64()));
         for dir in [HOME, STORE] {
             disk.create_dir_all(&Path::new(dir).join(".stead")).unwrap();
@@ -109,6 +157,12 @@ impl World {
             apps: Rc::new(RefCell::new(apps)),
             setup,
             vfs,
+            bucket: None,
+            number,
+            claim: Claim::Own,
+            doom: Doom::never(),
+            reports: Reports::default(),
+            storm: false,
             boots: Arc::default(),
             booted: Duration::ZERO,
             engine: None,
@@ -116,27 +170,59 @@ impl World {
             notices: Arc::default(),
             saved: BTreeMap::new(),
             unsure: BTreeMap::new(),
+            removed: BTreeSet::new(),
             turning: None,
             undo: None,
             names: 0,
             restless: true,
             certain: true,
             seals: BTreeMap::new(),
-            runs: Cell::new(0),
+            runs: Rc::default(),
         }
     }
 
     /// The store, as a process that has just started knows it.
     pub fn store(&self) -> Option<Arc<dyn Objects>> {
+        if let Some(bucket) = &self.bucket {
+            let store = bucket.store_of(&self.name(), &self.disk);
+            return Some(Arc::new(Line { store, disk: self.disk.clone(), doom: self.doom.clone() }));
+        }
         let disk: Arc<dyn Disk> = Arc::new(SharedDisk(self.disk.clone()));
-        self.setup.store.then(|| Arc::new(store::Directory::new(disk, STORE.into())) as Arc<dyn Objects>)
+        (self.setup.store == Kept::Directory)
+            .then(|| Arc::new(store::Directory::new(disk, STORE.into())) as Arc<dyn Objects>)
     }
 
-    fn store_settings(&self) -> Option<StoreSettings> {
+    /// The store, as whoever looks at it finds it without any trouble on the way.
+    pub fn calm_store(&self) -> Option<Arc<dyn Objects>> {
+        match &self.bucket {
+            Some(bucket) => Some(Arc::new(bucket.calm_copy().store_of("looker", &self.disk))),
+            None => self.store(),
+        }
+    }
+
+    /// What the machine is called.
+    pub fn name(&self) -> String {
+        format!("machine-{}", self.number)
+    }
+
+    /// As whom, and under which condition, the store is taken.
+    pub fn store_settings(&self, claim: Claim) -> Option<StoreSettings> {
         self.runs.set(self.runs.get() + 1);
-        let owner = Owner { id: 7, run: self.runs.get(), node: "here".to_owned(), volume: "test".to_owned() };
-        let (claim, objects) = (Claim::Own, self.store()?);
+        let owner =
+            Owner { id: self.number, run: self.runs.get(), node: self.name(), volume: "test".to_owned() };
+        let objects = self.store()?;
         Some(StoreSettings { objects, owner, claim, stop_timeout: None, configuration: None })
+    }
+
+    /// What the engine runs on.
+    pub fn machine(&self) -> Machine {
+        Machine {
+            disk: Arc::new(SharedDisk(self.disk.clone())),
+            clock: Arc::new(SharedClock { clock: self.clock.clone(), booted: self.booted }),
+            random: Arc::new(self.random.clone()),
+            vfs: Some(self.vfs.name().to_owned()),
+            kernel: Arc::new(SharedKernel { disk: self.disk.clone(), boots: self.boots.clone() }),
+        }
     }
 
     pub fn note(&self, text: impl Into<String>) {
@@ -156,7 +242,6 @@ impl World {
 
     fn settings(&self) -> Settings {
         let path = |text| DatabasePath::parse(text).unwrap();
-        let notices = SharedKernel { disk: self.disk.clone(), boots: self.boots.clone() };
         Settings {
             home: HOME.into(),
             entries: vec![
@@ -165,18 +250,12 @@ impl World {
             ],
             sync_interval: self.setup.sync_interval,
             retention: Retention { keep: self.setup.keep, local_bytes: self.setup.local_bytes },
-            store: self.store_settings(),
+            store: self.store_settings(self.claim),
             epoch: Epoch(1),
             wal_limit_bytes: self.setup.wal_limit_bytes,
             checkpoint_frames: self.setup.checkpoint_frames,
             app_user: None,
-            machine: Machine {
-                disk: Arc::new(SharedDisk(self.disk.clone())),
-                clock: Arc::new(SharedClock { clock: self.clock.clone(), booted: self.booted }),
-                random: Arc::new(self.random.clone()),
-                vfs: Some(self.vfs.name().to_owned()),
-                kernel: Arc::new(notices),
-            },
+            machine: self.machine(),
         }
     }
 
@@ -190,7 +269,7 @@ impl World {
         let notify = move |notice| {
             let text = match notice {
                 Notice::Database { path, what, message } => format!("  {path} {what}: {message}"),
-                Notice::StoreRefused { error } => format!("  store refused: {error}"),
+                Notice::StoreRefused { error } => format!("  {REFUSED}: {error}"),
             };
             notices.lock().unwrap_or_else(PoisonError::into_inner).push(text);
         };
@@ -231,7 +310,9 @@ impl World {
             act(engine)
         };
         let mut apps = self.apps.borrow_mut();
-        for info in engine.databases() {
+        let shown = engine.databases();
+        self.reports.hear(&shown);
+        for info in shown {
             let name = info.path.as_str().to_owned();
             let Some(at) = info.position.map(|at| (at.incarnation, at.txid)) else { continue };
             let was = self.seals.insert(name.clone(), at);
@@ -299,6 +380,7 @@ impl World {
         self.disk.clear_failures();
         self.disk.set_capacity(u64::MAX);
         self.disk.halt_at_step(u64::MAX);
+        self.doom.forget();
         self.engine = None;
         self.ledger = None;
         self.certain = false;
@@ -319,6 +401,11 @@ impl Drop for World {
                 for line in &apps.trace[skipped..] {
                     eprintln!("    {line}");
                 }
+            }
+            if crate::number("STEAD_SIM_LOG").is_some()
+                && let Some(bucket) = &self.bucket
+            {
+                bucket.log().iter().for_each(|line| eprintln!("    {line}"));
             }
             eprintln!("seed {} failed: STEAD_SIM_SEED={}", self.seed, self.seed);
         }
