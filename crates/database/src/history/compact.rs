@@ -87,7 +87,8 @@ impl History {
             });
             match entry.place {
                 Place::Local => file.local = true,
-                Place::Store => file.stored = true,
+                // What no list has yet is found by nobody after a crash.
+                Place::Store => file.stored = entry.is_findable(),
             }
         }
         let files: Vec<ThinFile> = files.into_values().collect();
