@@ -118,11 +118,15 @@ impl Remote {
         Ok(Stored { remote: self, files })
     }
 
-    /// Goes on from what a manifest lists: asks for the seals that follow it, until there is none.
+    /// Goes on from what a manifest lists: asks for the seals that follow it, until there is none. One that does not
+    /// continue what is there was left by an owner from before, and is none of history's.
     pub fn follow(self, listed: Vec<StoredFile>) -> Result<Stored, StoreError> {
         let mut files = listed;
         let mut end = files.iter().map(|file| file.max).max().unwrap_or(Txid::ZERO);
         while let Some(next) = self.look(FileKey { level: 0, min: end.next(), max: end.next() })? {
+            if files.iter().filter(|file| file.max == end).any(|last| !continues(last, &next)) {
+                break;
+            }
             self.objects.settle(&self.key(FileKey { level: 0, min: next.min, max: next.max }))?;
             files.push(next);
             end = end.next();
@@ -163,6 +167,12 @@ impl Remote {
         }
         Err(io::ErrorKind::AlreadyExists.into())
     }
+}
+
+/// Whether a seal may follow a file, as far as their headers are known.
+fn continues(last: &StoredFile, next: &StoredFile) -> bool {
+    let unread = last.page_size == 0 || next.page_size == 0;
+    unread || next.before == last.after
 }
 
 fn copy(source: &dyn base::DiskFile, len: u64, out: &mut dyn Write) -> io::Result<()> {
