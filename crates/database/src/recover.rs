@@ -10,15 +10,18 @@
 
 use crate::bucket::{Bucket, BucketError};
 use crate::engine::{LEDGER_PATH, StoreSettings};
-use crate::history::{History, HistoryError, ImageError, PlanError, local_base, parse_store_key, store_key};
+use crate::history::{
+    FileKey, History, HistoryError, ImageError, PlanError, local_base, parse_store_key, store_key,
+};
 use crate::ledger::{IntentError, Ledger, LedgerError, Vector};
 use crate::machine::Machine;
 use base::{DatabasePath, Epoch, Incarnation, Open, Pgno, Position, disk};
 use ltx::{EncodeError, Encoder, Header};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use store::{Outcome, StoreError};
+use store::{Outcome, StoreError, StoredFile};
 
 /// How often a history is tried to be ended while somebody else still adds to it.
 const TRIES: u32 = 1000;
@@ -107,6 +110,9 @@ pub fn recover(home: &Path, store: &StoreSettings, machine: &Machine) -> Result<
         }
     }
     if let Some(ledger) = &ledger {
+        for (path, incarnation) in recovery.unknown_to(ledger)? {
+            recovery.end(&path, incarnation)?;
+        }
         recovery.aim(ledger, &found)?;
     }
     Ok(Recovered { epoch: bucket.epoch(), databases: found, ledger: ledger.is_some() })
@@ -154,6 +160,17 @@ impl Recovery<'_> {
         Ok(known.map(|(path, known)| (path, known.incarnation)).collect())
     }
 
+    /// Databases that the store has and the ledger there does not know yet: the start takes them for what their histories
+    /// say.
+    fn unknown_to(&self, ledger: &Ledger) -> Result<Vec<(DatabasePath, Incarnation)>, RecoverError> {
+        let known: BTreeSet<DatabasePath> = ledger.paths()?.into_iter().map(|(path, _)| path).collect();
+        let stored = self.bucket.histories();
+        let stored = stored.iter().filter_map(|key| parse_store_key(key));
+        Ok(stored
+            .filter(|(path, _)| !path.as_str().starts_with(".stead/") && !known.contains(path))
+            .collect())
+    }
+
     /// Ends a history with a seal of this right to write that changes nothing, so that nobody else can go on with it;
     /// `None`: there is nothing to end.
     fn end(&self, path: &DatabasePath, incarnation: Incarnation) -> Result<Option<History>, RecoverError> {
@@ -192,7 +209,15 @@ impl Recovery<'_> {
                 .map_err(|cause| RecoverError::Encode { base: base.clone(), cause })?;
             let key = remote.seal_key(header.max_txid);
             match store::create_from(&*remote.objects, &key, header.timestamp, &bytes)? {
-                Outcome::Won(_) | Outcome::Lost | Outcome::Unknown => {}
+                Outcome::Won(_) | Outcome::Unknown => {}
+                Outcome::Lost => {
+                    let seal = FileKey { level: 0, min: header.min_txid, max: header.max_txid };
+                    let goes_on = |there: StoredFile| there.before == header.checksum_before;
+                    // Left by an owner from before, whose end of history was given up.
+                    if !remote.look(seal)?.is_some_and(goes_on) {
+                        history.clear_stale(seal, self.bucket.epoch())?;
+                    }
+                }
             }
         }
         Err(RecoverError::StillWritten(base))
