@@ -6,7 +6,7 @@ use crate::model::Moment;
 use crate::reports::Which;
 use crate::world::{HOME, World, unused_name};
 use base::sim::{SimDisk, SimRandom, SimVfs};
-use base::{DatabasePath, Disk, Open, Position, Txid};
+use base::{Checksum, DatabasePath, Disk, Open, Position, Txid};
 use database::bucket;
 use database::engine::LEDGER_PATH;
 use database::history::{History, Imaged, Remote, local_base, parse_store_key};
@@ -70,9 +70,14 @@ impl Found {
             .map_err(|error| format!("restoring {which:?} at {txid}: {error}"))
     }
 
-    fn end(&self, which: &Which) -> Txid {
+    pub fn end(&self, which: &Which) -> Txid {
         let last = self.histories.get(which).and_then(History::last);
         last.map_or(Txid::ZERO, |last| last.header.max_txid)
+    }
+
+    fn sum_at_end(&self, which: &Which) -> Option<Checksum> {
+        let last = self.histories.get(which).and_then(History::last);
+        last.map(|last| last.header.checksum_after)
     }
 
     /// Where each history ends.
@@ -98,7 +103,7 @@ impl Found {
     }
 }
 
-fn is_database(path: &DatabasePath) -> bool {
+pub fn is_database(path: &DatabasePath) -> bool {
     !path.as_str().starts_with(".stead/")
 }
 
@@ -136,7 +141,9 @@ impl World {
     /// The end of each history and some points before it are what they were.
     fn check_points(&self, found: &Found) -> Result<(), String> {
         for (which, history) in found.histories.iter().filter(|((path, _), _)| is_database(path)) {
-            let points: Vec<Txid> = history.restorable().into_iter().collect();
+            // What a former owner left in the way of the next seal leads nowhere.
+            let end = found.end(which);
+            let points: Vec<Txid> = history.restorable().into_iter().filter(|txid| *txid <= end).collect();
             let drawn = |_| points.get(self.random.below(points.len() as u64) as usize).copied();
             for txid in (0..POINTS).filter_map(drawn).chain(points.last().copied()) {
                 let (content, imaged) = found.content(which, txid)?;
@@ -152,7 +159,9 @@ impl World {
     /// The ledger names nothing that is not there.
     fn check_ledger(&self, found: &Found) -> Result<(), String> {
         let Some(ledger) = &found.ledger else { return Ok(()) };
-        let newest = ledger.newest_vector().map_err(|error| error.to_string())?;
+        let mut newest = ledger.newest_vector().map_err(|error| error.to_string())?;
+        // What an owner's end changed nothing of is as good at that end.
+        newest.retain(|path, at| found.sum_at_end(&(path.clone(), at.incarnation)) != Some(at.checksum));
         found.moment(self, &newest).map_err(|problem| format!("the newest moment: {problem}"))?;
         for checkpoint in ledger.checkpoints().map_err(|error| error.to_string())? {
             let made = self.saved.get(&checkpoint.id).or_else(|| self.unsure.get(&checkpoint.id));

@@ -12,6 +12,7 @@
 mod app;
 mod checks;
 mod content;
+mod damage;
 mod drive;
 mod edges;
 mod examine;
@@ -21,6 +22,7 @@ mod held;
 mod line;
 mod machine;
 mod model;
+mod races;
 mod regressions;
 mod reports;
 mod scripts;

@@ -46,14 +46,21 @@ pub fn run(seed: u64) {
         world.some_acts_at_sea();
         world.examine();
         match world.random.below(10) {
-            0..5 => world.lose_machine(),
+            0..4 => world.lose_machine(),
+            4..7 => world.be_taken_over(),
+            7 => world.examine_damaged(),
             _ => {}
         }
+        if world.chance(50) {
+            world.let_former_learn();
+        }
     }
+    world.let_former_learn();
     world.come_to_rest();
     world.check_all_is_stored();
     world.examine();
     world.check_all();
+    world.examine_damaged();
     world.lose_machine();
     world.come_to_rest();
     world.check_all();
@@ -100,9 +107,16 @@ impl World {
             915..945 => self.doom(),
             945..955 => self.fall(Crash::Engine),
             955..965 => self.fall(Crash::Processes),
-            965..980 => self.fall(Crash::Power),
-            980..990 => self.stop_and_start(),
-            _ => self.check_checkpoints_if_calm(),
+            965..975 => self.fall(Crash::Power),
+            975..980 => self.stop_and_start(),
+            _ => {
+                if let Some(former) = &mut self.former {
+                    for _ in 0..10 {
+                        former.live_on();
+                    }
+                }
+                self.check_checkpoints_if_calm();
+            }
         }
     }
 
@@ -159,7 +173,12 @@ impl World {
     }
 
     pub fn local_base_may_be_gone(&self) -> bool {
-        self.setup.local_bytes < SMALL_LOCAL_BYTES || self.number > 1
+        !self.keeps_all_at_home() || self.number > 1
+    }
+
+    /// Whether nothing is given up at home because the store has it.
+    pub fn keeps_all_at_home(&self) -> bool {
+        self.setup.local_bytes >= SMALL_LOCAL_BYTES
     }
 
     /// Everything is whole, and nothing acts: what is lacking arrives.

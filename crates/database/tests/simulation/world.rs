@@ -86,6 +86,8 @@ pub struct World {
     pub reports: Reports,
     /// The store may fail now.
     pub storm: bool,
+    /// A machine that had the store before, and lives on.
+    pub former: Option<Box<World>>,
     boots: Arc<AtomicU64>,
     booted: Duration,
     pub engine: Option<Engine>,
@@ -163,6 +165,7 @@ impl World {
             doom: Doom::never(),
             reports: Reports::default(),
             storm: false,
+            former: None,
             boots: Arc::default(),
             booted: Duration::ZERO,
             engine: None,
