@@ -9,6 +9,7 @@ use base::{Incarnation, Txid};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use store::StoredFile;
 
 /// The trouble of a history that needs more than its local limit for what checkpoints hold.
 const HISTORY_OVER_LIMIT: &str = "history_over_limit";
@@ -142,18 +143,16 @@ impl Shared {
             if !bucket.lists(&key, &listing) {
                 listings.insert(key, listing.clone());
                 listed.push((slot, history, listing));
+            } else if !history.is_found() {
+                // By a write whose answer was lost.
+                now_listed(slot.as_deref(), &history, &listing);
             }
         }
         if listings.is_empty() && shed.is_empty() {
             return true;
         }
         let done = bucket.publish(listings, shed).and_then(|()| {
-            listed.iter().for_each(|(slot, history, listing)| {
-                history.was_listed(listing);
-                if let Some(slot) = slot {
-                    slot.show(|info| info.stored_txid = Some(history.stored_txid()));
-                }
-            });
+            listed.iter().for_each(|(slot, history, listing)| now_listed(slot.as_deref(), history, listing));
             bucket.sweep()
         });
         if let Err(error) = &done {
@@ -303,6 +302,14 @@ impl Shared {
                 Thinned { more: true, stuck: false }
             }
         }
+    }
+}
+
+/// The manifest has a history so.
+fn now_listed(slot: Option<&Slot>, history: &History, listing: &[StoredFile]) {
+    history.was_listed(listing);
+    if let Some(slot) = slot {
+        slot.show(|info| info.stored_txid = Some(history.stored_txid()));
     }
 }
 

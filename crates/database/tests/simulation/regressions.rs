@@ -3,6 +3,7 @@
 use crate::app::{PAIR, SHARED};
 use crate::drive;
 use crate::scripts::{lived_in, setup};
+use crate::storm;
 use crate::world::{Crash, World};
 use base::sim::{SimClock, SimDisk, SimRandom};
 use base::{Checksum, Timestamp, Txid};
@@ -17,10 +18,16 @@ use store::{ErrorKind, Objects, StoredFile};
 const PINNED: [u64; 20] =
     [42, 49, 85, 116, 150, 264, 265, 274, 278, 388, 720, 786, 798, 1201, 1716, 1809, 3515, 3766, 3884, 7964];
 
+/// Worlds with a bucket that once went wrong.
+const PINNED_STORMS: [u64; 1] = [1597];
+
 #[test]
 fn worlds_that_once_went_wrong_go_right() {
     for seed in PINNED {
         drive::run(seed);
+    }
+    for seed in PINNED_STORMS {
+        storm::run(seed);
     }
 }
 
