@@ -82,6 +82,7 @@ fn while_a_command_fails_the_app_is_not_started_and_the_issue_names_it() {
     home.write("mended", "");
     node.until_app();
     node.until_well();
+    until("the app has begun", || (order(&home).last()? == "app").then_some(()));
     assert_eq!(order(&home), ["one", "app"], "what ended well is not run again");
 }
 
