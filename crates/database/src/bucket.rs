@@ -264,10 +264,14 @@ impl Bucket {
         self.lock().manifest.histories.contains_key(base)
     }
 
-    /// What is there of a history: what is listed, and the seals that follow.
+    /// What is there of a history: what is listed, and the seals that follow. Of one that no list knows, whatever lies
+    /// there was left by somebody before it was anybody's.
     pub fn stored(&self, base: &str) -> Result<Stored, StoreError> {
-        let listed = self.lock().manifest.histories.get(base).cloned().unwrap_or_default();
-        self.remote(base).follow(listed)
+        let listed = self.lock().manifest.histories.get(base).cloned();
+        match listed {
+            Some(listed) => self.remote(base).follow(listed),
+            None => Ok(self.remote(base).unknown()),
+        }
     }
 
     /// Where a history lies.

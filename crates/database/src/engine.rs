@@ -51,7 +51,7 @@ use schedule::{Lane, Next, Schedule, Task};
 use slot::{Slot, State};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -106,6 +106,8 @@ struct Shared {
     taking: Mutex<()>,
     /// What is known of the store as a whole.
     store: Mutex<stored::Known>,
+    /// What was left of former files at the start is in the store.
+    former_sent: AtomicBool,
     /// Where histories end in the store that nobody follows now.
     resting: Mutex<reached::Resting>,
     /// The ledger, as it is sent to the store.
@@ -149,6 +151,7 @@ impl Engine {
         shared.ask(Task::Discover, Duration::ZERO);
         shared.ask(Task::Keep, Duration::ZERO);
         if shared.settings.store.is_some() {
+            shared.ask(Task::SendFormer, Duration::ZERO);
             shared.ask(Task::SendLedger, Duration::ZERO);
         }
         Ok(Engine { shared, threads: Vec::new(), senders: Vec::new() })
@@ -285,6 +288,7 @@ impl Shared {
             bucket: RwLock::default(),
             taking: Mutex::default(),
             store: Mutex::default(),
+            former_sent: AtomicBool::new(false),
             resting: Mutex::default(),
             copy: Mutex::default(),
             open_turn: Mutex::default(),

@@ -14,6 +14,7 @@
 //! One thread seals; any number plan and read; thinning and shipping may run beside them, each in one thread.
 //! Layout: `docs/formats/history.md`.
 
+mod apart;
 mod at_once;
 mod compact;
 mod examine;
@@ -59,6 +60,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 /// How often a plan is made anew because a file of the former one turned out to be damaged.
@@ -82,6 +84,8 @@ struct Inner {
     unsettled: Mutex<Option<PathBuf>>,
     /// Nothing is merged, moved or removed any more.
     given_up: RwLock<bool>,
+    /// It begins in a store that is away.
+    apart: AtomicBool,
     /// The store's part turned out to be another history from somewhere on.
     parted: OnceLock<Parted>,
 }
@@ -97,8 +101,9 @@ struct Files {
     orphans: BTreeSet<FileKey>,
     /// Copies in the store that thinning can do without.
     spare: Vec<FileKey>,
-    /// Where the list of the store's part ends: a seal up to here is found only if it is listed.
-    listed_upto: Txid,
+    /// Where the list of the store's part ends: a seal up to here is found only if it is listed. `None`: there is no list,
+    /// and nothing is found.
+    listed_upto: Option<Txid>,
 }
 
 /// The file that a history ends with.
@@ -158,6 +163,7 @@ impl History {
             files: Mutex::new(files),
             unsettled: Mutex::default(),
             given_up: RwLock::default(),
+            apart: AtomicBool::new(false),
             parted: OnceLock::new(),
         });
         if let Some(stored) = &store {
@@ -416,7 +422,8 @@ impl Files {
     /// Whether whoever looks for a copy finds it: one in the store is listed, or a seal beyond the list's end, whose name
     /// can be asked for.
     fn is_findable(&self, entry: &Entry) -> bool {
-        entry.is_listed() || (entry.named().level == 0 && entry.key.min > self.listed_upto)
+        let beyond = self.listed_upto.is_some_and(|end| entry.key.min > end);
+        entry.is_listed() || (entry.named().level == 0 && beyond)
     }
 
     fn insert(&mut self, entry: Entry) -> Arc<Entry> {

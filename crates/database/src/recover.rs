@@ -32,6 +32,8 @@ use store::{Outcome, StoreError, StoredFile};
 
 /// How often a history is tried to be ended while somebody else still adds to it.
 const TRIES: u32 = 1000;
+/// The most bytes of a seal that ends a history: it has one page.
+const END_BYTES_MAX: usize = 1 << 20;
 /// What an intent to go to the newest common moment is called.
 const NEWEST_MOMENT: &str = "the newest moment of all databases that the store has";
 
@@ -87,6 +89,20 @@ pub enum RecoverError {
     /// Where to go could not be recorded there.
     #[error(transparent)]
     Intent(#[from] IntentError),
+    /// What the manifest lists at the end of a history cannot be used: bring a good copy of the object back.
+    #[error(
+        "the end of {path} is damaged: it was stored up to txid {listed}, and is whole up to {whole}; {object} cannot be used"
+    )]
+    EndDamaged {
+        /// Which database.
+        path: DatabasePath,
+        /// The last transaction that can be restored.
+        whole: Txid,
+        /// The last one that was stored.
+        listed: Txid,
+        /// An object that is damaged or missing.
+        object: String,
+    },
     /// A history could not be ended: somebody else keeps adding to it.
     #[error("{0} is still being written to by another node")]
     StillWritten(String),
@@ -224,13 +240,22 @@ impl Recovery<'_> {
             if stored.files.is_empty() {
                 return Ok(None);
             }
-            let (remote, listed) = (stored.remote.clone(), stored.listed_upto);
+            let (remote, listed) = (stored.remote.clone(), stored.listed_upto.unwrap_or(Txid::ZERO));
             let tail: Vec<Txid> =
                 stored.files.iter().map(|file| file.max).filter(|end| *end > listed).collect();
             let local = local_base(&self.home.join(path.as_str()), incarnation);
             let history = History::open(Arc::clone(&self.machine.disk), local, Some(stored))?;
             history.prove_after(proven.max(listed))?;
-            let Some(last) = history.last() else { return Ok(Some(history)) };
+            let end = history.last().map_or(Txid::ZERO, |last| last.header.max_txid);
+            let Some(last) = history.last().filter(|_| end >= listed) else {
+                let damaged = history.damaged().into_iter().next();
+                return Err(RecoverError::EndDamaged {
+                    path: path.clone(),
+                    whole: end,
+                    listed,
+                    object: damaged.map_or(base, |file| file.path.display().to_string()),
+                });
+            };
             if last.header.epoch > self.bucket.epoch() {
                 // Whoever took the store after this has ended it already.
                 self.bucket.check()?;
@@ -243,6 +268,7 @@ impl Recovery<'_> {
                 continue;
             }
             if last.header.epoch == self.bucket.epoch() {
+                self.keep_end(&remote, &history, last.file.key)?;
                 return Ok(Some(history));
             }
             let Some(page) = history.last_page(Pgno::ONE)? else { return Ok(Some(history)) };
@@ -275,6 +301,20 @@ impl Recovery<'_> {
             }
         }
         Err(RecoverError::StillWritten(base))
+    }
+
+    /// Keeps what ended a history here as well: a start without the store goes on after it.
+    fn keep_end(&self, remote: &Remote, history: &History, end: FileKey) -> Result<(), RecoverError> {
+        let key = remote.key(end);
+        let path = history.base().join(end.relative());
+        let disk = &*self.machine.disk;
+        if end.level != 0 || disk.metadata(&path).is_ok() {
+            return Ok(());
+        }
+        let Some((bytes, _)) = store::read_whole(&*remote.objects, &key, END_BYTES_MAX)? else {
+            return Ok(());
+        };
+        disk::write_atomic(disk, &path, &bytes, false).map_err(|cause| RecoverError::Disk { path, cause })
     }
 
     /// Sets seals aside that are damaged, or follow nothing; the last first, so that what is left is without a gap.

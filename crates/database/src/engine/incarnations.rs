@@ -71,6 +71,17 @@ impl Shared {
         }
     }
 
+    /// Every incarnation of every database that has history on this machine.
+    pub(super) fn local_histories(&self) -> Vec<(DatabasePath, Incarnation)> {
+        let mut paths = BTreeSet::new();
+        self.walk_histories(&mut paths);
+        let incarnations = |path: DatabasePath| {
+            let numbers = self.list_incarnations(&self.file_of(&path));
+            numbers.into_iter().map(move |number| (path.clone(), number))
+        };
+        paths.into_iter().flat_map(incarnations).collect()
+    }
+
     /// The incarnations of a path that have files of history, here or in the store.
     fn incarnations_of(&self, path: &DatabasePath) -> BTreeSet<Incarnation> {
         let mut found = self.list_incarnations(&self.file_of(path));

@@ -103,6 +103,9 @@ impl Shared {
         let Some(incarnation) = still_followed(slot, history) else {
             return Thinned { more: false, stuck: true };
         };
+        if history.is_apart() {
+            return Thinned { more: true, stuck: true };
+        }
         let holds = match self.ledger.holds(&slot.path, incarnation) {
             Ok(holds) => holds,
             Err(error) => {

@@ -119,6 +119,9 @@ impl Shared {
     /// Merges and thins what the ledger has of history; whether more will be due.
     pub(super) fn thin_ledger(&self) -> bool {
         let Some((_, history)) = self.ledger_history() else { return false };
+        if history.is_apart() {
+            return true;
+        }
         let now = self.settings.machine.clock.now();
         let plan = history.thin(now, &Holds::default(), &KEPT);
         if let Err(error) = history.carry_out(&plan) {
@@ -179,15 +182,15 @@ impl Shared {
         file: &Path,
         incarnation: Incarnation,
     ) -> Result<(Arc<History>, bool), JoinError> {
-        let open = |stored| {
-            let disk = Arc::clone(&self.settings.machine.disk);
-            History::open(disk, local_base(file, incarnation), stored).map(Arc::new)
-        };
-        let whole = self.stored(&path(), incarnation).and_then(open);
+        let disk = || Arc::clone(&self.settings.machine.disk);
+        let base = local_base(file, incarnation);
+        let whole =
+            self.stored(&path(), incarnation).and_then(|stored| History::open(disk(), base.clone(), stored));
         let opened = match whole {
-            Err(error) if error.of_store => open(None).map(|history| (history, true)),
+            Err(error) if error.of_store => History::open_apart(disk(), base).map(|history| (history, true)),
             whole => whole.map(|history| (history, false)),
         };
+        let opened = opened.map(|(history, away)| (Arc::new(history), away));
         opened.map_err(|error| JoinError::Failed(error.to_string()))
     }
 

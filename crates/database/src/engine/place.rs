@@ -105,7 +105,8 @@ impl Shared {
             Err(error) if error.of_store => {
                 tracing::error!(event = "store away", path = %slot.path, %error, "tried again");
                 slot.set_store_away(true);
-                self.open_local_history(&slot.path, incarnation)
+                let local = crate::history::local_base(&slot.file, incarnation);
+                History::open_apart(Arc::clone(&self.settings.machine.disk), local).map(Arc::new)
             }
             whole => {
                 slot.set_store_away(false);

@@ -111,6 +111,11 @@ impl Shared {
         Ok(rest)
     }
 
+    /// A history has more in the store than before.
+    pub(super) fn moved_in_store(&self, key: &str) {
+        self.resting().remove(key);
+    }
+
     fn resting(&self) -> MutexGuard<'_, Resting> {
         self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -22,6 +22,8 @@ pub enum Task {
     Send(DatabasePath),
     /// Send the ledger, and see to the store itself.
     SendLedger,
+    /// Send what the store lacks of files that lived under a name before this start.
+    SendFormer,
     /// List in the store what merges and thinning changed.
     List,
 }
@@ -40,7 +42,7 @@ impl Task {
     pub fn lane(&self) -> Lane {
         match self {
             Task::Look(_) | Task::Tick | Task::Discover | Task::Keep => Lane::Here,
-            Task::Send(_) | Task::SendLedger | Task::List => Lane::Store,
+            Task::Send(_) | Task::SendLedger | Task::SendFormer | Task::List => Lane::Store,
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{Shared, VECTOR_EVERY, ledger_copy};
 use crate::bucket::{Bucket, BucketError};
 use crate::common::COMMON_MOMENT_AGE_MAX;
 use crate::history::{History, ShipError, parse_local, store_key};
-use base::DatabasePath;
+use base::{DatabasePath, Incarnation};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -223,10 +223,66 @@ impl Shared {
             list()?;
         }
         let shipped = history.ship_until(over)?;
+        if shipped.files > 0 {
+            self.moved_in_store(&key);
+        }
         if history.has_store() && (!bucket.knows(&key) || history.awaits_list()) {
             list()?;
         }
         Ok(shipped.more)
+    }
+
+    /// Sends what a former run left unsent of files that had lived under a name, or were deleted: checkpoints may hold it.
+    /// When to come back.
+    pub(super) fn send_former_incarnations(&self) -> Option<Duration> {
+        let bucket = match self.take_turn() {
+            Ok(bucket) => bucket,
+            Err(again) => return again,
+        };
+        let sent = self.find_former(&bucket);
+        self.tried(&Task::SendFormer, sent.is_ok());
+        if sent.is_err() {
+            return self.may_try_again();
+        }
+        self.former_sent.store(true, Ordering::SeqCst);
+        self.ask(Task::SendLedger, self.now());
+        None
+    }
+
+    fn find_former(&self, bucket: &Bucket) -> Result<(), Failed> {
+        for (path, incarnation) in self.local_histories() {
+            let followed = self.slot(&path).and_then(|slot| slot.info().position);
+            let current = self.ledger.current(&path).ok().flatten().filter(|known| !known.deleted);
+            let lives = |known: Incarnation| known == incarnation;
+            if followed.is_some_and(|at| lives(at.incarnation))
+                || current.is_some_and(|known| lives(known.incarnation))
+            {
+                continue;
+            }
+            let told = |error: &dyn std::fmt::Display| {
+                tracing::warn!(event = "former history not sent", %path, incarnation = incarnation.0, %error, "tried again");
+                Failed
+            };
+            let history = match self.open_history(&path, incarnation) {
+                Ok(history) => history,
+                Err(error) if error.of_store => return Err(told(&error)),
+                // A disk that fails here says so wherever that matters.
+                Err(error) => {
+                    told(&error);
+                    continue;
+                }
+            };
+            let over = || self.queue().stopping;
+            match self.send_history(bucket, &path, &history, &over) {
+                Ok(false) => {}
+                Ok(true) => return Err(Failed),
+                Err(error) => {
+                    self.not_sent(bucket, &history, &error);
+                    return Err(told(&error));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// When the ledger has waited long enough for what it names; `None`: all that is there, or nobody sends it.
@@ -241,7 +297,9 @@ impl Shared {
         };
         // A database that cannot be sent must not keep the checkpoints of the others here.
         let until = since + COMMON_MOMENT_AGE_MAX;
-        (self.now() < until && self.slots().iter().any(lacks)).then_some(until)
+        let former =
+            || !self.former_sent.load(Ordering::SeqCst) || self.slots().iter().any(|slot| slot.has_former());
+        (self.now() < until && (former() || self.slots().iter().any(lacks))).then_some(until)
     }
 
     fn ship_ledger(&self, bucket: &Bucket) -> Result<(), Failed> {

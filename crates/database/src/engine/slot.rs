@@ -209,6 +209,11 @@ impl Slot {
         std::mem::take(&mut self.former.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether there are any that the store may not have whole.
+    pub fn has_former(&self) -> bool {
+        !self.former.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// The store may not have these whole.
     pub fn set_former(&self, former: Vec<Arc<History>>) {
         self.former.lock().unwrap_or_else(PoisonError::into_inner).extend(former);

@@ -179,9 +179,14 @@ impl Shared {
 
     /// What became of a task. The store is back once nothing fails any more.
     pub(super) fn tried(&self, task: &Task, done: bool) {
+        let now = self.now();
         let mut known = self.known_store();
         if done {
             known.failing.remove(task);
+            // Whoever else waits need not, until one fails again.
+            if let Some(outage) = &mut known.outage {
+                outage.ask_at = now;
+            }
         } else {
             known.failing.insert(task.clone());
         }

@@ -76,6 +76,7 @@ impl Shared {
             Task::Keep => self.keep(),
             Task::Send(path) => self.send(path),
             Task::SendLedger => self.send_ledger(),
+            Task::SendFormer => self.send_former_incarnations(),
             Task::List => self.list(),
         }
     }

@@ -4,6 +4,9 @@ use super::files::{FileInfo, Unusable};
 use super::{History, HistoryError};
 use base::Txid;
 
+/// Up to this size a file is read whole before history's end is built on it; a larger one is when it is restored.
+const PROVEN_BYTES_MAX: u64 = 1 << 20;
+
 impl History {
     /// The copies found damaged so far.
     pub fn damaged(&self) -> Vec<FileInfo> {
@@ -28,9 +31,14 @@ impl History {
     }
 
     /// Reads the files beyond a TXID to their ends and verifies them; history ends before the first that is damaged then.
+    /// Of a large one only the end is read, which a file that was cut off does not have.
     pub fn prove_after(&self, txid: Txid) -> Result<(), HistoryError> {
         for entry in self.inner.usable(None).into_iter().filter(|entry| entry.key.max > txid) {
-            if let Err(Unusable::Unavailable(cause)) = entry.prove(&*self.inner.disk) {
+            let proven = match entry.bytes <= PROVEN_BYTES_MAX {
+                true => entry.prove(&*self.inner.disk),
+                false => entry.index(&*self.inner.disk).map(drop),
+            };
+            if let Err(Unusable::Unavailable(cause)) = proven {
                 return Err(self.inner.not_found(entry.path.clone(), cause));
             }
         }

@@ -9,6 +9,7 @@ use super::{Files, History, HistoryError, Inner, Stored};
 use base::{Checksum, Txid};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// How a store's part was found to be another history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,7 @@ impl History {
     /// Goes on with a store: one that was away when this was opened. Seals need not wait for that.
     pub fn attach_store(&self, stored: &Stored) -> Result<(), HistoryError> {
         self.inner.take_stored(stored);
+        self.inner.apart.store(false, Ordering::SeqCst);
         self.inner.part(Some(self.last().map_or(Txid::ZERO, |last| last.header.max_txid)));
         self.inner.find_stored()
     }

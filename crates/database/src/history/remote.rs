@@ -35,8 +35,8 @@ pub struct Stored {
     pub remote: Remote,
     /// What is there.
     pub files: Vec<StoredFile>,
-    /// Where the list ends: what lies beyond was found by its name.
-    pub listed_upto: Txid,
+    /// Where the list ends: what lies beyond was found by its name. `None`: there is no list of this history.
+    pub listed_upto: Option<Txid>,
 }
 
 impl Remote {
@@ -118,7 +118,12 @@ impl Remote {
             });
         }
         let listed_upto = files.iter().map(|file| file.max).max().unwrap_or(Txid::ZERO);
-        Ok(Stored { remote: self, files, listed_upto })
+        Ok(Stored { remote: self, files, listed_upto: Some(listed_upto) })
+    }
+
+    /// A history that no list knows: whatever lies there is not taken for it.
+    pub fn unknown(self) -> Stored {
+        Stored { remote: self, files: Vec::new(), listed_upto: None }
     }
 
     /// Goes on from what a manifest lists: asks for the seals that follow it, until there is none. One that does not
@@ -135,7 +140,7 @@ impl Remote {
             files.push(next);
             end = end.next();
         }
-        Ok(Stored { remote: self, files, listed_upto })
+        Ok(Stored { remote: self, files, listed_upto: Some(listed_upto) })
     }
 
     /// Reads the header of a file. `None`: there is no such object.
@@ -270,7 +275,7 @@ impl Stored {
     pub(super) fn entries(&self) -> Vec<Entry> {
         let entry = |file: &StoredFile| {
             let key = FileKey { level: file.level, min: file.min, max: file.max };
-            let listed = file.max <= self.listed_upto;
+            let listed = self.listed_upto.is_some_and(|end| file.max <= end);
             Entry::found(key, self.remote.clone(), file, listed)
         };
         self.files.iter().map(entry).collect()

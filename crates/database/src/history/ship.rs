@@ -118,7 +118,7 @@ impl History {
         let has = |entry: &&Arc<Entry>| entry.stored().is_some_and(|file| listing.contains(&file));
         let mut files = self.inner.lock();
         files.all().filter(has).for_each(|entry| entry.set_listed());
-        files.listed_upto = listing.iter().map(|file| file.max).max().unwrap_or(Txid::ZERO);
+        files.listed_upto = Some(listing.iter().map(|file| file.max).max().unwrap_or(Txid::ZERO));
         drop(files);
         // Where it cannot be read now, what was known stays.
         let _ = self.inner.find_stored();

@@ -205,3 +205,107 @@ fn one_database_that_cannot_be_sent_does_not_keep_the_checkpoints_of_the_others_
     assert_eq!((count(&world.app("database.sqlite")), count(&world.app("other.db"))), (1, 1));
     engine.stop();
 }
+
+/// The store is not there for a while, as a disk that is not mounted.
+struct Away(PathBuf);
+
+impl Away {
+    fn take(world: &World) -> Away {
+        let store = world.store.clone().unwrap();
+        std::fs::rename(&store, store.with_extension("away")).unwrap();
+        std::fs::write(&store, "no directory").unwrap();
+        Away(store)
+    }
+
+    fn bring_back(self) {
+        std::fs::remove_file(&self.0).unwrap();
+        std::fs::rename(self.0.with_extension("away"), &self.0).unwrap();
+    }
+}
+
+// semantics: another-machine
+#[test]
+fn a_machine_that_came_up_from_a_store_goes_on_with_its_history_while_that_is_away() {
+    let world = World::with_store();
+    let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let app = world.app("database.sqlite");
+    app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+    until("followed", || followed(&engine, NAME));
+    engine.sync();
+    until("sent", || stored(&engine, NAME));
+    drop(app);
+    engine.stop();
+
+    let world = another(&world);
+    taken_over(&world);
+    let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    until("stored", || stored(&engine, NAME));
+    engine.stop();
+    let away = Away::take(&world);
+    let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let app = world.app("database.sqlite");
+    app.execute_batch("INSERT INTO t VALUES(2)").unwrap();
+    drop(app);
+    engine.sync();
+    let position = || engine.databases().into_iter().find(|info| info.path == path(NAME)).unwrap().position;
+    assert_eq!(position().unwrap().incarnation.0, 1, "it is the same database");
+    assert_eq!(count(&world.app("database.sqlite")), 2);
+    engine.stop();
+    away.bring_back();
+    let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    until("stored", || stored(&engine, NAME));
+    engine.stop();
+
+    let world = World { id: 9, ..another(&world) };
+    taken_over(&world);
+    let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    assert_eq!(count(&world.app("database.sqlite")), 2);
+    engine.stop();
+}
+
+// semantics: another-machine
+#[test]
+fn what_a_former_file_had_unsent_is_sent_by_the_next_start() {
+    let world = World::with_store();
+    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let first = world.app("database.sqlite");
+    first.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+    until("followed", || followed(&engine, NAME));
+    engine.sync();
+    until("sent", || stored(&engine, NAME));
+    drop(first);
+    engine.stop();
+    drop(ledger);
+    let away = Away::take(&world);
+    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let other = world.app("other.db");
+    other.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+    until("followed", || followed(&engine, OTHER));
+    let cut = engine.cut(LIMIT).unwrap();
+    let (id, created) = ("gone".to_owned(), cut.at);
+    let checkpoint = Checkpoint { id, created, comment: None, automatic: false, vector: cut.vector.clone() };
+    ledger.insert_checkpoint(&checkpoint).unwrap();
+    drop(other);
+    remove(&world.home.join(OTHER));
+    until("deleted", || !followed(&engine, OTHER));
+    engine.stop();
+    drop(ledger);
+    away.bring_back();
+    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    until("sent", || !sent_seals_or_none(&world, OTHER).is_empty() && stored(&engine, NAME));
+    engine.stop();
+    drop(ledger);
+
+    let world = another(&world);
+    taken_over(&world);
+    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let kept = ledger.checkpoint("gone").unwrap().unwrap();
+    engine.turn_back("gone", &kept.vector, Duration::from_secs(10), &mut |_| {}).unwrap();
+    assert_eq!(count(&world.app("other.db")), 1);
+    engine.stop();
+}
+
+fn sent_seals_or_none(world: &World, name: &str) -> Vec<PathBuf> {
+    let there = world.store.as_ref().unwrap().join(name).join("ltx/0").exists();
+    if there { sent_seals(world, name) } else { Vec::new() }
+}

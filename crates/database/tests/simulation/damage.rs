@@ -12,10 +12,6 @@ use std::sync::Arc;
 use store::sim::SimBucket;
 use store::{Key, MANIFEST_KEY, Objects};
 
-/// The newest object of a history, and one that no list has, may be damaged too. What comes of that is known to be
-/// wrong: the history ends earlier, and nobody says so.
-const NEWEST_OBJECTS: bool = false;
-
 /// Objects damaged at once, at most.
 const DAMAGED_MAX: u64 = 3;
 
@@ -49,9 +45,7 @@ impl World {
         let mut keys = Vec::new();
         for (base, files) in manifest.map(|(manifest, _)| manifest.histories).into_iter().flatten() {
             let remote = Remote { objects: Arc::clone(&objects), base: Key::new(base) };
-            let end = files.iter().map(|file| file.max).max();
-            let damaged = files.iter().filter(|file| NEWEST_OBJECTS || Some(file.max) != end);
-            keys.extend(damaged.map(|file| remote.listed_key(file)));
+            keys.extend(files.iter().map(|file| remote.listed_key(file)));
         }
         keys
     }

@@ -7,7 +7,6 @@ use crate::reports::Which;
 use crate::world::{Crash, HOME, World};
 use base::{DatabasePath, Disk, Timestamp, Txid};
 use database::engine::{LEDGER_PATH, StoreState};
-use database::history::Remote;
 use database::ledger::{Checkpoint, Ledger, Vector};
 use database::recover::{RecoverError, Recovered, recover};
 use database::{BucketError, Claim};
@@ -29,10 +28,6 @@ fn is_empty(store: &dyn Objects) -> bool {
 /// file gets the same incarnation on the new machine, what comes of that is known to be wrong.
 const FORMER_SENDS_ON: bool = false;
 
-/// Whoever loses the store may have sent the first files of a history that no manifest lists yet. Where the next machine
-/// makes a file of the same name, it takes those for its own; what comes of that is known to be wrong.
-const UNLISTED_HISTORIES: bool = false;
-
 /// How often a recovery may be interrupted.
 const INTERRUPTIONS_MAX: u32 = 3;
 
@@ -48,7 +43,6 @@ impl World {
         let claim = self.claim_of_heir();
         let before = self.found().ends();
         let recovered = self.recover_store(claim);
-        self.clear_unlisted();
         self.take_place_of(&lost, &before, &recovered);
     }
 
@@ -82,24 +76,6 @@ impl World {
         Claim::TakeOver
     }
 
-    /// Takes away what was sent of histories that no manifest lists.
-    fn clear_unlisted(&self) {
-        let bucket = self.bucket.as_ref().expect("invariant: there is a bucket");
-        if UNLISTED_HISTORIES {
-            return;
-        }
-        bucket.land_late_writes();
-        let objects = self.calm_store().expect("invariant: there is a bucket");
-        let manifest = database::bucket::read(&*objects).unwrap_or_else(|error| panic!("{error}"));
-        let listed = manifest.map(|(manifest, _)| manifest.histories).unwrap_or_default();
-        for key in bucket.keys() {
-            let base = Remote::base_of(objects.layout(), &key);
-            if base.is_some_and(|base| !listed.contains_key(&base)) {
-                bucket.take_away(&key);
-            }
-        }
-    }
-
     fn replace_by_heir(&mut self) -> World {
         let heir = self.heir();
         let mut former = std::mem::replace(self, heir);
@@ -128,7 +104,6 @@ impl World {
             self.recover_store(Claim::TakeOver)
         };
         let former = Rc::into_inner(former).expect("invariant: nobody else has a turn").into_inner();
-        self.clear_unlisted();
         self.take_place_of(&former, &before, &recovered);
         self.former = Some(Box::new(former));
         if !FORMER_SENDS_ON {
@@ -154,7 +129,6 @@ impl World {
         self.calm_weather();
         former.storm = false;
         former.learn();
-        self.clear_unlisted();
     }
 
     fn learn(&mut self) {

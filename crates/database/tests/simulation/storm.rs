@@ -12,7 +12,8 @@ use store::ErrorKind;
 use store::sim::Chances;
 
 /// A start while the store is away may meet a local history without its base, which was given up at the local limit or
-/// never was on this machine. What happens then is known to be wrong: the database goes on as another incarnation.
+/// never was on this machine. It goes on from the checksums that were saved; a power loss may have taken these, and then
+/// the database goes on as another incarnation, without what a seal that the file lost held.
 pub const AWAY_WITHOUT_LOCAL_BASE: bool = false;
 
 /// Up to this a world's local history may have to give up its base.

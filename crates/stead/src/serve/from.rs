@@ -194,6 +194,10 @@ fn is_new(home: &Home) -> bool {
 fn hint(error: &RecoverError) -> &'static str {
     match error {
         RecoverError::Bucket(BucketError::Store(error)) => error.kind.hint(),
+        RecoverError::EndDamaged { .. } => {
+            "bring that object back (a bucket with versions has it), then start again; `stead db restore URL/DATABASE -o \
+             FILE --txid N` brings single databases back as they were before"
+        }
         RecoverError::StillWritten(_) => "stop the node that has the store, then start again",
         RecoverError::Disk { .. } => "make room on the disk of the home, then start again",
         _ => "start again; `stead db restore URL/DATABASE -o FILE` brings single databases back",

@@ -139,7 +139,7 @@ fn a_seal_behind_the_end_of_the_list_counts_once_it_is_listed() {
     history.was_listed(&history.listing().unwrap());
     assert_eq!(history.stored_txid(), Txid(1));
     std::fs::rename(&hidden, &second).unwrap();
-    let stored = Stored { listed_upto: Txid(3), ..find(&world.disk, &world.root).unwrap() };
+    let stored = Stored { listed_upto: Some(Txid(3)), ..find(&world.disk, &world.root).unwrap() };
     let history = History::open(world.disk.clone(), world.local(), Some(stored)).unwrap();
     history.ship().unwrap();
     assert_eq!((history.stored_txid(), history.awaits_list()), (Txid(1), true));
