@@ -79,6 +79,12 @@ impl Shared {
         Some((copy.unsent_since?, vector))
     }
 
+    /// The store is back: what it lacks of the ledger waits from now on for what that names.
+    pub(super) fn ledger_waits_anew(&self) {
+        let mut copy = self.copy();
+        copy.unsent_since = copy.unsent_since.map(|_| self.now());
+    }
+
     /// The store has the ledger as it was sealed last.
     pub(super) fn ledger_was_sent(&self) {
         let mut copy = self.copy();

@@ -295,11 +295,17 @@ impl Shared {
                 same && (history.stored_txid() < named.txid || !is_known())
             })
         };
-        // A database that cannot be sent must not keep the checkpoints of the others here.
-        let until = since + COMMON_MOMENT_AGE_MAX;
         let former =
             || !self.former_sent.load(Ordering::SeqCst) || self.slots().iter().any(|slot| slot.has_former());
-        (self.now() < until && (former() || self.slots().iter().any(lacks))).then_some(until)
+        if !former() && !self.slots().iter().any(lacks) {
+            return None;
+        }
+        if self.store_is_away() {
+            return Some(self.now() + STORE_RETRY);
+        }
+        // A database that cannot be sent must not keep the checkpoints of the others here.
+        let until = since + COMMON_MOMENT_AGE_MAX;
+        (self.now() < until).then_some(until)
     }
 
     fn ship_ledger(&self, bucket: &Bucket) -> Result<(), Failed> {

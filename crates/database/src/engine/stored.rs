@@ -174,6 +174,7 @@ impl Shared {
         drop(known);
         tracing::info!(event = "store back", seconds = lasted.as_secs(), "what it lacked is sent");
         (self.notify)(Notice::StoreBack { after: lasted });
+        self.ledger_waits_anew();
         self.send_all();
     }
 
