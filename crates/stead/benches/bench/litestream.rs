@@ -61,6 +61,11 @@ impl Replicating {
         environment(&mut command, endpoint).stdout(Stdio::null()).stderr(Stdio::null());
         Replicating(command.spawn().unwrap())
     }
+
+    /// Its pid.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
 }
 
 impl Drop for Replicating {

@@ -4,6 +4,7 @@
 //! server; `stored_txid` says so a little later, since the node is told by an answer. The pauses between commits are
 //! spread evenly over a second, so that no side's interval is met at a moment of its own.
 
+use crate::cost::{share, used};
 use crate::litestream::{self, Replicating, VERSION, environment};
 use crate::node::Node;
 use crate::proxy::{Act, Proxy};
@@ -22,6 +23,8 @@ const COMMITS: usize = 150;
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(60);
 /// How often its name is looked for.
 const LOOK_EVERY: Duration = Duration::from_micros(50);
+/// How long both sides are watched afterwards, while nothing is written.
+const QUIET: Duration = Duration::from_secs(5);
 /// What the pauses between single commits are spread over.
 const SPREAD: Duration = Duration::from_secs(1);
 /// How long a database is busy, and what lies between its commits.
@@ -29,8 +32,10 @@ const BUSY_FOR: Duration = Duration::from_secs(30);
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// A node is at rest when it has asked for nothing for so long: what merging changed is listed every 30 s.
 const REST: Duration = Duration::from_secs(40);
+/// And, where it is watched for longer than that, once single seals have left the store, which keeps them so long.
+const SEALS_KEPT: Duration = Duration::from_secs(5 * 60);
 /// How long it may take to come to rest.
-const REST_LIMIT: Duration = Duration::from_secs(600);
+const REST_LIMIT: Duration = Duration::from_secs(900);
 
 /// All of it: at once into both kinds of store, then at the default interval through a proxy.
 pub fn measure(plan: &Plan) {
@@ -181,24 +186,30 @@ fn at_once(
             other.push(theirs.time().2);
         }
     }
+    let pids: Vec<u32> = theirs.iter().map(|(running, _)| running.pid()).chain(node.pids()).collect();
+    let before: Vec<Duration> = pids.iter().map(|pid| used(*pid)).collect();
+    std::thread::sleep(QUIET);
+    let shares: Vec<f64> = pids.iter().zip(before).map(|(pid, was)| share(used(*pid) - was, QUIET)).collect();
     let p50 = percentile(&mut there, 0.5);
     println!(
         "commit to file in a {}, sync_interval 0, {} commits: p50 {p50:.2} ms (bound {}), p99 {:.2} ms; \
-         stored_txid says so after p50 {:.2} ms, p99 {:.2} ms",
+         stored_txid says so after p50 {:.2} ms, p99 {:.2} ms; {:.1} % of a core after the last",
         place.what,
         there.len(),
         place.bound_ms,
         percentile(&mut there, 0.99),
         percentile(&mut said, 0.5),
         percentile(&mut said, 0.99),
+        shares.last().unwrap(),
     );
     if theirs.is_some() {
         let their_p50 = percentile(&mut other, 0.5);
         println!(
             "  litestream {VERSION}, monitor-interval and sync-interval {}: p50 {their_p50:.2} ms, p99 {:.2} ms; \
-             ratio {:.1}",
+             {:.1} % of a core after the last; ratio {:.2}",
             interval.unwrap_or("1s (its default)"),
             percentile(&mut other, 0.99),
+            shares[0],
             their_p50 / p50,
         );
     }
@@ -271,12 +282,17 @@ fn requests(plan: &Plan, dir: &Path, server: &Server) {
     );
     busy(plan, &node, &own.conn, &log);
 
-    let began = Instant::now();
+    let (began, rest_of) = (Instant::now(), log.lock().unwrap().len());
     let last = || log.lock().unwrap().last().map_or(began, |(at, _)| *at);
-    while last().elapsed() < REST && began.elapsed() < REST_LIMIT {
+    let least = if plan.idle() > SEALS_KEPT { SEALS_KEPT + REST } else { Duration::ZERO };
+    while (last().elapsed() < REST || began.elapsed() < least) && began.elapsed() < REST_LIMIT {
         std::thread::sleep(Duration::from_millis(100));
     }
-    println!("the last request after the last commit: after {:.0} s", (last() - began).as_secs_f64());
+    println!(
+        "after the last commit: {} requests, the last after {:.0} s",
+        log.lock().unwrap().len() - rest_of,
+        (last() - began).as_secs_f64(),
+    );
     let before = log.lock().unwrap().len();
     std::thread::sleep(plan.idle());
     let since = log.lock().unwrap().split_off(before);
