@@ -90,12 +90,13 @@ fn address(node: &Node) -> String {
     tcp_sockets(&table).find(listens).unwrap().own.to_string()
 }
 
-fn share(used: Duration, of: Duration) -> f64 {
+/// Percent of a core.
+pub fn share(used: Duration, of: Duration) -> f64 {
     ms(used) / ms(of) * 100.0
 }
 
 /// Processor time of a process, that of its ended threads too.
-fn used(pid: u32) -> Duration {
+pub fn used(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     let ticks = |index: usize| fields[index].parse::<u64>().unwrap();

@@ -1,21 +1,19 @@
 //! A database restored from a store, beside `litestream restore`: from a directory and from an S3 server on loopback.
 //! And what is fetched where an older file lies in place.
-//!
-//! Litestream 0.5.18 is taken from `LITESTREAM` or the path; without it only Stead's side is run.
 
-use crate::node::Node;
-use crate::servers::{ACCESS_KEY, Kind, SECRET_KEY, Server};
+use crate::litestream::{self, VERSION, environment};
+use crate::node::{Node, high_water_kib};
+use crate::servers::{Kind, Server};
 use crate::{Plan, median};
 use rusqlite::Connection;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-const VERSION: &str = "v0.5.18";
 const NAME: &str = "data/database.sqlite";
 const BUCKET: &str = "bench";
 /// Restores of each side; the middle one counts.
@@ -25,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Restores of both sides from both kinds of store, then the difference.
 pub fn compare(plan: &Plan) {
-    let litestream = litestream();
+    let litestream = litestream::find();
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(Kind::Versity);
     server.make_bucket(BUCKET);
@@ -42,8 +40,7 @@ pub fn compare(plan: &Plan) {
     let theirs = format!("file://{}", dir.path().join("theirs").display());
     let bucket = format!("s3://{BUCKET}/stead");
     let endpoint = server.endpoint();
-    let their_bucket =
-        format!("s3://{BUCKET}/theirs?endpoint={endpoint}&region=us-east-1&forcePathStyle=true");
+    let their_bucket = litestream::bucket_url(BUCKET, "theirs", &endpoint);
     for (what, url, theirs) in [("directory", &directory, &theirs), ("S3", &bucket, &their_bucket)] {
         send(&home, url, &endpoint);
         if let Some(litestream) = &litestream {
@@ -131,30 +128,6 @@ fn send(home: &Path, url: &str, endpoint: &str) {
     node.until_stored();
 }
 
-fn environment<'a>(command: &'a mut Command, endpoint: &str) -> &'a mut Command {
-    command
-        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-        .env("AWS_ENDPOINT_URL", endpoint)
-        .env("AWS_REGION", "us-east-1")
-        // Litestream 0.5.18 does not start with it.
-        .env_remove("AWS_CA_BUNDLE")
-}
-
-/// The other side, where it is there in the right version.
-fn litestream() -> Option<PathBuf> {
-    let program = std::env::var_os("LITESTREAM").map_or_else(|| PathBuf::from("litestream"), PathBuf::from);
-    let version = Command::new(&program).arg("version").output();
-    if version.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).trim() == VERSION) {
-        return Some(program);
-    }
-    println!(
-        "litestream {VERSION} is not in the path: go install github.com/benbjohnson/litestream/cmd/litestream@{VERSION}, \
-         or name it with LITESTREAM; only Stead's side is run"
-    );
-    None
-}
-
 /// Time and memory of one restore.
 struct Restore {
     seconds: f64,
@@ -187,7 +160,7 @@ fn timed(command: &mut Command, out: &Path, bytes: u64) -> Restore {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut resident_kib = 0;
     while child.try_wait().unwrap().is_none() {
-        resident_kib = resident_kib.max(high_water_kib(&child));
+        resident_kib = resident_kib.max(high_water_kib(child.id()));
         std::thread::sleep(LOOK_EVERY);
     }
     let seconds = began.elapsed().as_secs_f64();
@@ -197,12 +170,6 @@ fn timed(command: &mut Command, out: &Path, bytes: u64) -> Restore {
     assert!(std::fs::metadata(out).unwrap().len() >= bytes);
     std::fs::remove_file(out).unwrap();
     Restore { seconds, resident_kib }
-}
-
-fn high_water_kib(child: &Child) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 fn run(command: &mut Command, what: &str) {

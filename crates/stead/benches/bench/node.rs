@@ -109,9 +109,19 @@ impl Node {
         }
     }
 
+    /// Waits until its socket takes requests.
+    pub fn until_answering(&self) {
+        self.until_within(STORED_LIMIT, "it answers", || self.ask(&["status"]).is_some());
+    }
+
+    /// Waits until it has made the default database.
+    pub fn until_database(&self) {
+        self.until("the database is there", || self.home.join("data/database.sqlite").exists());
+    }
+
     /// Waits until the default database is followed.
     pub fn until_followed(&self) {
-        self.until_within(STORED_LIMIT, "it answers", || self.ask(&["status"]).is_some());
+        self.until_answering();
         self.until_within(STORED_LIMIT, "followed", || {
             self.json("GET", "/databases", "").to_string().contains("\"mode\":\"wal\"")
         });
@@ -143,6 +153,11 @@ fn status_field(pid: u32, field: &str) -> u64 {
 /// Resident memory, KiB, of each process.
 pub fn resident_kib(node: &Node) -> Vec<u64> {
     node.pids().into_iter().map(|pid| status_field(pid, "VmRSS")).collect()
+}
+
+/// The most resident memory that a process has had, KiB.
+pub fn high_water_kib(pid: u32) -> u64 {
+    status_field(pid, "VmHWM")
 }
 
 /// How often each thread of a process has waited and come back.
