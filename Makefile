@@ -36,8 +36,9 @@ bench: ## the figures, with Stead against without, in one run
 	@scripts/need cc:build-essential
 	cargo bench -p stead --bench bench -- $(ARGS)
 
-soak: ## load, checkpoints, restores, kill -9 and unruly apps for as long as ARGS say
+soak: ## load, restores, kill -9, unruly apps and failing stores for as long as ARGS say
 	@scripts/need cc:build-essential sqlite3:sqlite3 python3:python3 sudo:sudo
+	@scripts/stores
 	cargo bench -p stead --bench soak -- $(ARGS)
 
 fuzz: ## the property tests with many cases (CASES=20000)

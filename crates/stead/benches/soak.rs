@@ -4,6 +4,7 @@
 //! make soak ARGS="load --seconds 60"
 //! make soak ARGS="kill --rounds 200 --seed 7"
 //! make soak ARGS="supervise --rounds 500 --lanes 4"
+//! make soak ARGS="stores --rounds 50 --seconds 60 --races 20"
 //! ```
 //! Without a name all run. It ends at the first thing that is not as promised and leaves everything where it was.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a soak ends where something is not as it must be")]
@@ -13,7 +14,7 @@
 #[path = "soak/rig.rs"]
 mod rig;
 
-use rig::{kill, load, supervise};
+use rig::{kill, load, stores, supervise};
 use std::time::Duration;
 
 fn main() {
@@ -23,7 +24,7 @@ fn main() {
         at.map_or(default, |at| args[at + 1].parse().unwrap())
     };
     let named = |name: &str| args.iter().any(|arg| arg == name);
-    let all = !["load", "kill", "supervise"].into_iter().any(named);
+    let all = !["load", "kill", "supervise", "stores"].into_iter().any(named);
     let seed = number("--seed", u64::from(std::process::id()));
     if all || named("load") {
         let seconds = number("--seconds", 60);
@@ -43,5 +44,10 @@ fn main() {
         let (rounds, lanes) = (number("--rounds", 500), number("--lanes", 4));
         println!("\n## supervise: {rounds} rounds on {lanes} homes, seed {seed}");
         supervise::run(supervise::Supervise { rounds, seed, lanes, hold_bounds: true });
+    }
+    if all || named("stores") {
+        let (rounds, seconds, races) = (number("--rounds", 3), number("--seconds", 60), number("--races", 6));
+        println!("\n## stores: {rounds} rounds of {seconds} s, {races} races, seed {seed}");
+        stores::run(stores::Stores { rounds, seconds, races, seed });
     }
 }

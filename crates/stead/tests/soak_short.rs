@@ -5,7 +5,7 @@
 #[path = "../benches/soak/rig.rs"]
 mod rig;
 
-use rig::{kill, load, supervise};
+use rig::{kill, load, stores, supervise};
 use std::time::Duration;
 
 // semantics: no-refused-write, readers-free, foreign-checkpoint, cut, export-equal
@@ -24,4 +24,10 @@ fn kills_lose_nothing_that_was_acknowledged() {
 #[test]
 fn however_it_ends_the_app_runs_once_and_nothing_of_it_is_left() {
     supervise::run(supervise::Supervise { rounds: 12, seed: 3, lanes: 3, hold_bounds: false });
+}
+
+// semantics: another-machine, taken-over
+#[test]
+fn what_was_called_stored_comes_back_from_a_store_that_failed_in_every_way() {
+    stores::run(stores::Stores { rounds: 1, seconds: 8, races: 1, seed: 1 });
 }

@@ -5,7 +5,7 @@
 //! when the kill comes: it took place in all databases or in none.
 
 mod first_seal;
-mod left;
+pub mod left;
 
 use super::journal::{Journal, Nanos, now};
 use super::load::sound_rows;

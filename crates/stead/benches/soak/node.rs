@@ -18,10 +18,17 @@ pub struct Node {
 impl Node {
     /// Starts one in this home; its log goes to `log` beside what is there.
     pub fn start(home: &Path, log: &Path) -> Node {
+        Node::start_with(home, log, &[], &[])
+    }
+
+    /// The same with further arguments, and with variables in its environment.
+    pub fn start_with(home: &Path, log: &Path, args: &[&str], variables: &[(&str, String)]) -> Node {
         let out = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         let child = Command::new(super::stead())
             .args(["run", "--listen", "127.0.0.1:0", "--home"])
             .arg(home)
+            .args(args)
+            .envs(variables.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null())
             .stdout(out.try_clone().unwrap())
             .stderr(out)

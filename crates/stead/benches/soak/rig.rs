@@ -5,6 +5,7 @@ pub mod kill;
 pub mod load;
 pub mod model;
 pub mod node;
+pub mod stores;
 pub mod supervise;
 pub mod writers;
 

@@ -4,11 +4,13 @@
     writer.py lone    JOURNAL DB         rows, without a busy timeout
     writer.py pair    JOURNAL DB OTHER   the same row in both databases, in one transaction over ATTACH
     writer.py app     JOURNAL DB         like plain, with a child in a session of its own
+    writer.py both    JOURNAL DB OTHER   rows in both files of $STEAD_DATA, one after the other, as fast as it goes
     writer.py reader  JOURNAL DB         one read transaction for as long as it may
     writer.py truncate JOURNAL DB...     PRAGMA wal_checkpoint(TRUNCATE) every second
 
 JOURNAL gets a line before each request (`b ID NANOSECONDS`), one after its acknowledgement (`a …`) or refusal
-(`x … REASON`), and `p PID` for each process.
+(`x … REASON`), and `p PID` for each process. `both` notes a row once both files have it, in $SOAK_JOURNAL; its rows
+begin with $SOAK_ROLE, and as `rest` it writes nothing.
 """
 
 import os
@@ -91,6 +93,29 @@ def write_pair(db, other, journal):
         journal.note("a", number)
 
 
+def write_both(databases, journal):
+    role = os.environ["SOAK_ROLE"]
+    while role == "rest":
+        time.sleep(1000)
+    both = [open_database(os.path.join(os.environ["STEAD_DATA"], db), 120) for db in databases]
+    newest = "SELECT coalesce(max(id), 0) FROM entries"
+    # Where it was killed between the two commits, one has a row more.
+    number = min(conn.execute(newest).fetchone()[0] for conn in both)
+    while True:
+        number += 1
+        for conn in both:
+            conn.execute("BEGIN IMMEDIATE")
+            data = f"{role} {random.randbytes(random.randint(10, 100)).hex()}"
+            conn.execute("INSERT OR REPLACE INTO entries VALUES (?, ?)", (number, data))
+            if number % 200 == 0:
+                bulk = ((random.randbytes(900),) for _ in range(random.randint(1, 600)))
+                conn.executemany("INSERT INTO ballast(data) VALUES (?)", bulk)
+            if number % 250 == 0:
+                conn.execute("DELETE FROM ballast WHERE id % 3 = ?", (number % 3,))
+            conn.execute("COMMIT")
+        journal.note("a", number)
+
+
 def read_for_long(db):
     conn = open_database(db, 120)
     conn.execute("BEGIN")
@@ -114,13 +139,16 @@ def truncate(databases, journal):
 
 
 def main():
-    kind, journal, databases = sys.argv[1], Journal(sys.argv[2]), sys.argv[3:]
+    kind, databases = sys.argv[1], sys.argv[3:]
+    journal = Journal(os.environ.get("SOAK_JOURNAL", sys.argv[2]))
     journal.note("p", os.getpid())
     if kind == "app":
         child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
         journal.note("p", child.pid)
     if kind in ("plain", "app"):
         write_plain(databases[0], journal)
+    elif kind == "both":
+        write_both(databases, journal)
     elif kind == "lone":
         write_lone(databases[0], journal)
     elif kind == "pair":

@@ -41,6 +41,18 @@ impl Kind {
             _ => &[Kind::Versity],
         }
     }
+
+    /// Whether `scripts/stores` has installed it.
+    pub fn is_installed(self) -> bool {
+        self.program().exists()
+    }
+
+    fn program(self) -> PathBuf {
+        match self {
+            Kind::Versity => tools().join("bin/versitygw"),
+            Kind::Minio => tools().join("bin/minio"),
+        }
+    }
 }
 
 /// A server that runs.
@@ -185,10 +197,7 @@ impl Server {
     }
 
     fn run(&mut self) {
-        let program = match self.kind {
-            Kind::Versity => tools().join("bin/versitygw"),
-            Kind::Minio => tools().join("bin/minio"),
-        };
+        let program = self.kind.program();
         assert!(program.exists(), "{} is missing: run scripts/stores", program.display());
         let mut command = Command::new(program);
         std::fs::create_dir_all(self.dir.path().join("buckets")).unwrap();
