@@ -2,7 +2,7 @@
 
 use super::super::Dice;
 use super::super::node::until;
-use super::round::{has, watched};
+use super::round::watched;
 use super::servers::Kind;
 use super::site::{DATABASES, Party, REST, Site};
 use super::told::Told;
@@ -32,13 +32,18 @@ pub fn run(number: u64, kind: Kind, dir: &Path, dice: &mut Dice) {
         Race::Heirs => heirs(&site, first, head_start, dice),
         Race::Return => comes_back(&site, first, head_start),
     };
-    let ((), later) = watched(&winner, || {
-        let made = winner.checkpoint();
-        until("the store has what the winner wrote", || {
-            winner.status().is_some_and(|status| has(&status, &made))
-        });
+    let mut later = Told::default();
+    until("the winner has written", || winner.noted() > 0);
+    later.take_checkpoint(winner.noted(), &winner.checkpoint());
+    until("the store has what the winner wrote", || {
+        winner.status().is_some_and(|status| {
+            later.take_status(&status);
+            later.stored().next().is_some()
+        })
     });
     winner.kill();
+    // Nothing would be proven by a race in which nobody was told anything.
+    assert!(DATABASES.iter().all(|path| told.rows(path) > 0 && later.rows(path) > 0));
     hold(&site, &told, &later);
     println!(
         "race {number}, {kind:?}: {race:?}: first told of rows to {:?}, the winner's to {:?}, {:.1} s",
@@ -50,6 +55,7 @@ pub fn run(number: u64, kind: Kind, dir: &Path, dice: &mut Dice) {
 
 fn takeover(site: &Site, first: Party, head_start: Duration) -> (Party, Told) {
     let (second, told) = watched(&first, || {
+        first.be_told();
         std::thread::sleep(head_start);
         let second = site.heir("second");
         second.node.until_healthy();
@@ -62,7 +68,10 @@ fn takeover(site: &Site, first: Party, head_start: Duration) -> (Party, Told) {
 
 /// Loses the owner while it writes; what it was told until then.
 fn lose(first: Party, head_start: Duration) -> Told {
-    let ((), told) = watched(&first, || std::thread::sleep(head_start));
+    let ((), told) = watched(&first, || {
+        first.be_told();
+        std::thread::sleep(head_start);
+    });
     first.kill();
     told
 }

@@ -64,6 +64,7 @@ pub fn run(number: u64, seconds: u64, kind: Kind, dir: &Path, dice: &mut Dice, f
     );
     for path in DATABASES {
         let (least, is) = (exact[path], found[path]);
+        assert!(least > 0, "{path}: nothing was called stored, so nothing is proven");
         assert!(
             least <= is && is <= written,
             "{path}: 1 to {least} of {written} were stored, and {is} are there"

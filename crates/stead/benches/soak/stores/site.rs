@@ -5,6 +5,7 @@ use super::super::kill::left;
 use super::super::node::{Node, signal, until};
 use super::super::writers::{Desk, create};
 use super::proxy::Proxy;
+use super::round::has;
 use super::servers::{ACCESS_KEY, Kind, SECRET_KEY, Server};
 use super::told::{Told, last_noted};
 use serde_json::{Value, json};
@@ -140,6 +141,22 @@ impl Party {
             _ => false,
         });
         made
+    }
+
+    /// The last row that the application has noted.
+    pub fn noted(&self) -> i64 {
+        last_noted(&self.journal)
+    }
+
+    /// Waits until status has called a row stored: whoever watches has made a checkpoint that is in the store by then.
+    pub fn be_told(&self) {
+        until("the application has written", || self.noted() > 0);
+        let made = self.checkpoint();
+        std::thread::sleep(2 * CHECKPOINT_EVERY);
+        let later = self.checkpoint();
+        until("the store has two checkpoints", || {
+            self.status().is_some_and(|status| has(&status, &made) && has(&status, &later))
+        });
     }
 
     /// What status says, where anybody says it.
