@@ -288,11 +288,9 @@ fn requests(plan: &Plan, dir: &Path, server: &Server) {
     while (last().elapsed() < REST || began.elapsed() < least) && began.elapsed() < REST_LIMIT {
         std::thread::sleep(Duration::from_millis(100));
     }
-    println!(
-        "after the last commit: {} requests, the last after {:.0} s",
-        log.lock().unwrap().len() - rest_of,
-        (last() - began).as_secs_f64(),
-    );
+    let rest_s = (last() - began).as_secs_f64();
+    let resting = log.lock().unwrap().len() - rest_of;
+    println!("after the last commit: {resting} requests, the last after {rest_s:.0} s");
     let before = log.lock().unwrap().len();
     std::thread::sleep(plan.idle());
     let since = log.lock().unwrap().split_off(before);
