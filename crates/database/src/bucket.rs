@@ -388,11 +388,17 @@ impl Bucket {
         self.check_held()?;
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let State { manifest: mut next, tag } = self.lock().clone();
+        let doomed: BTreeSet<Key> = next.doomed.iter().cloned().collect();
         change(&mut next);
         next.sequence += 1;
         next.written = self.clock.now();
         if let Some(tag) = write(&*self.objects, &next, Some(&tag))? {
-            *self.lock() = State { manifest: next, tag };
+            let mut state = self.lock();
+            // What was removed meanwhile may be sent again by now.
+            let swept = |key: &Key| doomed.contains(key) && !state.manifest.doomed.contains(key);
+            next.doomed.retain(|key| !swept(key));
+            *state = State { manifest: next, tag };
+            drop(state);
             self.hold();
             return Ok(());
         }

@@ -51,7 +51,7 @@ use schedule::{Lane, Next, Schedule, Task};
 use slot::{Slot, State};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -106,6 +106,10 @@ struct Shared {
     taking: Mutex<()>,
     /// What is known of the store as a whole.
     store: Mutex<stored::Known>,
+    /// Held from when a list is made until the manifest has it.
+    listing: Mutex<()>,
+    /// A clean stop could not seal everything: whoever has only the store lacks something.
+    left_behind: AtomicBool,
     /// What was left of former files at the start is in the store.
     former_sent: AtomicBool,
     /// Where histories end in the store that nobody follows now.
@@ -235,10 +239,15 @@ impl Engine {
         }
         for slot in self.shared.slots() {
             let mut state = slot.lock();
-            if let State::Live(live) = std::mem::replace(&mut *state, State::Waiting)
-                && let Err(error) = live.leave()
-            {
-                tracing::error!(event = "unclean stop", path = %slot.path, %error, "the next start compares pages");
+            let left = match std::mem::replace(&mut *state, State::Waiting) {
+                State::Live(live) => live.leave().map_err(|error| {
+                    tracing::error!(event = "unclean stop", path = %slot.path, %error, "the next start compares pages");
+                }),
+                State::Waiting if slot.is_there() => Err(()),
+                State::Waiting => Ok(()),
+            };
+            if left.is_err() {
+                self.shared.left_behind.store(true, Ordering::SeqCst);
             }
         }
         send::send_the_rest(&self.shared, std::mem::take(&mut self.senders));
@@ -288,6 +297,8 @@ impl Shared {
             bucket: RwLock::default(),
             taking: Mutex::default(),
             store: Mutex::default(),
+            listing: Mutex::default(),
+            left_behind: AtomicBool::new(false),
             former_sent: AtomicBool::new(false),
             resting: Mutex::default(),
             copy: Mutex::default(),

@@ -16,8 +16,8 @@ use crate::common::COMMON_MOMENT_AGE_MAX;
 use crate::history::{History, ShipError, parse_local, store_key};
 use base::{DatabasePath, Incarnation};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -159,9 +159,20 @@ impl Shared {
         if slot.store_away() && !self.find_store(slot) {
             return Err(Failed);
         }
-        self.send_former(bucket, slot, over)?;
-        let Some(history) = slot.history() else { return Ok(false) };
-        match self.send_history(bucket, &slot.path, &history, over) {
+        let live = slot.history().map_or(Ok(false), |history| self.send_live(bucket, slot, &history, over));
+        // One that cannot be sent does not keep the file that lives there now waiting.
+        let former = self.send_former(bucket, slot, over);
+        Ok(live? | former?)
+    }
+
+    fn send_live(
+        &self,
+        bucket: &Bucket,
+        slot: &Slot,
+        history: &History,
+        over: &dyn Fn() -> bool,
+    ) -> Result<bool, Failed> {
+        match self.send_history(bucket, &slot.path, history, over) {
             Ok(more) => {
                 slot.show(|info| {
                     if info.trouble.as_ref().is_some_and(|was| was.code == STORE_FAILED) {
@@ -174,28 +185,30 @@ impl Shared {
                 if !show_store_trouble(slot, &error.to_string()) {
                     tracing::error!(event = "store failed", path = %slot.path, %error);
                 }
-                self.not_sent(bucket, &history, &error);
+                self.not_sent(bucket, history, &error);
                 Err(Failed)
             }
         }
     }
 
-    /// Sends what the store lacks of files that lived under a name before.
-    fn send_former(&self, bucket: &Bucket, slot: &Slot, over: &dyn Fn() -> bool) -> Result<(), Failed> {
-        let mut left = Vec::new();
+    /// Sends what the store lacks of files that lived under a name before; whether there is more.
+    fn send_former(&self, bucket: &Bucket, slot: &Slot, over: &dyn Fn() -> bool) -> Result<bool, Failed> {
+        let (mut left, mut failed) = (Vec::new(), false);
         for history in slot.take_former() {
             match self.send_history(bucket, &slot.path, &history, over) {
                 Ok(false) => {}
                 Ok(true) => left.push(history),
                 Err(error) => {
+                    tracing::warn!(event = "former history not sent", path = %slot.path, %error, "tried again");
                     self.not_sent(bucket, &history, &error);
                     left.push(history);
+                    failed = true;
                 }
             }
         }
-        let all = left.is_empty();
+        let more = !left.is_empty();
         slot.set_former(left);
-        if all { Ok(()) } else { Err(Failed) }
+        if failed { Err(Failed) } else { Ok(more) }
     }
 
     /// Sends what the store lacks of a history, and lists it where whoever looks there would find too little; whether
@@ -211,6 +224,8 @@ impl Shared {
         let Some((_, incarnation)) = name else { return Ok(false) };
         let key = store_key(path, incarnation);
         let list = || {
+            // One that was made before another is never written after it.
+            let _listing = self.listing();
             let listing = history.listing().unwrap_or_default();
             // It may have been listed by a write whose answer was lost.
             if !bucket.lists_just(&key, &listing) {
@@ -350,6 +365,7 @@ impl Shared {
     fn list_what_changed(&self, bucket: &Bucket) -> Result<bool, Failed> {
         // The ledger that is there may name what history can do without by now.
         let may_shed = self.ledger_is_sent(self.thinned_by.load(Ordering::SeqCst));
+        let _listing = self.listing();
         let mut listings = BTreeMap::new();
         let mut shed = Vec::new();
         let mut listed = Vec::new();
@@ -384,6 +400,11 @@ impl Shared {
         })
     }
 
+    /// Held from when a list is made until the manifest has it.
+    fn listing(&self) -> MutexGuard<'_, ()> {
+        self.listing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sends everything, as at a clean stop, and says in the store that all is there.
     fn send_to_the_end(&self) -> Result<(), Failed> {
         self.try_take_store().map_err(|_| Failed)?;
@@ -392,7 +413,10 @@ impl Shared {
             tracing::error!(event = "ledger not sent", %error);
             Failed
         })?;
-        let mut all = true;
+        let mut all = !self.left_behind.load(Ordering::SeqCst);
+        if !self.former_sent.load(Ordering::SeqCst) {
+            all &= self.find_former(&bucket).is_ok();
+        }
         for slot in self.slots() {
             all &= self.send_database(&bucket, &slot, &|| false).is_ok();
             if self.store_is_refused() || (!all && self.store_is_away()) {

@@ -188,14 +188,15 @@ impl Shared {
             if let Some(outage) = &mut known.outage {
                 outage.ask_at = now;
             }
-        } else {
+        } else if known.outage.is_some() {
             known.failing.insert(task.clone());
         }
-        let back = done && known.failing.is_empty();
+        let failing: Vec<Task> = known.failing.iter().filter(|_| done).cloned().collect();
         drop(known);
-        if back {
+        if done && failing.is_empty() {
             self.store_answers();
         }
+        failing.into_iter().for_each(|task| self.ask(task, now));
     }
 
     /// While the store is away: when the next one may ask it. Whoever is told `None` does.

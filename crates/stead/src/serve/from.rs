@@ -182,7 +182,7 @@ pub fn return_home(
         epoch = found.epoch.0,
         result = "brought back"
     );
-    Ok(())
+    unmark(home)
 }
 
 /// Whether the home has no volume, or only a part of one that was being brought.

@@ -257,6 +257,7 @@ fn names_of_every_kind_are_kept_and_restored() {
     for name in names {
         assert_eq!(count(&home.path(name)), 3, "{name}");
     }
+    assert!(!home.path(".stead/recovering").exists(), "the next start does not bring it back again");
 }
 
 #[test]
