@@ -431,6 +431,13 @@ mod tests {
         assert_eq!(parse_mark(b""), None);
     }
 
+    /// Waits until a new child shows its environment: its program is there a moment before.
+    fn until_begun(child: &std::process::Child) {
+        while read_file(&format!("/proc/{}/environ", child.id()), ENVIRONMENT_LIMIT).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+    }
+
     #[test]
     #[allow(clippy::disallowed_methods, reason = "a child of the test, no SQLite file near")]
     fn what_a_node_has_left_is_not_the_apps_and_is_killed() {
@@ -441,6 +448,7 @@ mod tests {
         };
         let mut left = child(&[NODE_COOKIE_VARIABLE]);
         let mut own = child(&[NODE_COOKIE_VARIABLE, APP_COOKIE_VARIABLE]);
+        [&left, &own].into_iter().for_each(until_begun);
         let root = std::process::id();
         let found = descendants(root, &[], &cookie).unwrap().living;
         let is_there = |pid| found.iter().any(|process| process.pid == pid);
@@ -461,6 +469,7 @@ mod tests {
             .env("STEAD_COOKIE", cookie.as_str())
             .spawn()
             .unwrap();
+        until_begun(&child);
         let found = descendants(std::process::id(), &[], &cookie).unwrap();
         assert!(!found.certainly_none);
         let own = *found.living.iter().find(|p| p.pid == child.id()).unwrap();

@@ -17,8 +17,8 @@ use crate::bucket::{Bucket, BucketError};
 use crate::common::{End, Newest, newest_moment};
 use crate::engine::{LEDGER_PATH, StoreSettings};
 use crate::history::{
-    FileKey, History, HistoryError, ImageError, PlanError, Remote, SealedFile, local_base, parse_store_key,
-    store_key,
+    FileKey, History, HistoryError, ImageError, PlanError, Remote, SealedFile, local_base, make_local,
+    parse_store_key, store_key,
 };
 use crate::ledger::{IntentError, Ledger, LedgerError, Vector};
 use crate::machine::Machine;
@@ -32,6 +32,8 @@ use store::{Outcome, StoreError, StoredFile};
 
 /// How often a history is tried to be ended while somebody else still adds to it.
 const TRIES: u32 = 1000;
+/// Where histories are opened that have nothing on this machine; it goes when all is done.
+const SCRATCH: &str = ".stead/recover";
 /// The most bytes of a seal that ends a history: it has one page.
 const END_BYTES_MAX: usize = 1 << 20;
 /// What an intent to go to the newest common moment is called.
@@ -157,6 +159,11 @@ pub fn recover(home: &Path, store: &StoreSettings, machine: &Machine) -> Result<
             "each comes up at its own end: they have no recent moment in common"
         );
     }
+    drop(found);
+    let scratch = home.join(SCRATCH);
+    if let Err(error) = disk::remove_dir_all(&*machine.disk, &scratch) {
+        tracing::debug!(path = %scratch.display(), %error, "it stays, and does no harm");
+    }
     Ok(Recovered { epoch: bucket.epoch(), databases, ledger: ledger.is_some(), lost: recovery.lost, apart })
 }
 
@@ -243,8 +250,9 @@ impl Recovery<'_> {
             let (remote, listed) = (stored.remote.clone(), stored.listed_upto.unwrap_or(Txid::ZERO));
             let tail: Vec<Txid> =
                 stored.files.iter().map(|file| file.max).filter(|end| *end > listed).collect();
-            let local = local_base(&self.home.join(path.as_str()), incarnation);
-            let history = History::open(Arc::clone(&self.machine.disk), local, Some(stored))?;
+            // What lies in the home says nothing of what the store has.
+            let nothing_local = self.home.join(SCRATCH).join(&base);
+            let history = History::open(Arc::clone(&self.machine.disk), nothing_local, Some(stored))?;
             history.prove_after(proven.max(listed))?;
             let end = history.last().map_or(Txid::ZERO, |last| last.header.max_txid);
             let Some(last) = history.last().filter(|_| end >= listed) else {
@@ -268,7 +276,11 @@ impl Recovery<'_> {
                 continue;
             }
             if last.header.epoch == self.bucket.epoch() {
-                self.keep_end(&remote, &history, last.file.key)?;
+                self.keep_end(
+                    &remote,
+                    &local_base(&self.home.join(path.as_str()), incarnation),
+                    last.file.key,
+                )?;
                 return Ok(Some(history));
             }
             let Some(page) = history.last_page(Pgno::ONE)? else { return Ok(Some(history)) };
@@ -304,9 +316,9 @@ impl Recovery<'_> {
     }
 
     /// Keeps what ended a history here as well: a start without the store goes on after it.
-    fn keep_end(&self, remote: &Remote, history: &History, end: FileKey) -> Result<(), RecoverError> {
+    fn keep_end(&self, remote: &Remote, local: &Path, end: FileKey) -> Result<(), RecoverError> {
         let key = remote.key(end);
-        let path = history.base().join(end.relative());
+        let path = local.join(end.relative());
         let disk = &*self.machine.disk;
         if end.level != 0 || disk.metadata(&path).is_ok() {
             return Ok(());
@@ -314,7 +326,8 @@ impl Recovery<'_> {
         let Some((bytes, _)) = store::read_whole(&*remote.objects, &key, END_BYTES_MAX)? else {
             return Ok(());
         };
-        disk::write_atomic(disk, &path, &bytes, false).map_err(|cause| RecoverError::Disk { path, cause })
+        let written = make_local(disk, local).and_then(|()| disk::write_atomic(disk, &path, &bytes, false));
+        written.map_err(|cause| RecoverError::Disk { path, cause })
     }
 
     /// Sets seals aside that are damaged, or follow nothing; the last first, so that what is left is without a gap.

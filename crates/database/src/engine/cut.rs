@@ -102,6 +102,7 @@ impl Shared {
     }
 
     fn seal_one(&self, slot: &Slot, live: &mut Live) {
+        let before = live.position().txid;
         let first = Before::of(live);
         let sealed = match live.index() {
             Some(index) => live.seal_to(index.end).map(|_| ()),
@@ -113,7 +114,9 @@ impl Shared {
         }
         slot.show_live(live);
         self.note_cookie(slot, live, first);
-        self.was_sealed(&slot.path);
+        if live.position().txid != before {
+            self.was_sealed(&slot.path);
+        }
     }
 
     pub(super) fn note(&self, cut: &Cut) {

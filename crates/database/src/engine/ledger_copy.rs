@@ -5,7 +5,7 @@
 
 use super::Shared;
 use crate::history::{History, HistoryError, Holds, Retention, local_base, parse_local, store_key};
-use crate::ledger::{Ledger, Vector};
+use crate::ledger::{Known, Ledger, LedgerError, Vector};
 use crate::live::{JoinError, Live, Place};
 use crate::machine::{Holder, Kernel, Locks, Machine};
 use base::{DatabasePath, Incarnation, Timestamp, disk};
@@ -20,6 +20,9 @@ pub const LEDGER_PATH: &str = ".stead/ledger.sqlite";
 /// What is kept of its history: only its end is ever asked for.
 const KEPT: Retention = Retention { keep: Duration::from_secs(3600), local_bytes: 64 << 20 };
 
+/// What the store's ledger knows: its newest moment, and its databases.
+pub(super) type Sent = (Option<(Timestamp, Vector)>, Vec<(DatabasePath, Known)>);
+
 /// The ledger as it is followed.
 #[derive(Debug, Default)]
 pub(super) struct Copy {
@@ -28,9 +31,12 @@ pub(super) struct Copy {
     sealed: Option<u64>,
     /// The newest moment that is in it then, and the one that the store has.
     moment: Option<(Timestamp, Vector)>,
+    /// The databases that it knows then.
+    known: Vec<(DatabasePath, Known)>,
     /// Since when (boot time) the store lacks what was sealed.
     unsent_since: Option<Duration>,
     sent_moment: Option<(Timestamp, Vector)>,
+    sent_known: Vec<(DatabasePath, Known)>,
     /// What [`Ledger::news`] said of what the store has; `None`: nothing was sent in this run.
     sent: Option<u64>,
     /// Its history was opened without the store.
@@ -53,7 +59,9 @@ impl Shared {
             copy.live = Some(Box::new(self.join_ledger(&mut copy.store_away)?));
         }
         // Before the seal: what is noted meanwhile may be in it or not.
-        let moment = self.ledger.newest_moment().map_err(|error| JoinError::Failed(error.to_string()))?;
+        let failed = |error: LedgerError| JoinError::Failed(error.to_string());
+        let (moment, known) =
+            (self.ledger.newest_moment().map_err(failed)?, self.ledger.paths().map_err(failed)?);
         let Some(live) = copy.live.as_mut() else { return Ok(()) };
         live.set_epoch(self.epoch());
         live.stir();
@@ -67,7 +75,7 @@ impl Shared {
             live.seal_difference()?;
         }
         copy.sealed = Some(news);
-        copy.moment = moment;
+        (copy.moment, copy.known) = (moment, known);
         copy.unsent_since.get_or_insert_with(|| self.now());
         Ok(())
     }
@@ -89,6 +97,7 @@ impl Shared {
     pub(super) fn ledger_was_sent(&self) {
         let mut copy = self.copy();
         copy.sent_moment = copy.moment.clone();
+        copy.sent_known = copy.known.clone();
         copy.unsent_since = None;
         copy.sent = copy.sealed;
     }
@@ -98,10 +107,10 @@ impl Shared {
         self.copy().sent >= Some(news)
     }
 
-    /// The newest moment of which the store's ledger knows; `None`: it was not sent yet.
-    pub(super) fn sent_moment(&self) -> Option<Option<(Timestamp, Vector)>> {
+    /// What the store's ledger knows; `None`: it was not sent yet.
+    pub(super) fn sent_ledger(&self) -> Option<Sent> {
         let copy = self.copy();
-        copy.sent.is_some().then(|| copy.sent_moment.clone())
+        copy.sent.is_some().then(|| (copy.sent_moment.clone(), copy.sent_known.clone()))
     }
 
     /// The history of the ledger, once it is followed.

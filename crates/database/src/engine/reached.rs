@@ -39,8 +39,9 @@ impl Shared {
     }
 
     fn find_stored(&self, bucket: &Bucket) -> Result<(), Unknown> {
-        let Some(sent) = self.sent_moment() else { return Ok(()) };
-        let known = self.ledger.paths()?.into_iter().filter(|(_, known)| !known.deleted);
+        // By what whoever takes over would know.
+        let Some((sent, known)) = self.sent_ledger() else { return Ok(()) };
+        let known = known.into_iter().filter(|(_, known)| !known.deleted);
         let (mut ends, mut followed, mut resting) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (path, known) in known {
             let incarnation = known.incarnation;

@@ -124,7 +124,8 @@ fn of_an_older_file_only_what_changed_since_is_fetched() {
 
     let heir = Heir::of(&world);
     let (engine, whole) = heir.bring_up();
-    assert!(whole > bytes / 3 && whole < bytes * 5 / 4, "{whole} bytes were fetched for {bytes}");
+    // What is fetched twice would show; seals at the very end are proven before anything is built on them.
+    assert!(whole > bytes / 3 && whole < bytes * 3 / 2, "{whole} bytes were fetched for {bytes}");
     assert!(same_rows(&heir.world.home.join(NAME), &newest));
     engine.stop();
 
