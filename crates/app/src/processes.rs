@@ -6,6 +6,8 @@
 //! RLIMIT_LOCKS, which Linux has not looked at since 2.4 and every child and program inherits; `sudo` sets it anew where
 //! PAM says so. The other is the name of the pipes for output, which `sudo` hands on.
 //!
+//! A process between two programs shows no environment, and is looked at again (`between`).
+//!
 //! Everything comes from `/proc`. A process is a pid *and* its start time; a signal goes through a pidfd whose start
 //! time has been compared, so that it never reaches a stranger that was given the pid in between.
 //!
@@ -19,7 +21,9 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+mod between;
 mod cookie;
+pub use between::Patience;
 pub use cookie::Cookie;
 
 /// The most bytes of `/proc/PID/stat`, which has about 300.
@@ -78,12 +82,20 @@ impl Process {
         }
     }
 
-    /// Whether its environment has this variable with this value.
-    pub fn carries(&self, variable: &str, cookie: &Cookie) -> io::Result<bool> {
+    /// Whether its environment has this variable with this value. One that is between two programs is looked at again.
+    pub fn carries(&self, variable: &str, cookie: &Cookie, patience: &Patience) -> io::Result<bool> {
         let wanted = format!("{variable}={cookie}");
-        let environment = there(read_file(&format!("/proc/{}/environ", self.pid), ENVIRONMENT_LIMIT))?;
-        let has = |bytes: Vec<u8>| bytes.split(|b| *b == 0).any(|entry| entry == wanted.as_bytes());
-        Ok(environment.is_some_and(has))
+        let mut before = None;
+        loop {
+            let environment = there(read_file(&format!("/proc/{}/environ", self.pid), ENVIRONMENT_LIMIT))?;
+            let Some(bytes) = environment else { return Ok(false) };
+            if bytes.is_empty() {
+                before = patience.looks_again(self, before)?;
+            }
+            if !bytes.is_empty() || before.is_none() {
+                return Ok(bytes.split(|b| *b == 0).any(|entry| entry == wanted.as_bytes()));
+            }
+        }
     }
 
     /// Whether it has the mark of this cookie.
@@ -106,12 +118,12 @@ impl Process {
     }
 
     /// Whether it carries the cookie in one of the variables; where the app's is among them, the marks count as well.
-    fn belongs(&self, variables: &[&str], cookie: &Cookie) -> io::Result<bool> {
+    fn belongs(&self, variables: &[&str], cookie: &Cookie, patience: &Patience) -> io::Result<bool> {
         if variables.contains(&APP_COOKIE_VARIABLE) && (self.is_marked(cookie)? || self.writes_to(cookie)?) {
             return Ok(true);
         }
         for variable in variables {
-            if self.carries(variable, cookie)? {
+            if self.carries(variable, cookie, patience)? {
                 return Ok(true);
             }
         }
@@ -120,10 +132,10 @@ impl Process {
 
     /// Whether a node has left it behind: it has the node's cookie and nothing of the app's. It is not the app's then,
     /// and nobody waits for it, even where it withstands SIGKILL on a file system that hangs.
-    fn is_left_by_node(&self, cookie: &Cookie) -> io::Result<bool> {
+    fn is_left_by_node(&self, cookie: &Cookie, patience: &Patience) -> io::Result<bool> {
         Ok(self.alive
-            && !self.belongs(&[APP_COOKIE_VARIABLE], cookie)?
-            && self.carries(NODE_COOKIE_VARIABLE, cookie)?)
+            && !self.belongs(&[APP_COOKIE_VARIABLE], cookie, patience)?
+            && self.carries(NODE_COOKIE_VARIABLE, cookie, patience)?)
     }
 }
 
@@ -196,10 +208,19 @@ pub fn below(all: &[Process], root: u32, except: &[u32]) -> Vec<Process> {
 
 /// Those that carry the cookie in one of the variables, without this process. Zombies are left out.
 pub fn carrying(all: &[Process], variables: &[&str], cookie: &Cookie) -> io::Result<Vec<Process>> {
+    carrying_of(all, variables, cookie, &Patience::of_one_look())
+}
+
+fn carrying_of(
+    all: &[Process],
+    variables: &[&str],
+    cookie: &Cookie,
+    patience: &Patience,
+) -> io::Result<Vec<Process>> {
     let own = std::process::id();
     let mut found = Vec::new();
     for process in all.iter().filter(|process| process.alive && process.pid != own) {
-        if process.belongs(variables, cookie)? {
+        if process.belongs(variables, cookie, patience)? {
             found.push(*process);
         }
     }
@@ -208,10 +229,10 @@ pub fn carrying(all: &[Process], variables: &[&str], cookie: &Cookie) -> io::Res
 
 /// Kills those that carry the cookie in one of the variables, each as soon as it is seen; returns them.
 pub fn kill_carrying(variables: &[&str], cookie: &Cookie) -> io::Result<Vec<Process>> {
-    let own = std::process::id();
+    let (own, patience) = (std::process::id(), Patience::of_one_look());
     let mut living = Vec::new();
     each(|process| {
-        if process.alive && process.pid != own && process.belongs(variables, cookie)? {
+        if process.alive && process.pid != own && process.belongs(variables, cookie, &patience)? {
             // Who withstands it is there at the next look.
             let _ = process.send(Signal::KILL);
             living.push(process);
@@ -223,8 +244,12 @@ pub fn kill_carrying(variables: &[&str], cookie: &Cookie) -> io::Result<Vec<Proc
 
 /// Kills `root`'s children that a node has left behind.
 pub fn kill_left_by_node(root: u32, except: &[u32], cookie: &Cookie) -> io::Result<()> {
+    let patience = Patience::of_one_look();
     each(|process| {
-        if process.parent == root && !except.contains(&process.pid) && process.is_left_by_node(cookie)? {
+        if process.parent == root
+            && !except.contains(&process.pid)
+            && process.is_left_by_node(cookie, &patience)?
+        {
             // Who withstands it is not waited for.
             let _ = process.send(Signal::KILL);
         }
@@ -245,10 +270,10 @@ pub struct Found {
 
 /// All, each once: the processes of the app. To be called by `root` itself, which must not reap meanwhile.
 pub fn descendants(root: u32, except: &[u32], cookie: &Cookie) -> io::Result<Found> {
-    let mut all = all()?;
+    let (mut all, patience) = (all()?, Patience::of_one_look());
     let mut left = Vec::new();
     for process in all.iter().filter(|p| p.parent == root && !except.contains(&p.pid)) {
-        if process.is_left_by_node(cookie)? {
+        if process.is_left_by_node(cookie, &patience)? {
             left.push(process.pid);
         }
     }
@@ -260,7 +285,7 @@ pub fn descendants(root: u32, except: &[u32], cookie: &Cookie) -> io::Result<Fou
         .filter(|p| p.pid != root && !except.contains(&p.pid) && !known.contains(&p.pid))
         .copied()
         .collect();
-    living.extend(carrying(&others, &[APP_COOKIE_VARIABLE], cookie)?);
+    living.extend(carrying_of(&others, &[APP_COOKIE_VARIABLE], cookie, &patience)?);
     let childless = !all.iter().any(|p| p.parent == root && !except.contains(&p.pid));
     let certainly_none = childless && living.is_empty();
     Ok(Found { living, certainly_none })
@@ -270,7 +295,7 @@ pub fn descendants(root: u32, except: &[u32], cookie: &Cookie) -> io::Result<Fou
 /// as fast as it can would have brought about more than were killed. To be called as [`descendants`].
 pub fn kill_descendants(root: u32, except: &[u32], cookie: &Cookie) -> io::Result<Found> {
     let mut family = BTreeSet::from([root]);
-    let mut childless = true;
+    let (mut childless, patience) = (true, Patience::of_one_look());
     let mut living = Vec::new();
     each(|process| {
         if process.pid == root || except.contains(&process.pid) {
@@ -280,7 +305,7 @@ pub fn kill_descendants(root: u32, except: &[u32], cookie: &Cookie) -> io::Resul
         if process.parent == root {
             // Killed in any case, and that at once; one that is about to be gone is known at the next look.
             let killed = process.alive && process.send(Signal::KILL).is_ok();
-            if killed && process.is_left_by_node(cookie)? {
+            if killed && process.is_left_by_node(cookie, &patience)? {
                 return Ok(());
             }
             childless = false;
@@ -288,7 +313,7 @@ pub fn kill_descendants(root: u32, except: &[u32], cookie: &Cookie) -> io::Resul
         if child {
             family.insert(process.pid);
         }
-        if !process.alive || !(child || process.belongs(&[APP_COOKIE_VARIABLE], cookie)?) {
+        if !process.alive || !(child || process.belongs(&[APP_COOKIE_VARIABLE], cookie, &patience)?) {
             return Ok(());
         }
         family.insert(process.pid);
@@ -431,13 +456,6 @@ mod tests {
         assert_eq!(parse_mark(b""), None);
     }
 
-    /// Waits until a new child shows its environment: its program is there a moment before.
-    fn until_begun(child: &std::process::Child) {
-        while read_file(&format!("/proc/{}/environ", child.id()), ENVIRONMENT_LIMIT).unwrap().is_empty() {
-            std::thread::yield_now();
-        }
-    }
-
     #[test]
     #[allow(clippy::disallowed_methods, reason = "a child of the test, no SQLite file near")]
     fn what_a_node_has_left_is_not_the_apps_and_is_killed() {
@@ -448,7 +466,6 @@ mod tests {
         };
         let mut left = child(&[NODE_COOKIE_VARIABLE]);
         let mut own = child(&[NODE_COOKIE_VARIABLE, APP_COOKIE_VARIABLE]);
-        [&left, &own].into_iter().for_each(until_begun);
         let root = std::process::id();
         let found = descendants(root, &[], &cookie).unwrap().living;
         let is_there = |pid| found.iter().any(|process| process.pid == pid);
@@ -469,7 +486,6 @@ mod tests {
             .env("STEAD_COOKIE", cookie.as_str())
             .spawn()
             .unwrap();
-        until_begun(&child);
         let found = descendants(std::process::id(), &[], &cookie).unwrap();
         assert!(!found.certainly_none);
         let own = *found.living.iter().find(|p| p.pid == child.id()).unwrap();

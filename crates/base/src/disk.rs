@@ -209,6 +209,14 @@ pub fn remove_dir_all(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     disk.remove_dir(path)
 }
 
+/// Removes a file; a missing one is fine.
+pub fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    match disk.remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Whether an error says that the disk, or its owner's share of it, is full.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

@@ -10,9 +10,9 @@
 
 mod adopt;
 
-use crate::history::{Remote, Stored};
+use crate::history::{History, Remote, Stored};
 use base::{Clock, Epoch, Random, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use store::{
@@ -22,6 +22,9 @@ use store::{
 
 /// How often a manifest is tried to be written where others write it too.
 const TRIES: u32 = 16;
+
+/// How long after its manifest was written or read a store counts as this run's without a look.
+const HELD_FOR_SURE: Duration = Duration::from_secs(1);
 
 /// Who this node is, for the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,11 +163,9 @@ pub struct Bucket {
     epoch: Epoch,
     state: Mutex<State>,
     /// What no list is to name any more, as long as no manifest says so.
-    shed: Mutex<Vec<Key>>,
-    /// Held while a manifest is written; nobody who only reads the state waits for that.
+    shed: Mutex<BTreeSet<Key>>,
+    /// Held while a manifest is written, or what none lists is removed; nobody who only reads the state waits for that.
     writing: Mutex<()>,
-    /// Held while objects are removed.
-    sweeping: Mutex<()>,
     fenced: OnceLock<Holder>,
     /// When (boot time) its manifest last said that it is this run's.
     held_at: Mutex<Duration>,
@@ -208,7 +209,7 @@ impl Bucket {
                     }
                     (found, Some(tag))
                 }
-                None => (Manifest { histories: adopt::histories(&objects)?, ..Manifest::default() }, None),
+                None => (Manifest { histories: listed(&objects, None)?, ..Manifest::default() }, None),
             };
             manifest.epoch = Epoch(manifest.epoch.0 + 1);
             manifest.sequence += 1;
@@ -218,22 +219,14 @@ impl Bucket {
             manifest.released = false;
             if let Some(tag) = write(&*objects, &manifest, tag.as_ref())? {
                 objects.tidy()?;
+                // What was to go is no seal that follows a list.
+                objects.remove(&manifest.doomed)?;
+                manifest.doomed.clear();
                 let epoch = manifest.epoch;
                 let state = Mutex::new(State { manifest, tag });
-                let (shed, writing, sweeping, fenced) = Default::default();
+                let (shed, writing, fenced) = Default::default();
                 let held_at = Mutex::new(clock.boottime());
-                return Ok(Bucket {
-                    objects,
-                    owner,
-                    clock,
-                    epoch,
-                    state,
-                    shed,
-                    writing,
-                    sweeping,
-                    fenced,
-                    held_at,
-                });
+                return Ok(Bucket { objects, owner, clock, epoch, state, shed, writing, fenced, held_at });
             }
         }
         Err(BucketError::Unknown { store: objects.url().to_owned() })
@@ -288,12 +281,25 @@ impl Bucket {
     pub fn lists(&self, base: &str, listing: &[StoredFile]) -> bool {
         let state = self.lock();
         let Some(listed) = state.manifest.histories.get(base) else { return false };
+        if listed == listing {
+            return true;
+        }
         let end = listed.iter().map(|file| file.max).max();
         let named = |file: &&StoredFile| file.named_level == 0 && file.level == 0 && Some(file.min) > end;
-        let news: Vec<&StoredFile> = listing.iter().filter(|file| !listed.contains(file)).collect();
-        news.iter().all(named)
-            && listed.iter().all(|file| listing.contains(file))
-            && news.len() < SEALS_UNLISTED_MAX
+        let (was, is): (HashSet<_>, HashSet<_>) = (listed.iter().collect(), listing.iter().collect());
+        let news: Vec<&StoredFile> = is.difference(&was).copied().collect();
+        was.is_subset(&is) && news.iter().all(named) && news.len() < SEALS_UNLISTED_MAX
+    }
+
+    /// Lists a history as it is now; objects that it names no more go afterwards. Durable.
+    pub fn list(&self, base: &str, history: &History, shed: Vec<Key>) -> Result<(), BucketError> {
+        let listing = history.listing().unwrap_or_default();
+        // It may have been listed by a write whose answer was lost.
+        if !shed.is_empty() || !self.lists_just(base, &listing) {
+            self.publish(BTreeMap::from([(base.to_owned(), listing.clone())]), shed)?;
+        }
+        history.was_listed(&listing);
+        Ok(())
     }
 
     /// Lists these histories anew; objects that no list names any more go afterwards. Durable.
@@ -315,13 +321,12 @@ impl Bucket {
             let new: Vec<Key> = shed.iter().filter(|key| !known.contains(key)).cloned().collect();
             next.doomed.extend(new);
         })?;
-        let done: BTreeSet<Key> = shed.into_iter().collect();
-        waiting().retain(|key| !done.contains(key));
+        waiting().retain(|key| !shed.contains(key));
         Ok(())
     }
 
     /// What a manifest lists of the histories that these objects belong to.
-    fn listed_beside(&self, manifest: &Manifest, objects: &[Key]) -> BTreeSet<Key> {
+    fn listed_beside(&self, manifest: &Manifest, objects: &BTreeSet<Key>) -> BTreeSet<Key> {
         let base_of = |key: &Key| Remote::base_of(self.objects.layout(), key);
         let bases: BTreeSet<String> = objects.iter().filter_map(base_of).collect();
         let keys = |base: &String| {
@@ -339,10 +344,14 @@ impl Bucket {
             return Ok(0);
         }
         // What is removed here is gone before anybody goes on, and can be sent again then.
-        let _sweeping = self.sweeping.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let doomed = self.lock().manifest.doomed.clone();
         if doomed.is_empty() {
             return Ok(0);
+        }
+        // Whoever stood still since may have lost the store, and a name may be another's by now.
+        if self.clock.boottime().saturating_sub(self.held_at()) > HELD_FOR_SURE {
+            self.check()?;
         }
         self.objects.remove(&doomed)?;
         let gone: BTreeSet<Key> = doomed.into_iter().collect();
@@ -388,17 +397,11 @@ impl Bucket {
         self.check_held()?;
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let State { manifest: mut next, tag } = self.lock().clone();
-        let doomed: BTreeSet<Key> = next.doomed.iter().cloned().collect();
         change(&mut next);
         next.sequence += 1;
         next.written = self.clock.now();
         if let Some(tag) = write(&*self.objects, &next, Some(&tag))? {
-            let mut state = self.lock();
-            // What was removed meanwhile may be sent again by now.
-            let swept = |key: &Key| doomed.contains(key) && !state.manifest.doomed.contains(key);
-            next.doomed.retain(|key| !swept(key));
-            *state = State { manifest: next, tag };
-            drop(state);
+            *self.lock() = State { manifest: next, tag };
             self.hold();
             return Ok(());
         }
@@ -433,8 +436,8 @@ impl Bucket {
 }
 
 /// Seals that may follow what a manifest lists before it is written for their sake alone: each costs whoever looks for
-/// them a question.
-const SEALS_UNLISTED_MAX: usize = 64;
+/// them a question. Where more follow all the same, the rest is not asked for one by one.
+pub(crate) const SEALS_UNLISTED_MAX: usize = 64;
 
 /// Whether a store has come as far as the last right to write that it gave.
 fn is_known(objects: &dyn Objects, epoch: Epoch) -> Result<(), BucketError> {
@@ -457,6 +460,14 @@ pub fn read(objects: &dyn Objects) -> Result<Option<(Manifest, Tag)>, BucketErro
     // Whoever wrote it may have died before its name was durable.
     objects.settle(&key)?;
     Ok(Some((manifest, tag)))
+}
+
+/// The histories of a store: those that its manifest lists; where it has none, those that others wrote.
+pub fn listed(
+    objects: &Arc<dyn Objects>,
+    found: Option<&Manifest>,
+) -> Result<BTreeMap<String, Vec<StoredFile>>, BucketError> {
+    found.map_or_else(|| adopt::histories(objects), |found| Ok(found.histories.clone()))
 }
 
 /// Writes a manifest in the place of the one that was read; `None`: another is there.

@@ -15,10 +15,15 @@ mod cookies;
 mod create;
 mod cut;
 mod discover;
+mod ending;
+mod former;
 mod incarnations;
 mod keep;
 mod ledger_copy;
+mod listed;
+mod outlived;
 mod owner;
+mod pace;
 mod place;
 mod polled;
 mod reached;
@@ -34,6 +39,7 @@ mod watch;
 
 pub use check::{Check, CheckError};
 pub use cut::{Cut, CutError};
+pub(crate) use discover::remove_beside;
 pub use ledger_copy::LEDGER_PATH;
 pub use settings::{CHECKPOINT_FRAMES, Entry, Notice, Notify, Settings, StartError, StoreSettings};
 pub use slot::{DatabaseInfo, Trouble};
@@ -61,6 +67,8 @@ use watch::{Noticed, Watch};
 const WORKERS: usize = 4;
 /// How long a directory must be quiet before it is looked at.
 const SETTLE: Duration = Duration::from_millis(20);
+/// How long a clean stop waits for a file that has just come to be ready.
+const JOIN_AT_STOP: Duration = Duration::from_secs(1);
 /// Vectors are noted at most this often, however eager the seals are.
 const VECTOR_EVERY: Duration = Duration::from_secs(1);
 /// A quick look is taken without waking another thread where nothing else is due for so long.
@@ -86,7 +94,9 @@ struct Shared {
     settings: Settings,
     patterns: Vec<(PathBuf, globset::GlobMatcher)>,
     ledger: Arc<Ledger>,
-    notify: Notify,
+    /// None once the run has ended.
+    notify: RwLock<Option<Notify>>,
+    over: outlived::Over,
     slots: RwLock<BTreeMap<DatabasePath, Arc<Slot>>>,
     schedule: Mutex<Schedule>,
     wake: Condvar,
@@ -106,12 +116,16 @@ struct Shared {
     taking: Mutex<()>,
     /// What is known of the store as a whole.
     store: Mutex<stored::Known>,
+    /// When (boot time) something that an application committed was last seen.
+    written_at: Mutex<Duration>,
     /// Held from when a list is made until the manifest has it.
     listing: Mutex<()>,
+    /// What was sent and waits for a list.
+    unlisted: Mutex<listed::Unlisted>,
     /// A clean stop could not seal everything: whoever has only the store lacks something.
     left_behind: AtomicBool,
-    /// What was left of former files at the start is in the store.
-    former_sent: AtomicBool,
+    /// Histories that nobody follows.
+    former: former::Former,
     /// Where histories end in the store that nobody follows now.
     resting: Mutex<reached::Resting>,
     /// The ledger, as it is sent to the store.
@@ -237,6 +251,7 @@ impl Engine {
             // A thread that panicked has said so; the others' databases still deserve a clean end.
             let _ = thread.join();
         }
+        self.shared.join_what_came(JOIN_AT_STOP);
         for slot in self.shared.slots() {
             let mut state = slot.lock();
             let left = match std::mem::replace(&mut *state, State::Waiting) {
@@ -250,8 +265,9 @@ impl Engine {
                 self.shared.left_behind.store(true, Ordering::SeqCst);
             }
         }
-        send::send_the_rest(&self.shared, std::mem::take(&mut self.senders));
+        ending::send_the_rest(&self.shared, std::mem::take(&mut self.senders));
         self.shared.leave_ledger();
+        self.shared.be_over();
     }
 }
 
@@ -265,7 +281,12 @@ impl Drop for Engine {
 }
 
 impl Shared {
-    fn new(settings: Settings, ledger: Arc<Ledger>, notify: Notify) -> Result<Shared, StartError> {
+    fn new(mut settings: Settings, ledger: Arc<Ledger>, notify: Notify) -> Result<Shared, StartError> {
+        let over = outlived::Over::default();
+        if let Some(store) = &mut settings.store {
+            let objects = Arc::clone(&store.objects);
+            store.objects = Arc::new(outlived::UntilOver { objects, over: over.clone() });
+        }
         let mut patterns = Vec::new();
         for entry in &settings.entries {
             if let Entry::Pattern { dir, pattern } = entry {
@@ -282,7 +303,8 @@ impl Shared {
             settings,
             patterns,
             ledger,
-            notify,
+            notify: RwLock::new(Some(notify)),
+            over,
             slots: RwLock::default(),
             schedule: Mutex::default(),
             wake: Condvar::new(),
@@ -297,9 +319,11 @@ impl Shared {
             bucket: RwLock::default(),
             taking: Mutex::default(),
             store: Mutex::default(),
+            written_at: Mutex::default(),
             listing: Mutex::default(),
+            unlisted: Mutex::default(),
             left_behind: AtomicBool::new(false),
-            former_sent: AtomicBool::new(false),
+            former: former::Former::default(),
             resting: Mutex::default(),
             copy: Mutex::default(),
             open_turn: Mutex::default(),
@@ -329,7 +353,7 @@ impl Shared {
 
     fn tell(&self, path: &DatabasePath, what: &'static str, message: String) {
         tracing::info!(event = "database", path = %path, what, message);
-        (self.notify)(Notice::Database { path: path.clone(), what, message });
+        self.notice(Notice::Database { path: path.clone(), what, message });
     }
 
     fn watch_files(&self) {
@@ -379,6 +403,9 @@ impl Shared {
         self.note_cookie(slot, live, first);
         let interval = self.settings.sync_interval;
         if live.dirty_since().is_some() || live.position().txid != before {
+            if before > base::Txid::ZERO {
+                *self.written_at() = self.now();
+            }
             let wait = match (live.sealing_fails(), interval.is_zero()) {
                 (true, _) => RETRY_AFTER.max(interval),
                 (false, true) => VECTOR_EVERY,

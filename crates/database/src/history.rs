@@ -16,6 +16,7 @@
 
 mod apart;
 mod at_once;
+mod broken;
 mod compact;
 mod examine;
 mod fetch;
@@ -37,7 +38,9 @@ mod tests;
 mod thin;
 mod unsent;
 
+pub(crate) use broken::named;
 pub use compact::{CarriedOut, ThinError};
+pub(crate) use files::has_files;
 pub use files::{FileInfo, FileKey, Place};
 pub use image::{ImageError, Imaged};
 pub use parted::Parted;
@@ -52,7 +55,7 @@ pub use ship::{ShipError, Shipped};
 pub use thin::{Merge, Move, ThinPlan};
 pub use unsent::Unsent;
 
-use base::{Disk, DiskFile, Pgno, Timestamp, Txid};
+use base::{Disk, DiskFile, Incarnation, Pgno, Timestamp, Txid};
 use files::{Entry, Unusable};
 use ltx::Header;
 use plan::Route;
@@ -84,6 +87,8 @@ struct Inner {
     unsettled: Mutex<Option<PathBuf>>,
     /// Nothing is merged, moved or removed any more.
     given_up: RwLock<bool>,
+    /// It was opened without the store that it goes to.
+    store_away: AtomicBool,
     /// It begins in a store that is away.
     apart: AtomicBool,
     /// The store's part turned out to be another history from somewhere on.
@@ -94,11 +99,15 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Files {
     entries: BTreeMap<(FileKey, Place), Arc<Entry>>,
+    /// No file reaches further, nor did one that is gone.
+    reach: Txid,
     last: Option<SealedFile>,
     /// How far the store alone leads, and when that was committed.
     stored: (Txid, Timestamp),
     /// Copies in the store that belong to an abandoned end of history: out of use, moved aside by the next `ship`.
     orphans: BTreeSet<FileKey>,
+    /// Those of them that `aside/` in the store has.
+    copied_aside: BTreeSet<FileKey>,
     /// Copies in the store that thinning can do without.
     spare: Vec<FileKey>,
     /// Where the list of the store's part ends: a seal up to here is found only if it is listed. `None`: there is no list,
@@ -163,6 +172,7 @@ impl History {
             files: Mutex::new(files),
             unsettled: Mutex::default(),
             given_up: RwLock::default(),
+            store_away: AtomicBool::new(false),
             apart: AtomicBool::new(false),
             parted: OnceLock::new(),
         });
@@ -194,17 +204,15 @@ impl History {
         self.inner.store.get().is_some()
     }
 
-    /// The last TXID that a sound file holds, whether anything leads to it or not.
-    pub fn furthest(&self) -> Txid {
-        let files = self.inner.lock();
-        let sound =
-            files.all().filter(|entry| entry.damage().is_none() && !files.orphans.contains(&entry.key));
-        sound.map(|entry| entry.key.max).max().unwrap_or(Txid::ZERO)
-    }
-
     /// The directory of the local files.
     pub fn base(&self) -> &Path {
         &self.inner.local
+    }
+
+    /// The incarnation whose history it is, as its directory says; `None` for a directory of another name.
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        let (_, incarnation) = parse_local(self.base().file_name()?.to_str()?)?;
+        Some(incarnation)
     }
 
     /// The file that history ends with: the furthest that can be restored.
@@ -371,14 +379,18 @@ impl Inner {
         loop {
             let usable = self.usable(only);
             for end in plan::reachable(usable.iter().map(|entry| entry.key.txids())).into_iter().rev() {
-                let plan = match self.plan(Route { from: Txid::ZERO, to: end, exact: false }, only) {
-                    Ok(plan) => plan,
+                let route = Route { from: Txid::ZERO, to: end, exact: false };
+                let way = match self.way(&usable, route) {
+                    Ok(way) => way,
                     Err(PlanError::Missing { .. }) => continue,
                     Err(PlanError::Unavailable { path, cause }) => return Err(self.not_found(path, cause)),
                 };
-                let Some((entry, header)) = plan.files.last() else { continue };
+                let Some(entry) = way.last().map(|at| &usable[*at]) else { continue };
                 // A list does not know what the file says of the log; whoever only asks how far it leads need not either.
-                let header = if only.is_some() { Ok(*header) } else { entry.read_header(&*self.disk) };
+                let header = match only {
+                    Some(_) => entry.header(&*self.disk),
+                    None => entry.read_header(&*self.disk),
+                };
                 match header {
                     Ok(header) => return Ok(Some(SealedFile { file: entry.info(), header })),
                     Err(Unusable::Damaged) => {}
@@ -415,8 +427,12 @@ impl Files {
         self.entries.values()
     }
 
+    fn in_store(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries.iter().filter(|((_, place), _)| *place == Place::Store).map(|(_, entry)| entry)
+    }
+
     fn extend(&mut self, found: Vec<Entry>) {
-        self.entries.extend(found.into_iter().map(|entry| ((entry.key, entry.place), Arc::new(entry))));
+        found.into_iter().for_each(|entry| drop(self.insert(entry)));
     }
 
     /// Whether whoever looks for a copy finds it: one in the store is listed, or a seal beyond the list's end, whose name
@@ -428,6 +444,7 @@ impl Files {
 
     fn insert(&mut self, entry: Entry) -> Arc<Entry> {
         let entry = Arc::new(entry);
+        self.reach = self.reach.max(entry.key.max);
         self.entries.insert((entry.key, entry.place), entry.clone());
         entry
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A machine, real or simulated.
 #[derive(Clone, Debug)]
@@ -43,6 +44,11 @@ pub trait Kernel: Send + Sync + fmt::Debug {
     fn boot_id(&self) -> String;
     /// Other processes that have the file open.
     fn openers(&self, path: &Path) -> Vec<u32>;
+    /// How long altogether, since some moment, anything that was ready to run has waited for a processor; `None` where
+    /// the kernel does not count that.
+    fn waited_for_processor(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Locks of other processes on one database.

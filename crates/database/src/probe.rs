@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// The first of SQLite's eight lock bytes in a `-shm`: the write lock; the next one is the WAL checkpoint's.
 const WRITE_LOCK_BYTE: i64 = 120;
@@ -43,6 +44,17 @@ impl Kernel for Linux {
     fn openers(&self, path: &Path) -> Vec<u32> {
         openers(path)
     }
+
+    fn waited_for_processor(&self) -> Option<Duration> {
+        stalled(&read_proc("/proc/pressure/cpu"))
+    }
+}
+
+/// The time of the line `some avg10=… avg60=… avg300=… total=MICROSECONDS`.
+fn stalled(pressure: &str) -> Option<Duration> {
+    let some = pressure.lines().find_map(|line| line.strip_prefix("some "))?;
+    let total = some.split_whitespace().find_map(|field| field.strip_prefix("total="))?;
+    total.parse().ok().map(Duration::from_micros)
 }
 
 fn read_proc(path: &str) -> String {
@@ -119,6 +131,13 @@ fn openers(path: &Path) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kernels_account_of_waiting_is_read() {
+        let text = "some avg10=23.23 avg60=23.58 avg300=33.73 total=34274084623\nfull avg10=0.00 total=7";
+        assert_eq!(stalled(text), Some(Duration::from_micros(34_274_084_623)));
+        assert_eq!((stalled(""), stalled("some total=x")), (None, None));
+    }
 
     #[test]
     fn the_boot_id_is_there_and_stays() {

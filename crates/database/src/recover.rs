@@ -5,20 +5,26 @@
 //!                                     └── a seal without a change, created only: whoever had the store before
 //!                                         cannot add to it from then on, and what it added until then is kept
 //! ```
+//! What the home has of these histories after all that the store has is sent before they are ended (`here`).
+//!
 //! The databases themselves come back when the engine starts: to the newest of each where there is one, else to the
-//! newest moment that is common to all and recent, by an intent in the ledger that the start carries out.
+//! newest moment that is common to all and recent, by an intent in the ledger that the start carries out. A home that had
+//! more than the store has what its app saw last: nothing is turned back there.
 //!
 //! Seals that follow a list and are damaged, or follow nothing, are set aside: history ends before them, and what is lost
 //! is said.
 
+mod here;
 mod older;
+
+pub use here::{Split, look};
 
 use crate::bucket::{Bucket, BucketError};
 use crate::common::{End, Newest, newest_moment};
-use crate::engine::{LEDGER_PATH, StoreSettings};
+use crate::engine::{LEDGER_PATH, StoreSettings, remove_beside};
 use crate::history::{
-    FileKey, History, HistoryError, ImageError, PlanError, Remote, SealedFile, local_base, make_local,
-    parse_store_key, store_key,
+    self, FileKey, History, HistoryError, ImageError, PlanError, Remote, SealedFile, ShipError, local_base,
+    make_local, parse_store_key, store_key,
 };
 use crate::ledger::{IntentError, Ledger, LedgerError, Vector};
 use crate::machine::Machine;
@@ -77,6 +83,12 @@ pub enum RecoverError {
     /// A history is damaged, or cannot be read now.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// The home has histories that go on otherwise in the store: move them away, or choose another store.
+    #[error("{}", .0.iter().map(Split::to_string).collect::<Vec<_>>().join("; "))]
+    Parted(Vec<Split>),
+    /// What the home has beyond the store was not sent.
+    #[error(transparent)]
+    Ship(#[from] ShipError),
     /// The disk failed.
     #[error("{path}: {cause}")]
     Disk {
@@ -144,12 +156,18 @@ pub fn recover(home: &Path, store: &StoreSettings, machine: &Machine) -> Result<
     let ledger = recovery.ledger()?;
     let mut found = BTreeMap::new();
     for (path, incarnation) in recovery.databases(ledger.as_ref())? {
-        let Some(history) = recovery.end(&path, incarnation)? else { continue };
+        let Some(history) = recovery.end(&path, incarnation)? else {
+            if let Some(ledger) = &ledger {
+                recovery.give_up(ledger, &path, incarnation)?;
+            }
+            continue;
+        };
         older::begin_with_older(home, machine, &path, incarnation, &history);
         found.extend(history.last().map(|last| (path, Ended { incarnation, last, history })));
     }
     let databases: Vector = found.iter().map(|(path, ended)| (path.clone(), ended.position())).collect();
     let apart = match &ledger {
+        _ if here::had_more(home, machine) => false,
         Some(ledger) => recovery.aim(ledger, &found, &databases)?,
         None => found.len() > 1,
     };
@@ -211,13 +229,32 @@ impl Recovery<'_> {
         if disk.metadata(&file).is_ok() {
             return open();
         }
-        let beside = disk::sibling(&file, ".stead-restore.tmp");
+        let beside = history::beside(&file);
         let out = disk.open(&beside, Open::Create { private: true }).map_err(failed)?;
         let last = history.last().map(|last| last.header.max_txid).unwrap_or_default();
         history.image(last, &*out, &mut |_, _| {})?;
-        let written = out.sync().and_then(|()| disk.rename_new(&beside, &file));
+        // What SQLite kept beside a ledger that is lost is none of this one's.
+        let written = remove_beside(disk, &file)
+            .and_then(|()| out.sync())
+            .and_then(|()| disk.rename_new(&beside, &file));
         written.and_then(|()| disk.sync_dir(disk::parent(&file))).map_err(failed)?;
         open()
+    }
+
+    /// Takes it that a database is gone of which the store has nothing, though the ledger there names it: it was not sent
+    /// in time.
+    fn give_up(
+        &mut self,
+        ledger: &Ledger,
+        path: &DatabasePath,
+        incarnation: Incarnation,
+    ) -> Result<(), RecoverError> {
+        let named = ledger.newest_vector()?.get(path).copied();
+        if let Some(named) = named.filter(|at| at.incarnation == incarnation) {
+            ledger.record_deleted(path)?;
+            self.lost.push(Lost { path: path.clone(), whole: Txid::ZERO, last: named.txid });
+        }
+        Ok(())
     }
 
     /// Which databases there are: those that the ledger knows, and those that have history of which it does not know.
@@ -241,6 +278,7 @@ impl Recovery<'_> {
         incarnation: Incarnation,
     ) -> Result<Option<History>, RecoverError> {
         let base = store_key(path, incarnation);
+        here::send(self.home, self.bucket, self.machine, &base)?;
         let mut proven = Txid::ZERO;
         for _ in 0..TRIES {
             let stored = self.bucket.stored(&base)?;
@@ -276,11 +314,8 @@ impl Recovery<'_> {
                 continue;
             }
             if last.header.epoch == self.bucket.epoch() {
-                self.keep_end(
-                    &remote,
-                    &local_base(&self.home.join(path.as_str()), incarnation),
-                    last.file.key,
-                )?;
+                let local = local_base(&self.home.join(path.as_str()), incarnation);
+                self.keep_end(&remote, &local, last.file.key)?;
                 return Ok(Some(history));
             }
             let Some(page) = history.last_page(Pgno::ONE)? else { return Ok(Some(history)) };

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+#[path = "engine/broken.rs"]
+mod broken;
 #[path = "engine/displaced.rs"]
 mod displaced;
 #[path = "engine/doubt.rs"]
@@ -24,6 +26,8 @@ mod loose;
 mod lost;
 #[path = "engine/older.rs"]
 mod older;
+#[path = "engine/outlived.rs"]
+mod outlived;
 #[path = "engine/restored.rs"]
 mod restored;
 #[path = "engine/tenure.rs"]

@@ -4,6 +4,7 @@
 //! writes must treat the third as such: look, then ask again, never assume. Objects are created only; what is replaced
 //! (the manifest, and little else) is replaced by whoever has read what is there.
 
+mod around;
 mod directory;
 mod error;
 mod key;
@@ -17,6 +18,7 @@ pub mod s3;
 pub mod sim;
 mod url;
 
+pub use around::{Around, Asked};
 pub use directory::Directory;
 pub use error::{ErrorKind, StoreError};
 pub use key::{BadKey, KEY_BYTES_MAX, Key};
@@ -26,7 +28,7 @@ pub use options::S3Options;
 pub use probe::probe;
 pub use ranged::{open, open_ends, read_exact};
 pub use s3::{S3, Traffic, Verb};
-pub use url::{BadStoreUrl, PREFIX_BYTES_MAX, StoreUrl};
+pub use url::StoreUrl;
 
 use base::Disk;
 use std::sync::Arc;

@@ -47,7 +47,7 @@ pub struct Manifest {
 }
 
 /// A history file in a store, and what its header says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StoredFile {
     /// What it is good for: 0 a seal, 1 to 8 merged, 9 a snapshot.
     pub level: u8,

@@ -70,7 +70,7 @@ fn other(tag: &Tag) -> Tag {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{About, Directory, Fill, Layout, Listed, Piece};
+    use crate::{About, Around, Directory, Fill};
     use base::{LocalDisk, SystemRandom};
     use std::ops::ControlFlow;
     use std::sync::Arc;
@@ -83,12 +83,9 @@ mod tests {
         replaces_blindly: bool,
     }
 
-    impl Objects for Broken {
-        fn url(&self) -> &str {
-            self.inner.url()
-        }
-        fn layout(&self) -> Layout {
-            self.inner.layout()
+    impl Around for Broken {
+        fn inner(&self) -> &dyn Objects {
+            &self.inner
         }
         fn create(&self, key: &Key, about: About, fill: &mut Fill<'_>) -> Result<Outcome, StoreError> {
             if self.creates_twice {
@@ -100,19 +97,6 @@ mod tests {
             let now = self.inner.read(key, 0, 0)?.map(|piece| piece.tag);
             let was = if self.replaces_blindly { now.as_ref().unwrap_or(was) } else { was };
             self.inner.replace(key, bytes, was)
-        }
-        fn read(&self, key: &Key, from: u64, bytes_max: usize) -> Result<Option<Piece>, StoreError> {
-            self.inner.read(key, from, bytes_max)
-        }
-        fn remove(&self, keys: &[Key]) -> Result<(), StoreError> {
-            self.inner.remove(keys)
-        }
-        fn list(
-            &self,
-            below: Option<&Key>,
-            each: &mut dyn FnMut(Listed) -> ControlFlow<()>,
-        ) -> Result<(), StoreError> {
-            self.inner.list(below, each)
         }
     }
 

@@ -4,7 +4,7 @@
 //! and then renamed. A database that comes back under its old number goes above every schema cookie that this number
 //! has had: what is restored into it later may hold any of them.
 
-use super::discover::{remove_beside, remove_if_there};
+use super::discover::remove_beside;
 use super::{Shared, StartError};
 use crate::history::{self, History, ImageError, Imaged, Restored, make_dir};
 use crate::ledger::LedgerError;
@@ -187,7 +187,7 @@ impl Shared {
         // Else all of its history would be read once more when it is joined.
         place.keep_sums(disk, &written.sums, written.back.txid);
         let older = disk::sibling(&file, super::OLDER);
-        if let Err(error) = remove_if_there(disk, &older) {
+        if let Err(error) = disk::remove_if_there(disk, &older) {
             tracing::warn!(event = "leftover stays", path = %older.display(), %error, "an older file stays");
         }
         Ok(written.back)
@@ -246,20 +246,22 @@ impl Shared {
         }
         self.make_dir_for_app(disk::parent(&file)).map_err(failed)?;
         let beside = disk::sibling(&file, ".stead-create.tmp");
-        remove_if_there(disk, &beside).map_err(failed)?;
+        disk::remove_if_there(disk, &beside).map_err(failed)?;
         disk.open(&beside, Open::CreateNew).map_err(failed)?;
         self.give_as_before(&beside, path, None);
         let done = schema.map_or(Ok(()), |schema| self.run_schema(&beside, schema)).and_then(|()| {
             match disk.rename_new(&beside, &file) {
                 // Somebody else was faster.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => remove_if_there(disk, &beside),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    disk::remove_if_there(disk, &beside)
+                }
                 renamed => renamed,
             }
             .map_err(failed)
         });
         if done.is_err() {
             // What is half made must not stay; the first error is the one to report.
-            let _ = remove_if_there(disk, &beside);
+            let _ = disk::remove_if_there(disk, &beside);
         }
         done?;
         self.sync_parent(&file).map_err(failed)

@@ -131,7 +131,9 @@ impl Shared {
                 self.ledger_changed();
             }
             Err(error) => {
-                tracing::error!(event = "vector not noted", %error, "this moment cannot be restored by time")
+                tracing::error!(event = "vector not noted", %error, "this moment cannot be restored by time");
+                // How far the store leads is told by moments.
+                self.ask(Task::Tick, self.now() + super::VECTOR_EVERY);
             }
         }
     }
@@ -160,7 +162,7 @@ impl Shared {
         };
         held.retain(|(_, state)| matches!(**state, State::Live(_)));
         let shown: BTreeMap<DatabasePath, Option<Position>> =
-            held.iter().map(|(slot, _)| (slot.path.clone(), slot.info().position)).collect();
+            held.iter().map(|(slot, _)| (slot.path.clone(), slot.position())).collect();
         let ends = self.agree(&mut held, limit)?;
         let at = self.settings.machine.clock.now();
         for (slot, state) in &mut held {

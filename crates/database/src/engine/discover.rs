@@ -1,9 +1,10 @@
 //! Files that come and go: joining, deletion, replacement, and what is missing at start.
 
+use super::reached::still_followed;
 use super::schedule::Task;
 use super::slot::{Slot, State, Trouble};
 use super::{Entry, Shared, StartError};
-use crate::history::make_dir;
+use crate::history::{History, make_dir};
 use crate::live::{Beside, JoinError, Live};
 use base::{DatabasePath, Incarnation, Open, disk};
 use std::io;
@@ -172,16 +173,24 @@ impl Shared {
             let now = self.settings.machine.disk.metadata(&slot.file).map(|at| (at.device, at.inode));
             match now {
                 Ok(there) if there == (live.device(), live.inode()) => {
-                    if !self.is_moved(slot, live) {
+                    if slot.is_broken(live.place().incarnation) {
+                        self.end_broken(slot, &mut state);
+                    } else if self.is_moved(slot, live) {
+                        self.let_go(slot, &mut state);
+                    } else {
                         return false;
                     }
-                    self.let_go(slot, &mut state);
                 }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return true,
                 there => self.lose(slot, &mut state, there.is_ok()),
             }
         }
-        self.try_join(slot, &mut state)
+        let was_to_be_joined = slot.is_there();
+        let again = self.try_join(slot, &mut state);
+        if was_to_be_joined && matches!(*state, State::Waiting) && !slot.is_there() {
+            self.has_ended();
+        }
+        again
     }
 
     /// Whether the followed database must be joined anew although its file has its old name and inode.
@@ -215,9 +224,32 @@ impl Shared {
     }
 
     fn abandon(&self, slot: &Slot, live: Live) {
+        // Whether it lives on is not known yet.
+        self.has_ended();
         slot.set_left_behind(Some(live.beside()));
         if let Err(error) = live.abandon() {
             tracing::error!(event = "tail lost", path = %slot.path, %error, "what was not sealed went with the file");
+        }
+    }
+
+    /// Its history cannot be continued: it is joined anew, whole, as another incarnation.
+    fn end_broken(&self, slot: &Slot, state: &mut State) {
+        let State::Live(live) = std::mem::replace(state, State::Waiting) else { return };
+        if let Err(error) = live.abandon() {
+            tracing::warn!(event = "tail not sealed", path = %slot.path, %error, "the next incarnation has it");
+        }
+        slot.show_waiting("waiting", None);
+    }
+
+    /// Sees whether history still leads to its end, once something of it may have been found damaged.
+    pub(super) fn see_whether_broken(&self, slot: &Slot, history: &History) {
+        // What a store may have that is away is not known.
+        let Some(incarnation) = still_followed(slot, history).filter(|_| !history.store_away()) else {
+            return;
+        };
+        if let Some(reason) = history.broken() {
+            slot.set_broken(incarnation, reason);
+            self.ask(Task::Discover, self.now());
         }
     }
 
@@ -239,7 +271,7 @@ impl Shared {
             }
             let removed = ["-wal", "-shm"]
                 .iter()
-                .try_for_each(|suffix| remove_if_there(disk, &disk::sibling(&slot.file, suffix)));
+                .try_for_each(|suffix| disk::remove_if_there(disk, &disk::sibling(&slot.file, suffix)));
             if let Err(error) = removed.and_then(|()| self.sync_parent(&slot.file)) {
                 tracing::error!(event = "old log stays", path = %slot.path, %error, "tried again");
                 return false;
@@ -317,10 +349,14 @@ impl Shared {
     pub(super) fn join(&self, slot: &Slot, state: &mut State) -> bool {
         match self.join_incarnation(slot) {
             Ok(live) => {
+                let another = slot.history().is_some_and(|was| was.base() != live.history().base());
                 slot.show(|info| info.trouble = None);
                 slot.show_live(&live);
                 self.remember_owner(&slot.path);
                 *state = State::Live(Box::new(live));
+                if another {
+                    self.has_ended();
+                }
                 self.ask(Task::Look(slot.path.clone()), Duration::ZERO);
                 // The store may lack what was sealed before, and the ledger this moment.
                 self.was_sealed(&slot.path);
@@ -448,14 +484,6 @@ fn same_file_trouble(path: &DatabasePath, other: &DatabasePath) -> Trouble {
 pub(super) const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// Removes what SQLite keeps beside a database.
-pub(super) fn remove_beside(disk: &dyn base::Disk, file: &Path) -> io::Result<()> {
-    BESIDE.iter().try_for_each(|suffix| remove_if_there(disk, &disk::sibling(file, suffix)))
-}
-
-/// Removes a file; a missing one is fine.
-pub(super) fn remove_if_there(disk: &dyn base::Disk, path: &Path) -> io::Result<()> {
-    match disk.remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+pub(crate) fn remove_beside(disk: &dyn base::Disk, file: &Path) -> io::Result<()> {
+    BESIDE.iter().try_for_each(|suffix| disk::remove_if_there(disk, &disk::sibling(file, suffix)))
 }

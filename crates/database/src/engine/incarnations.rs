@@ -10,7 +10,7 @@
 use super::create::BroughtBack;
 use super::slot::{Slot, Trouble};
 use super::{Entry, Shared, StartError};
-use crate::history::{History, HistoryError, Parted, local_base, parse_local};
+use crate::history::{History, HistoryError, Parted, has_files, local_base, named, parse_local};
 use crate::ledger::LedgerError;
 use crate::live::{Found, JoinError, Joined, Live};
 use base::{DatabasePath, Incarnation, Timestamp, Txid, disk};
@@ -62,7 +62,7 @@ impl Shared {
                     let Some((name, _)) = name.filter(|_| is_dir).and_then(parse_local) else { return };
                     let path = below.with_file_name(name);
                     if let Some(path) = path.to_str().and_then(|path| DatabasePath::parse(path).ok())
-                        && self.has_files(&root.join(below))
+                        && has_files(&*self.settings.machine.disk, &root.join(below))
                     {
                         found.insert(path);
                     }
@@ -98,17 +98,9 @@ impl Shared {
             |name: &str| parse_local(name).filter(|(name, _)| name == wanted).map(|(_, number)| number);
         let with_files = entries.into_iter().filter_map(|entry| {
             let number = ours(&entry.name)?;
-            self.has_files(&dir.join(&entry.name)).then_some(number)
+            has_files(&*self.settings.machine.disk, &dir.join(&entry.name)).then_some(number)
         });
         with_files.take(INCARNATIONS_MAX).collect()
-    }
-
-    /// Whether there is a file of history below a base.
-    fn has_files(&self, base: &Path) -> bool {
-        let disk = &*self.settings.machine.disk;
-        let levels = disk.read_dir(&base.join("ltx")).unwrap_or_default();
-        let names = |level: &disk::Entry| disk.read_dir(&base.join("ltx").join(&level.name));
-        levels.iter().any(|level| names(level).is_ok_and(|names| !names.is_empty()))
     }
 
     /// Takes a path that the ledger does not know for what the histories say; `None`: there are none that can be used.
@@ -199,7 +191,11 @@ impl Shared {
             None => self.begin_incarnation(path).map_err(ledger_failed)?,
         };
         for _ in 0..2 {
-            match self.join_as(slot, incarnation) {
+            let joined = match slot.take_broken(incarnation) {
+                Some(reason) => Err(JoinError::Damaged(reason)),
+                None => self.join_as(slot, incarnation),
+            };
+            match joined {
                 Ok(joined) => {
                     self.tell_joined(slot, &joined);
                     return Ok(joined.live);
@@ -223,13 +219,9 @@ impl Shared {
         let sealed = self.sealed_upto(&slot.path, incarnation).map_err(ledger_failed)?;
         let end = history.last().map_or(Txid::ZERO, |last| last.header.max_txid);
         if end < sealed {
-            let damaged = history.damaged().into_iter().map(|file| {
-                format!("; {}: {}", file.path.display(), file.damage.as_deref().unwrap_or("damaged"))
-            });
-            let named: String = damaged.take(3).collect();
-            let base = history.base().display();
+            let (base, damaged) = (history.base().display(), named(&history.damaged()));
             return Err(JoinError::Damaged(format!(
-                "{base} ends at txid {end}, and txid {sealed} was sealed{named}"
+                "{base} ends at txid {end}, and txid {sealed} was sealed{damaged}"
             )));
         }
         let place = self.place(&slot.path, incarnation);

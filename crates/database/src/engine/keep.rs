@@ -115,7 +115,9 @@ impl Shared {
         };
         let now = self.settings.machine.clock.now();
         let plan = history.thin(now, &holds, &Retention { local_bytes, ..self.settings.retention });
-        match history.carry_out(&plan) {
+        let done = history.carry_out(&plan);
+        self.see_whether_broken(slot, history);
+        match done {
             Ok(_) => Thinned { more: history.files().len() > 2, stuck: plan.over_limit },
             Err(error) => {
                 tracing::warn!(event = "history not thinned", path = %slot.path, %error, "tried again later");

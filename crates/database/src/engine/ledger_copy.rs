@@ -17,30 +17,43 @@ use std::time::Duration;
 /// Where the ledger lies, from the home; its history in the store has the same key.
 pub const LEDGER_PATH: &str = ".stead/ledger.sqlite";
 
+/// How long it waits for what it names, at most. Time in which nobody looked does not count.
+const LEDGER_WAIT_MAX: Duration = Duration::from_secs(600);
+
+/// How long what was sealed of it waits for what it names.
+#[derive(Clone, Copy, Debug)]
+struct Unsent {
+    waited: Duration,
+    /// When (boot time) somebody looked last.
+    looked_at: Duration,
+}
+
 /// What is kept of its history: only its end is ever asked for.
 const KEPT: Retention = Retention { keep: Duration::from_secs(3600), local_bytes: 64 << 20 };
 
-/// What the store's ledger knows: its newest moment, and its databases.
-pub(super) type Sent = (Option<(Timestamp, Vector)>, Vec<(DatabasePath, Known)>);
+/// What the ledger says as it was sealed.
+#[derive(Debug)]
+pub(super) struct Says {
+    /// What [`Ledger::news`] said.
+    news: u64,
+    /// Its newest moment.
+    pub moment: Option<(Timestamp, Vector)>,
+    /// The databases that it knows.
+    pub databases: Vec<(DatabasePath, Known)>,
+}
 
 /// The ledger as it is followed.
 #[derive(Debug, Default)]
 pub(super) struct Copy {
     live: Option<Box<Live>>,
-    /// What [`Ledger::news`] said when it was sealed last.
-    sealed: Option<u64>,
-    /// The newest moment that is in it then, and the one that the store has.
-    moment: Option<(Timestamp, Vector)>,
-    /// The databases that it knows then.
-    known: Vec<(DatabasePath, Known)>,
-    /// Since when (boot time) the store lacks what was sealed.
-    unsent_since: Option<Duration>,
-    sent_moment: Option<(Timestamp, Vector)>,
-    sent_known: Vec<(DatabasePath, Known)>,
-    /// What [`Ledger::news`] said of what the store has; `None`: nothing was sent in this run.
-    sent: Option<u64>,
-    /// Its history was opened without the store.
-    store_away: bool,
+    /// As it was sealed last.
+    sealed: Option<Arc<Says>>,
+    /// As the store has it; `None`: nothing was sent in this run.
+    sent: Option<Arc<Says>>,
+    /// The store lacks what was sealed.
+    unsent: Option<Unsent>,
+    /// The incarnation that ended as its history could not be continued.
+    ended: Option<Incarnation>,
 }
 
 impl Shared {
@@ -52,16 +65,22 @@ impl Shared {
     pub(super) fn seal_ledger(&self) -> Result<(), JoinError> {
         let news = self.ledger.news();
         let mut copy = self.copy();
-        if copy.sealed == Some(news) {
+        self.end_broken_ledger(&mut copy);
+        if copy.sealed.as_ref().is_some_and(|sealed| sealed.news == news) {
             return Ok(());
         }
         if copy.live.is_none() {
-            copy.live = Some(Box::new(self.join_ledger(&mut copy.store_away)?));
+            // Nobody else joins it meanwhile: one thread at a time sends it.
+            let ended = copy.ended;
+            drop(copy);
+            let live = self.join_ledger(ended)?;
+            copy = self.copy();
+            copy.live = Some(Box::new(live));
         }
         // Before the seal: what is noted meanwhile may be in it or not.
         let failed = |error: LedgerError| JoinError::Failed(error.to_string());
-        let (moment, known) =
-            (self.ledger.newest_moment().map_err(failed)?, self.ledger.paths().map_err(failed)?);
+        let moment = self.ledger.newest_moment().map_err(failed)?;
+        let databases = self.ledger.paths().map_err(failed)?;
         let Some(live) = copy.live.as_mut() else { return Ok(()) };
         live.set_epoch(self.epoch());
         live.stir();
@@ -74,60 +93,79 @@ impl Shared {
         if !sealed {
             live.seal_difference()?;
         }
-        copy.sealed = Some(news);
-        (copy.moment, copy.known) = (moment, known);
-        copy.unsent_since.get_or_insert_with(|| self.now());
+        copy.sealed = Some(Arc::new(Says { news, moment, databases }));
+        copy.unsent.get_or_insert_with(|| Unsent { waited: Duration::ZERO, looked_at: self.now() });
         Ok(())
     }
 
-    /// The newest moment in what the store lacks of the ledger, and since when (boot time) it lacks any.
-    pub(super) fn unsent_moment(&self) -> Option<(Duration, Vector)> {
-        let copy = self.copy();
-        let (_, vector) = copy.moment.clone()?;
-        Some((copy.unsent_since?, vector))
+    /// Where its history cannot be continued, it is followed as another incarnation.
+    fn end_broken_ledger(&self, copy: &mut Copy) {
+        let Some(reason) = copy.live.as_ref().and_then(|live| live.history().broken()) else { return };
+        let Some(live) = copy.live.take() else { return };
+        tracing::error!(
+            event = "history damaged",
+            path = LEDGER_PATH,
+            reason,
+            "followed as another incarnation"
+        );
+        let place = live.place().clone();
+        // What it had not sealed is in the file, which is sealed whole.
+        let _ = live.abandon();
+        place.forget(&*self.settings.machine.disk);
+        copy.ended = Some(place.incarnation);
+        copy.sealed = None;
     }
 
-    /// The store is back: what it lacks of the ledger waits from now on for what that names.
-    pub(super) fn ledger_waits_anew(&self) {
-        let mut copy = self.copy();
-        copy.unsent_since = copy.unsent_since.map(|_| self.now());
+    /// What the store lacks of the ledger.
+    pub(super) fn unsent_ledger(&self) -> Option<Arc<Says>> {
+        let copy = self.copy();
+        copy.unsent?;
+        copy.sealed.clone()
+    }
+
+    /// It waits on, and somebody looks again every so often; `false`: it has waited for long enough.
+    pub(super) fn ledger_may_wait(&self, every: Duration) -> bool {
+        let now = self.now();
+        let Some(unsent) = &mut self.copy().unsent else { return false };
+        unsent.waited += now.saturating_sub(unsent.looked_at).min(every * 2);
+        unsent.looked_at = now;
+        unsent.waited < LEDGER_WAIT_MAX
     }
 
     /// The store has the ledger as it was sealed last.
     pub(super) fn ledger_was_sent(&self) {
         let mut copy = self.copy();
-        copy.sent_moment = copy.moment.clone();
-        copy.sent_known = copy.known.clone();
-        copy.unsent_since = None;
-        copy.sent = copy.sealed;
+        copy.sent = copy.sealed.clone();
+        copy.unsent = None;
     }
 
     /// Whether the store has the ledger with everything that was new in it when it said this.
     pub(super) fn ledger_is_sent(&self, news: u64) -> bool {
-        self.copy().sent >= Some(news)
+        self.sent_ledger().is_some_and(|sent| sent.news >= news)
     }
 
-    /// What the store's ledger knows; `None`: it was not sent yet.
-    pub(super) fn sent_ledger(&self) -> Option<Sent> {
-        let copy = self.copy();
-        copy.sent.is_some().then(|| (copy.sent_moment.clone(), copy.sent_known.clone()))
+    /// What the store's ledger says; `None`: it was not sent yet.
+    pub(super) fn sent_ledger(&self) -> Option<Arc<Says>> {
+        self.copy().sent.clone()
     }
 
     /// The history of the ledger, once it is followed.
     pub(super) fn ledger_history(&self) -> Option<(String, Arc<History>)> {
         let copy = self.copy();
-        let live = copy.live.as_ref().filter(|_| !copy.store_away)?;
+        let live = copy.live.as_ref().filter(|live| !live.history().store_away())?;
         Some((store_key(&path(), live.place().incarnation), Arc::clone(live.history())))
     }
 
     /// Goes on with the store, where the ledger's history was opened without it.
     pub(super) fn find_store_for_ledger(&self) -> Result<(), HistoryError> {
-        let mut copy = self.copy();
-        let Copy { live: Some(live), store_away: true, .. } = &*copy else { return Ok(()) };
-        if let Some(stored) = self.stored(&path(), live.place().incarnation)? {
-            live.history().attach_store(&stored)?;
+        let away = match &*self.copy() {
+            Copy { live: Some(live), .. } if live.history().store_away() => Arc::clone(live.history()),
+            _ => return Ok(()),
+        };
+        let Some(incarnation) = away.incarnation() else { return Ok(()) };
+        if let Some(stored) = self.stored(&path(), incarnation)? {
+            away.attach_store(&stored)?;
         }
-        copy.store_away = false;
         Ok(())
     }
 
@@ -153,9 +191,11 @@ impl Shared {
         }
     }
 
-    fn join_ledger(&self, store_away: &mut bool) -> Result<Live, JoinError> {
+    /// Follows the ledger. What is asked of the store may take long.
+    fn join_ledger(&self, ended: Option<Incarnation>) -> Result<Live, JoinError> {
         let file = self.settings.home.join(LEDGER_PATH);
-        let mut incarnation = self.ledger_incarnation(&file);
+        let after = ended.map_or(Incarnation(1), |ended| Incarnation(ended.0 + 1));
+        let mut incarnation = self.ledger_incarnation(&file).max(after);
         let machine = Machine {
             kernel: Arc::new(Lasting {
                 kernel: Arc::clone(&self.settings.machine.kernel),
@@ -170,8 +210,7 @@ impl Shared {
                 incarnation,
                 state: self.settings.home.join(".stead/databases").join(LEDGER_PATH),
             };
-            let (history, away) = self.open_ledger_history(&file, incarnation)?;
-            *store_away = away;
+            let history = self.open_ledger_history(&file, incarnation)?;
             match Live::join(place.clone(), history, machine.clone(), self.limits()) {
                 Ok(joined) => {
                     // What it had lost with the power may be back.
@@ -192,21 +231,16 @@ impl Shared {
         }
     }
 
-    fn open_ledger_history(
-        &self,
-        file: &Path,
-        incarnation: Incarnation,
-    ) -> Result<(Arc<History>, bool), JoinError> {
+    fn open_ledger_history(&self, file: &Path, incarnation: Incarnation) -> Result<Arc<History>, JoinError> {
         let disk = || Arc::clone(&self.settings.machine.disk);
         let base = local_base(file, incarnation);
         let whole =
             self.stored(&path(), incarnation).and_then(|stored| History::open(disk(), base.clone(), stored));
         let opened = match whole {
-            Err(error) if error.of_store => History::open_apart(disk(), base).map(|history| (history, true)),
-            whole => whole.map(|history| (history, false)),
+            Err(error) if error.of_store => History::open_apart(disk(), base),
+            whole => whole,
         };
-        let opened = opened.map(|(history, away)| (Arc::new(history), away));
-        opened.map_err(|error| JoinError::Failed(error.to_string()))
+        opened.map(Arc::new).map_err(|error| JoinError::Failed(error.to_string()))
     }
 
     /// The newest one that has history.

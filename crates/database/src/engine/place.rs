@@ -59,13 +59,19 @@ impl Shared {
         path: &DatabasePath,
         incarnation: Incarnation,
     ) -> Result<Arc<History>, HistoryError> {
+        let local = self.take_local_base(path, incarnation);
+        let stored = self.stored(path, incarnation)?;
+        History::open(Arc::clone(&self.settings.machine.disk), local, stored).map(Arc::new)
+    }
+
+    /// Where the local part of a history lies, once nobody keeps it any more.
+    fn take_local_base(&self, path: &DatabasePath, incarnation: Incarnation) -> PathBuf {
         let local = crate::history::local_base(&self.file_of(path), incarnation);
         let open = self.slot(path).and_then(|slot| slot.history());
         if let Some(open) = open.filter(|open| open.base() == local) {
             open.give_up();
         }
-        let stored = self.stored(path, incarnation)?;
-        History::open(Arc::clone(&self.settings.machine.disk), local, stored).map(Arc::new)
+        local
     }
 
     /// The history of one incarnation, where it leads to a position: without the store where that is away and the local
@@ -101,18 +107,17 @@ impl Shared {
         slot: &Slot,
         incarnation: Incarnation,
     ) -> Result<Arc<History>, HistoryError> {
-        match self.open_history(&slot.path, incarnation) {
-            Err(error) if error.of_store => {
-                tracing::error!(event = "store away", path = %slot.path, %error, "tried again");
-                slot.set_store_away(true);
-                let local = crate::history::local_base(&slot.file, incarnation);
-                History::open_apart(Arc::clone(&self.settings.machine.disk), local).map(Arc::new)
-            }
-            whole => {
-                slot.set_store_away(false);
-                whole
+        // A store that is known to be away is asked by those that send alone.
+        if !self.store_is_away() {
+            match self.open_history(&slot.path, incarnation) {
+                Err(error) if error.of_store => {
+                    tracing::error!(event = "store away", path = %slot.path, %error, "tried again");
+                }
+                whole => return whole,
             }
         }
+        let local = self.take_local_base(&slot.path, incarnation);
+        History::open_apart(Arc::clone(&self.settings.machine.disk), local).map(Arc::new)
     }
 
     /// Makes names in the directory of a database durable.

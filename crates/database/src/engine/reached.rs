@@ -4,7 +4,7 @@ use super::Shared;
 use super::slot::Slot;
 use crate::bucket::Bucket;
 use crate::common::{End, Newest, newest_moment};
-use crate::history::{History, parse_local, store_key};
+use crate::history::{History, store_key};
 use crate::ledger::LedgerError;
 use base::{DatabasePath, Incarnation, Txid};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,32 +40,32 @@ impl Shared {
 
     fn find_stored(&self, bucket: &Bucket) -> Result<(), Unknown> {
         // By what whoever takes over would know.
-        let Some((sent, known)) = self.sent_ledger() else { return Ok(()) };
-        let known = known.into_iter().filter(|(_, known)| !known.deleted);
+        let Some(sent) = self.sent_ledger() else { return Ok(()) };
+        let known = sent.databases.iter().filter(|(_, known)| !known.deleted);
         let (mut ends, mut followed, mut resting) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (path, known) in known {
             let incarnation = known.incarnation;
-            let end = if let Some((slot, history)) = self.followed(&path, incarnation) {
+            let end = if let Some((slot, history)) = self.followed(path, incarnation) {
+                let key = store_key(path, incarnation);
                 // Its end there moves from now on.
-                self.resting().remove(&store_key(&path, incarnation));
+                self.resting().remove(&key);
                 // Nobody finds a history that no manifest knows.
-                let known = bucket.knows(&store_key(&path, incarnation));
-                let (txid, sealed) = match known {
+                let (txid, sealed) = match bucket.knows(&key) {
                     true => (history.stored_txid(), history.stored_at()),
                     false => Default::default(),
                 };
                 followed.insert(path.clone(), (slot, history));
                 End { incarnation, txid, sealed }
             } else {
-                let Some(rest) = self.rests_at(bucket, &path, incarnation)? else { continue };
+                let Some(rest) = self.rests_at(bucket, path, incarnation)? else { continue };
                 resting.insert(path.clone(), rest.reachable);
                 rest.end
             };
             if end.txid > Txid::ZERO {
-                ends.insert(path, end);
+                ends.insert(path.clone(), end);
             }
         }
-        let newest = newest_moment(&self.ledger, sent.as_ref(), &ends, &mut |path, at| {
+        let newest = newest_moment(&self.ledger, sent.moment.as_ref(), &ends, &mut |path, at| {
             let same = ends.get(path).is_some_and(|end| end.incarnation == at.incarnation);
             let leads = || match followed.get(path) {
                 Some((_, history)) => history.is_stored(at.txid),
@@ -86,8 +86,8 @@ impl Shared {
 
     /// A database that is followed as this incarnation, with the store.
     fn followed(&self, path: &DatabasePath, which: Incarnation) -> Option<(Arc<Slot>, Arc<History>)> {
-        let slot = self.slot(path).filter(|slot| !slot.store_away())?;
-        let history = slot.history().filter(|history| history.has_store())?;
+        let slot = self.slot(path)?;
+        let history = slot.history().filter(|history| history.has_store() && !history.store_away())?;
         (still_followed(&slot, &history)? == which).then_some((slot, history))
     }
 
@@ -125,7 +125,6 @@ impl Shared {
 /// The incarnation of a history, while its database is followed with it: whatever was opened since has its own catalogue
 /// of the same files, and another incarnation is held by other checkpoints.
 pub(super) fn still_followed(slot: &Slot, history: &History) -> Option<Incarnation> {
-    let now = slot.history().filter(|_| slot.info().position.is_some())?;
-    let (_, incarnation) = parse_local(history.base().file_name()?.to_str()?)?;
-    now.is_same(history).then_some(incarnation)
+    let now = slot.history().filter(|_| slot.position().is_some())?;
+    history.incarnation().filter(|_| now.is_same(history))
 }

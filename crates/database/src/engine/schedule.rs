@@ -20,6 +20,8 @@ pub enum Task {
     Keep,
     /// Send what the store lacks of one database.
     Send(DatabasePath),
+    /// List in the store what was sent and needs that.
+    ListSent,
     /// Send the ledger, and see to the store itself.
     SendLedger,
     /// Send what the store lacks of files that lived under a name before this start.
@@ -42,7 +44,7 @@ impl Task {
     pub fn lane(&self) -> Lane {
         match self {
             Task::Look(_) | Task::Tick | Task::Discover | Task::Keep => Lane::Here,
-            Task::Send(_) | Task::SendLedger | Task::SendFormer | Task::List => Lane::Store,
+            Task::Send(_) | Task::ListSent | Task::SendLedger | Task::SendFormer | Task::List => Lane::Store,
         }
     }
 }

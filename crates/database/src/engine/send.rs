@@ -2,23 +2,25 @@
 //! other waiting; then the ledger, after what it names.
 //!
 //! ```text
-//! sealed ──▶ Send (what the store lacks of one database, a new history is listed) ──▶ SendLedger ──▶ shown as stored
+//! sealed ──▶ Send (what the store lacks of one database) ──▶ ListSent (where it needs a list) ──▶ SendLedger ──▶ shown
 //! thinned ─▶ List (the manifest follows, what no list names goes)
 //! ```
-//! While the store is away one task after the other asks whether it is back; the rest wait for that.
+//! While the store is away one task after the other asks whether it is back; the rest wait for that. A list is made for
+//! many at once (`listed.rs`). A clean stop sends what is left (`ending.rs`); how far the store leads then is told by
+//! `reached.rs`.
 
+use super::pace::Pace;
 use super::reached::still_followed;
 use super::schedule::Task;
 use super::slot::{Slot, Trouble};
 use super::{Shared, VECTOR_EVERY, ledger_copy};
 use crate::bucket::{Bucket, BucketError};
-use crate::common::COMMON_MOMENT_AGE_MAX;
-use crate::history::{History, ShipError, parse_local, store_key};
-use base::{DatabasePath, Incarnation};
+use crate::history::{History, ShipError, store_key};
+use base::DatabasePath;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Threads that send. One may be busy with a large database: the others' seals go on.
@@ -27,13 +29,19 @@ pub const SENDERS: usize = 4;
 const TURN: Duration = Duration::from_secs(1);
 /// How soon a store that failed is tried again.
 pub(super) const STORE_RETRY: Duration = Duration::from_secs(5);
-/// How often a stop looks whether the threads that send have ended.
-const LOOK_AT_END: Duration = Duration::from_millis(5);
+/// A database that has failed to be sent for so long keeps the ledger waiting no more.
+const UNSENDABLE_AFTER: Duration = Duration::from_secs(60);
 /// The trouble of a store that lacks the last seals.
 const STORE_FAILED: &str = "store_failed";
 
 /// It has to be tried again, and why is told.
-struct Failed;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// The store did not do what it was asked.
+    Store,
+    /// Something else is wrong: the store may be well.
+    Elsewhere,
+}
 
 impl Shared {
     /// Something of a database is sealed that the store lacks.
@@ -65,19 +73,15 @@ impl Shared {
     /// Sends what the store lacks of a database. When to come back.
     pub(super) fn send(&self, path: &DatabasePath) -> Option<Duration> {
         let slot = self.slot(path)?;
-        let task = Task::Send(path.clone());
-        let bucket = match self.take_turn() {
-            Ok(bucket) => bucket,
-            Err(again) => return again,
-        };
-        let until = self.now() + TURN;
-        let sent = self.send_database(&bucket, &slot, &|| self.now() >= until || self.queue().stopping);
-        self.ask(Task::SendLedger, self.now());
-        self.tried(&task, sent.is_ok());
-        match sent {
-            Ok(more) => more.then(|| self.now()),
-            Err(Failed) => self.may_try_again(),
-        }
+        self.in_turn(&Task::Send(path.clone()), |bucket| {
+            let until = self.now() + TURN;
+            let over = || self.now() >= until || self.queue().stopping;
+            let sent = self.send_database(bucket, &slot, &over);
+            let listed = self.list_in_time(bucket);
+            self.ask(Task::SendLedger, self.now());
+            let more = sent?;
+            listed.map(|()| more.then(|| self.now()))
+        })
     }
 
     /// Sends the ledger, once the store has what it names; the configuration; and asks a store that was away. When to
@@ -92,28 +96,48 @@ impl Shared {
             return Some(self.now() + STORE_RETRY);
         }
         if let Some(again) = self.ledger_waits(&bucket) {
+            // It may wait for one that something else keeps from being sent.
+            self.tried(&Task::SendLedger, self.asked_whether_back(&bucket).err());
             self.show_stored(&bucket);
             return Some(again);
         }
-        let sent = self.ship_ledger(&bucket).and_then(|()| self.send_configuration(&bucket));
+        let sent = self.list_sent(&bucket).and_then(|()| self.ship_ledger(&bucket));
+        let sent = sent.and_then(|()| self.keep_configuration(&bucket));
         let sent = sent.and_then(|()| self.asked_whether_back(&bucket));
         let (asked_again, answers) = self.ask_whose_store();
-        let done = sent.is_ok() && answers;
-        self.tried(&Task::SendLedger, done);
+        let failed = sent.err().or((!answers).then_some(Failed::Store));
+        self.tried(&Task::SendLedger, failed);
         self.show_stored(&bucket);
-        if done { asked_again } else { self.may_try_again() }
+        if failed.is_none() { asked_again } else { self.may_try_again() }
+    }
+
+    /// Lists in the manifest what was sent and needs that. When to come back.
+    pub(super) fn list_what_was_sent(&self) -> Option<Duration> {
+        self.in_turn(&Task::ListSent, |bucket| self.list_sent(bucket).map(|()| None))
     }
 
     /// Lists in the manifest what merges and thinning changed. When to come back.
     pub(super) fn list(&self) -> Option<Duration> {
+        self.in_turn(&Task::List, |bucket| {
+            let all = self.list_what_changed(bucket);
+            self.show_stored(bucket);
+            Ok(if all? { None } else { self.may_try_again() })
+        })
+    }
+
+    /// Does a task, once it may ask the store. When to come back.
+    pub(super) fn in_turn(
+        &self,
+        task: &Task,
+        act: impl FnOnce(&Bucket) -> Result<Option<Duration>, Failed>,
+    ) -> Option<Duration> {
         let bucket = match self.take_turn() {
             Ok(bucket) => bucket,
             Err(again) => return again,
         };
-        let listed = self.list_what_changed(&bucket);
-        self.tried(&Task::List, listed.is_ok());
-        self.show_stored(&bucket);
-        if matches!(listed, Ok(true)) { None } else { self.may_try_again() }
+        let done = act(&bucket);
+        self.tried(task, done.as_ref().err().copied());
+        done.unwrap_or_else(|_| self.may_try_again())
     }
 
     /// When what failed is tried again; `None` where the store may not be written to any more.
@@ -150,159 +174,113 @@ impl Shared {
         }
         bucket.check().map_err(|error| {
             self.store_failed(&error);
-            Failed
+            Failed::Store
         })
     }
 
     /// Sends a database until it is another's turn; whether there is more.
-    fn send_database(&self, bucket: &Bucket, slot: &Slot, over: &dyn Fn() -> bool) -> Result<bool, Failed> {
-        if slot.store_away() && !self.find_store(slot) {
-            return Err(Failed);
-        }
-        let live = slot.history().map_or(Ok(false), |history| self.send_live(bucket, slot, &history, over));
-        // One that cannot be sent does not keep the file that lives there now waiting.
-        let former = self.send_former(bucket, slot, over);
-        Ok(live? | former?)
-    }
-
-    fn send_live(
+    pub(super) fn send_database(
         &self,
         bucket: &Bucket,
         slot: &Slot,
-        history: &History,
         over: &dyn Fn() -> bool,
     ) -> Result<bool, Failed> {
-        match self.send_history(bucket, &slot.path, history, over) {
+        // Whoever follows it no more leaves it to those who send what nobody follows.
+        let Some(history) = slot.history().filter(|_| slot.position().is_some()) else { return Ok(false) };
+        if history.store_away() && !self.find_store(slot, &history) {
+            return Err(Failed::Store);
+        }
+        let Some(incarnation) = history.incarnation() else { return Ok(false) };
+        let key = store_key(&slot.path, incarnation);
+        match self.ship_history(bucket, &slot.path, &history, over) {
             Ok(more) => {
-                slot.show(|info| {
-                    if info.trouble.as_ref().is_some_and(|was| was.code == STORE_FAILED) {
-                        info.trouble = None;
-                    }
-                });
+                slot.was_sent();
+                if !more {
+                    // One that is damaged is not sent.
+                    self.see_whether_broken(slot, &history);
+                }
+                if lacks_list(bucket, &key, &history) {
+                    self.list_with_others(&slot.path, incarnation, &history);
+                } else {
+                    clear_store_trouble(slot);
+                }
                 Ok(more)
             }
             Err(error) => {
-                if !show_store_trouble(slot, &error.to_string()) {
+                slot.was_not_sent(self.now());
+                let known = match &error {
+                    ShipError::Io { .. } => show_unsent(slot, &error.to_string(), DISK_HINT),
+                    error => show_store_trouble(slot, &error.to_string()),
+                };
+                if !known {
                     tracing::error!(event = "store failed", path = %slot.path, %error);
                 }
-                self.not_sent(bucket, history, &error);
-                Err(Failed)
+                Err(self.not_sent(&error))
             }
         }
-    }
-
-    /// Sends what the store lacks of files that lived under a name before; whether there is more.
-    fn send_former(&self, bucket: &Bucket, slot: &Slot, over: &dyn Fn() -> bool) -> Result<bool, Failed> {
-        let (mut left, mut failed) = (Vec::new(), false);
-        for history in slot.take_former() {
-            match self.send_history(bucket, &slot.path, &history, over) {
-                Ok(false) => {}
-                Ok(true) => left.push(history),
-                Err(error) => {
-                    tracing::warn!(event = "former history not sent", path = %slot.path, %error, "tried again");
-                    self.not_sent(bucket, &history, &error);
-                    left.push(history);
-                    failed = true;
-                }
-            }
-        }
-        let more = !left.is_empty();
-        slot.set_former(left);
-        if failed { Err(Failed) } else { Ok(more) }
     }
 
     /// Sends what the store lacks of a history, and lists it where whoever looks there would find too little; whether
-    /// there is more. What is an abandoned end of it in the store is in no list when it goes.
-    fn send_history(
+    /// there is more.
+    pub(super) fn send_history(
         &self,
         bucket: &Bucket,
         path: &DatabasePath,
         history: &History,
         over: &dyn Fn() -> bool,
     ) -> Result<bool, ShipError> {
-        let name = history.base().file_name().and_then(|name| name.to_str()).and_then(parse_local);
-        let Some((_, incarnation)) = name else { return Ok(false) };
-        let key = store_key(path, incarnation);
-        let list = || {
-            // One that was made before another is never written after it.
-            let _listing = self.listing();
-            let listing = history.listing().unwrap_or_default();
-            // It may have been listed by a write whose answer was lost.
-            if !bucket.lists_just(&key, &listing) {
-                bucket.publish(BTreeMap::from([(key.clone(), listing.clone())]), Vec::new())?;
-            }
-            history.was_listed(&listing);
-            Ok::<_, ShipError>(())
-        };
-        if history.has_orphans() && bucket.knows(&key) {
-            list()?;
+        let Some(incarnation) = history.incarnation() else { return Ok(false) };
+        let more = self.ship_history(bucket, path, history, over)?;
+        if lacks_list(bucket, &store_key(path, incarnation), history) {
+            self.list_alone(bucket, path, history, Vec::new())?;
         }
-        let shipped = history.ship_until(over)?;
+        Ok(more)
+    }
+
+    /// Sends what the store lacks of a history; whether there is more. An abandoned end of it in the store goes first.
+    fn ship_history(
+        &self,
+        bucket: &Bucket,
+        path: &DatabasePath,
+        history: &History,
+        over: &dyn Fn() -> bool,
+    ) -> Result<bool, ShipError> {
+        let Some(incarnation) = history.incarnation() else { return Ok(false) };
+        let key = store_key(path, incarnation);
+        if history.has_orphans() && bucket.knows(&key) {
+            let orphans = history.copy_orphans_aside()?;
+            self.list_alone(bucket, path, history, orphans.clone())?;
+            bucket.sweep()?;
+            history.forget_orphans(&orphans);
+        }
+        let pace = RefCell::new(Pace::default());
+        let rest = || self.let_others_work(&mut pace.borrow_mut());
+        let shipped = loop {
+            match history.ship_until(over, &rest) {
+                // Whose is what is in the way?
+                Err(error @ ShipError::Conflict { key, .. }) => {
+                    let cleared = bucket.check().map_err(ShipError::from);
+                    match cleared.and_then(|()| Ok(history.clear_stale(key, bucket.epoch())?)) {
+                        Ok(true) => {}
+                        Ok(false) => break Err(error),
+                        Err(error) => break Err(error),
+                    }
+                }
+                shipped => break shipped,
+            }
+        };
+        let shipped = shipped?;
         if shipped.files > 0 {
             self.moved_in_store(&key);
-        }
-        if history.has_store() && (!bucket.knows(&key) || history.awaits_list()) {
-            list()?;
         }
         Ok(shipped.more)
     }
 
-    /// Sends what a former run left unsent of files that had lived under a name, or were deleted: checkpoints may hold it.
-    /// When to come back.
-    pub(super) fn send_former_incarnations(&self) -> Option<Duration> {
-        let bucket = match self.take_turn() {
-            Ok(bucket) => bucket,
-            Err(again) => return again,
-        };
-        let sent = self.find_former(&bucket);
-        self.tried(&Task::SendFormer, sent.is_ok());
-        if sent.is_err() {
-            return self.may_try_again();
-        }
-        self.former_sent.store(true, Ordering::SeqCst);
-        self.ask(Task::SendLedger, self.now());
-        None
-    }
-
-    fn find_former(&self, bucket: &Bucket) -> Result<(), Failed> {
-        for (path, incarnation) in self.local_histories() {
-            let followed = self.slot(&path).and_then(|slot| slot.info().position);
-            let current = self.ledger.current(&path).ok().flatten().filter(|known| !known.deleted);
-            let lives = |known: Incarnation| known == incarnation;
-            if followed.is_some_and(|at| lives(at.incarnation))
-                || current.is_some_and(|known| lives(known.incarnation))
-            {
-                continue;
-            }
-            let told = |error: &dyn std::fmt::Display| {
-                tracing::warn!(event = "former history not sent", %path, incarnation = incarnation.0, %error, "tried again");
-                Failed
-            };
-            let history = match self.open_history(&path, incarnation) {
-                Ok(history) => history,
-                Err(error) if error.of_store => return Err(told(&error)),
-                // A disk that fails here says so wherever that matters.
-                Err(error) => {
-                    told(&error);
-                    continue;
-                }
-            };
-            let over = || self.queue().stopping;
-            match self.send_history(bucket, &path, &history, &over) {
-                Ok(false) => {}
-                Ok(true) => return Err(Failed),
-                Err(error) => {
-                    self.not_sent(bucket, &history, &error);
-                    return Err(told(&error));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// When the ledger has waited long enough for what it names; `None`: all that is there, or nobody sends it.
+    /// When to look again whether the store has what the ledger names; `None`: it has, or who lacks it keeps nobody
+    /// waiting.
     fn ledger_waits(&self, bucket: &Bucket) -> Option<Duration> {
-        let (since, moment) = self.unsent_moment()?;
+        let says = self.unsent_ledger()?;
+        let (_, moment) = says.moment.as_ref()?;
         let lacks = |slot: &Arc<Slot>| {
             moment.get(&slot.path).zip(slot.history()).is_some_and(|(named, history)| {
                 let same = still_followed(slot, &history) == Some(named.incarnation);
@@ -310,59 +288,49 @@ impl Shared {
                 same && (history.stored_txid() < named.txid || !is_known())
             })
         };
-        let former =
-            || !self.former_sent.load(Ordering::SeqCst) || self.slots().iter().any(|slot| slot.has_former());
-        if !former() && !self.slots().iter().any(lacks) {
+        // A database that cannot be sent must not keep the checkpoints of the others here.
+        let may_come = |slot: &Arc<Slot>| !slot.fails_for(UNSENDABLE_AFTER, self.now());
+        if self.former_are_tried() && !self.slots().iter().any(|slot| lacks(slot) && may_come(slot)) {
             return None;
         }
-        if self.store_is_away() {
-            return Some(self.now() + STORE_RETRY);
-        }
-        // A database that cannot be sent must not keep the checkpoints of the others here.
-        let until = since + COMMON_MOMENT_AGE_MAX;
-        (self.now() < until).then_some(until)
+        let waits = self.store_is_away() || self.ledger_may_wait(STORE_RETRY);
+        waits.then(|| self.now() + STORE_RETRY)
     }
 
-    fn ship_ledger(&self, bucket: &Bucket) -> Result<(), Failed> {
+    pub(super) fn ship_ledger(&self, bucket: &Bucket) -> Result<(), Failed> {
         if let Err(error) = self.find_store_for_ledger() {
             tracing::error!(event = "ledger not sent", %error, "tried again");
-            return Err(Failed);
+            return Err(Failed::Store);
         }
         let Some((_, history)) = self.ledger_history() else { return Ok(()) };
         match self.send_history(bucket, &ledger_copy::path(), &history, &|| false) {
+            Ok(_) if history.broken().is_some() => {
+                // It is sealed anew, whole.
+                self.ask(Task::SendLedger, self.now());
+                Ok(())
+            }
             Ok(_) => {
                 self.ledger_was_sent();
                 Ok(())
             }
-            Err(error) => {
-                self.not_sent(bucket, &history, &error);
-                Err(Failed)
-            }
+            Err(error) => Err(self.not_sent(&error)),
         }
     }
 
-    fn send_configuration(&self, bucket: &Bucket) -> Result<(), Failed> {
-        if self.keep_configuration(bucket) { Ok(()) } else { Err(Failed) }
-    }
-
-    fn not_sent(&self, bucket: &Bucket, history: &History, error: &ShipError) {
-        match error {
-            ShipError::Store(error) => self.store_failed(&BucketError::Store(error.clone())),
-            ShipError::Bucket(error) => self.store_failed(error),
-            // Whose is what is in the way?
-            ShipError::Conflict { key, .. } => {
-                let cleared = bucket.check().and_then(|()| Ok(history.clear_stale(*key, bucket.epoch())?));
-                if let Err(error) = cleared {
-                    self.store_failed(&error);
-                }
-            }
-            ShipError::Unknown { .. } | ShipError::Io { .. } => {}
-        }
+    pub(super) fn not_sent(&self, error: &ShipError) -> Failed {
+        let of_store = match error {
+            ShipError::Store(error) => BucketError::Store(error.clone()),
+            ShipError::Bucket(error) => error.clone(),
+            ShipError::Unknown { .. } => return Failed::Store,
+            ShipError::Io { .. } | ShipError::Conflict { .. } => return Failed::Elsewhere,
+        };
+        self.store_failed(&of_store);
+        Failed::Store
     }
 
     /// Lists what is not listed as it is; then what no list names any more goes, once the ledger names it no more either:
     /// whether it does.
-    fn list_what_changed(&self, bucket: &Bucket) -> Result<bool, Failed> {
+    pub(super) fn list_what_changed(&self, bucket: &Bucket) -> Result<bool, Failed> {
         // The ledger that is there may name what history can do without by now.
         let may_shed = self.ledger_is_sent(self.thinned_by.load(Ordering::SeqCst));
         let _listing = self.listing();
@@ -370,7 +338,7 @@ impl Shared {
         let mut shed = Vec::new();
         let mut listed = Vec::new();
         let followed = |slot: Arc<Slot>| {
-            let history = slot.history().filter(|_| !slot.store_away())?;
+            let history = slot.history().filter(|history| !history.store_away())?;
             let incarnation = still_followed(&slot, &history)?;
             Some((store_key(&slot.path, incarnation), history))
         };
@@ -396,101 +364,51 @@ impl Shared {
         });
         done.map(|_| may_shed).map_err(|error| {
             self.store_failed(&error);
-            Failed
+            Failed::Store
         })
     }
-
-    /// Held from when a list is made until the manifest has it.
-    fn listing(&self) -> MutexGuard<'_, ()> {
-        self.listing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sends everything, as at a clean stop, and says in the store that all is there.
-    fn send_to_the_end(&self) -> Result<(), Failed> {
-        self.try_take_store().map_err(|_| Failed)?;
-        let bucket = self.bucket().filter(|_| !self.store_is_refused()).ok_or(Failed)?;
-        self.seal_ledger().map_err(|error| {
-            tracing::error!(event = "ledger not sent", %error);
-            Failed
-        })?;
-        let mut all = !self.left_behind.load(Ordering::SeqCst);
-        if !self.former_sent.load(Ordering::SeqCst) {
-            all &= self.find_former(&bucket).is_ok();
-        }
-        for slot in self.slots() {
-            all &= self.send_database(&bucket, &slot, &|| false).is_ok();
-            if self.store_is_refused() || (!all && self.store_is_away()) {
-                return Err(Failed);
-            }
-        }
-        self.ship_ledger(&bucket)?;
-        self.send_configuration(&bucket)?;
-        self.list_what_changed(&bucket)?;
-        self.show_stored(&bucket);
-        if !all {
-            return Err(Failed);
-        }
-        if let Err(error) = bucket.release() {
-            tracing::warn!(event = "store not released", %error, "what it has is there");
-        }
-        Ok(())
-    }
 }
 
-/// Gives the store what it lacks, for as long as a stop may take in all; whoever is stuck in a request is left behind.
-pub(super) fn send_the_rest(shared: &Arc<Shared>, senders: Vec<JoinHandle<()>>) {
-    let Some(settings) = &shared.settings.store else { return };
-    let Some(limit) = settings.stop_timeout else {
-        senders.into_iter().for_each(|sender| drop(sender.join()));
-        // What it lacks is told, and sent at the next start.
-        let _ = shared.send_to_the_end();
-        return;
-    };
-    let until = shared.now() + limit;
-    let late = || {
-        tracing::warn!(
-            event = "store not sent all",
-            seconds = limit.as_secs(),
-            "the next start of this home sends the rest"
-        )
-    };
-    while !senders.iter().all(JoinHandle::is_finished) {
-        if shared.now() >= until {
-            return late();
-        }
-        shared.settings.machine.clock.sleep(LOOK_AT_END);
-    }
-    let (done, ended) = std::sync::mpsc::channel();
-    let rest = Arc::clone(shared);
-    let sending = std::thread::Builder::new().name("stead-store-end".to_owned()).spawn(move || {
-        let _ = rest.send_to_the_end();
-        // Whoever waited may have stopped waiting.
-        let _ = done.send(());
-    });
-    match sending {
-        Ok(_) if ended.recv_timeout(until.saturating_sub(shared.now())).is_ok() => {}
-        Ok(_) => late(),
-        Err(error) => tracing::error!(event = "no thread", name = "the rest for the store", %error),
-    }
+/// Whether whoever looks into the store would find less of a history than is there.
+fn lacks_list(bucket: &Bucket, key: &str, history: &History) -> bool {
+    history.has_store() && (!bucket.knows(key) || history.awaits_list())
 }
+
+/// What mends a store that lacks the last seals.
+const STORE_HINT: &str = "mend the store; what it lacks is kept here and sent by itself";
+/// What mends a disk that does not give them.
+const DISK_HINT: &str = "mend the disk that holds this file; what the store lacks is sent by itself";
 
 /// Shows what the store says now, unless something else is wrong; whether it failed before.
 pub(super) fn show_store_trouble(slot: &Slot, error: &str) -> bool {
+    show_unsent(slot, error, STORE_HINT)
+}
+
+fn show_unsent(slot: &Slot, error: &str, hint: &str) -> bool {
     let mut known = false;
     slot.show(|info| {
         known = info.trouble.as_ref().is_some_and(|was| was.code == STORE_FAILED);
         if known || info.trouble.is_none() {
-            info.trouble = Some(store_trouble(error));
+            info.trouble = Some(store_trouble(error, hint));
         }
     });
     known
 }
 
-fn store_trouble(error: &str) -> Trouble {
+/// The store has what it lacked.
+pub(super) fn clear_store_trouble(slot: &Slot) {
+    slot.show(|info| {
+        if info.trouble.as_ref().is_some_and(|was| was.code == STORE_FAILED) {
+            info.trouble = None;
+        }
+    });
+}
+
+fn store_trouble(error: &str, hint: &str) -> Trouble {
     Trouble {
         code: STORE_FAILED,
         message: format!("the store lacks the last seals: {error}"),
-        hint: "mend the store; what it lacks is kept here and sent by itself".into(),
+        hint: hint.to_owned(),
     }
 }
 

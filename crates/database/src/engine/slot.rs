@@ -3,7 +3,7 @@
 use super::cookies::FirstPage;
 use crate::history::History;
 use crate::live::{Beside, Live};
-use base::{DatabasePath, Position, Timestamp, Txid};
+use base::{DatabasePath, Incarnation, Position, Timestamp, Txid};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,13 +66,14 @@ pub struct Slot {
     state: Mutex<State>,
     info: Mutex<DatabaseInfo>,
     history: Mutex<Option<Arc<History>>>,
-    /// Histories of files that lived under this name, and that the store may not have whole.
-    former: Mutex<Vec<Arc<History>>>,
     /// What stays wrong for as long as the node runs.
     lasting: Mutex<Option<Trouble>>,
+    /// The incarnation whose history can no longer be continued, and why.
+    broken: Mutex<Option<(Incarnation, String)>>,
     unsettled_since: Mutex<Option<Duration>>,
+    /// Since when (boot time) it cannot be sent.
+    failing_since: Mutex<Option<Duration>>,
     stirred: AtomicBool,
-    store_away: AtomicBool,
     /// What lies beside a file that is no longer followed and may not be mixed into another.
     left_behind: Mutex<Option<Beside>>,
     /// Whose schema cookie was noted last.
@@ -103,11 +104,11 @@ impl Slot {
             state: Mutex::new(State::Waiting),
             info: Mutex::new(info),
             history: Mutex::new(None),
-            former: Mutex::default(),
             lasting: Mutex::new(None),
+            broken: Mutex::new(None),
             unsettled_since: Mutex::new(None),
+            failing_since: Mutex::new(None),
             stirred: AtomicBool::new(false),
-            store_away: AtomicBool::new(false),
             left_behind: Mutex::new(None),
             first_page: Mutex::new(None),
             identity: Mutex::new(None),
@@ -154,16 +155,6 @@ impl Slot {
         *self.identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its history was opened without the store, which was away.
-    pub fn set_store_away(&self, away: bool) {
-        self.store_away.store(away, Ordering::SeqCst);
-    }
-
-    /// Whether its history was opened without the store.
-    pub fn store_away(&self) -> bool {
-        self.store_away.load(Ordering::SeqCst)
-    }
-
     /// Its state, for whoever acts on it.
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -185,6 +176,22 @@ impl Slot {
         *self.unsettled_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// The store was given what it lacked of it, or may be again.
+    pub fn was_sent(&self) {
+        *self.failing_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The store was not given what it lacks of it.
+    pub fn was_not_sent(&self, now: Duration) {
+        self.failing_since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
+    }
+
+    /// Whether it has not been sent for so long, however often that was tried.
+    pub fn fails_for(&self, time: Duration, now: Duration) -> bool {
+        let since = self.failing_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.is_some_and(|since| now >= since + time)
+    }
+
     /// What is shown; never waits for work on the database.
     pub fn info(&self) -> DatabaseInfo {
         let mut info = self.info.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -194,29 +201,44 @@ impl Slot {
         info
     }
 
+    /// Where it stands, while it is followed.
+    pub fn position(&self) -> Option<Position> {
+        self.info.lock().unwrap_or_else(PoisonError::into_inner).position
+    }
+
     /// Something is wrong that no later success ends; shown where nothing else is.
     pub fn set_lasting(&self, trouble: Option<Trouble>) {
         *self.lasting.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
+    /// What was wrong is no more.
+    pub fn end_lasting(&self, code: &str) {
+        let mut lasting = self.lasting.lock().unwrap_or_else(PoisonError::into_inner);
+        if lasting.as_ref().is_some_and(|trouble| trouble.code == code) {
+            *lasting = None;
+        }
+    }
+
+    /// The history of this incarnation cannot be continued.
+    pub fn set_broken(&self, incarnation: Incarnation, reason: String) {
+        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some((incarnation, reason));
+    }
+
+    /// Whether the history of this incarnation cannot be continued.
+    pub fn is_broken(&self, incarnation: Incarnation) -> bool {
+        let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        broken.as_ref().is_some_and(|(broken, _)| *broken == incarnation)
+    }
+
+    /// Why the history of this incarnation cannot be continued; whoever asks sees to it that another begins.
+    pub fn take_broken(&self, incarnation: Incarnation) -> Option<String> {
+        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        broken.take_if(|(broken, _)| *broken == incarnation).map(|(_, reason)| reason)
+    }
+
     /// Its history, if it has ever been followed.
     pub fn history(&self) -> Option<Arc<History>> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The histories of files that lived here before: whoever takes them sees to it that the store has them.
-    pub fn take_former(&self) -> Vec<Arc<History>> {
-        std::mem::take(&mut self.former.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Whether there are any that the store may not have whole.
-    pub fn has_former(&self) -> bool {
-        !self.former.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
-    /// The store may not have these whole.
-    pub fn set_former(&self, former: Vec<Arc<History>>) {
-        self.former.lock().unwrap_or_else(PoisonError::into_inner).extend(former);
     }
 
     /// Changes what is shown.
@@ -228,14 +250,10 @@ impl Slot {
     pub fn show_live(&self, live: &Live) {
         let now = Some(Arc::clone(live.history()));
         let was = std::mem::replace(&mut *self.history.lock().unwrap_or_else(PoisonError::into_inner), now);
-        let another = was.filter(|was| was.base() != live.history().base());
-        if let Some(was) = another {
+        if was.is_some_and(|was| was.base() != live.history().base()) {
             // What the store has of the file that lived here says nothing of this one.
             let stored = live.history().has_store().then(|| live.history().stored_txid());
             self.show(|info| info.stored_txid = stored);
-            if was.has_store() {
-                self.set_former(vec![was]);
-            }
         }
         *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some((live.device(), live.inode()));
         self.show(|info| {

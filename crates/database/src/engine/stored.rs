@@ -1,11 +1,11 @@
 //! The store as the engine has it: taken, away, or somebody else's; and how far it is behind.
 
 use super::schedule::Task;
-use super::send::STORE_RETRY;
+use super::send::{Failed, STORE_RETRY};
 use super::slot::{Slot, State};
 use super::{Engine, Notice, Shared, StartError};
 use crate::bucket::{Bucket, BucketError};
-use crate::history::{HistoryError, Stored, parse_local, parse_store_key, store_key};
+use crate::history::{History, HistoryError, Stored, parse_store_key, store_key};
 use base::{DatabasePath, Epoch, Incarnation, Timestamp};
 use std::collections::BTreeSet;
 use std::io;
@@ -98,9 +98,7 @@ impl Engine {
         let away = ended + present.unwrap_or_default();
         Some(StoreInfo { url: settings.objects.url().to_owned(), state, epoch, outages, away })
     }
-}
 
-impl Engine {
     /// Has the store keep another configuration than the one that this started with; it is sent at once.
     pub fn keep_configuration(&self, configuration: serde_json::Value) {
         {
@@ -145,6 +143,8 @@ impl Shared {
         let objects = Arc::clone(&settings.objects);
         let at_least = self.remembered_epoch(objects.url());
         match Bucket::open(objects, settings.owner.clone(), settings.claim, at_least, clock, random) {
+            // It was given up meanwhile, and may have a successor.
+            Ok(_) if self.is_over() => Err(BucketError::Unknown { store: settings.objects.url().to_owned() }),
             Ok(bucket) => {
                 let epoch = bucket.epoch();
                 self.remember_store(settings.objects.url(), epoch);
@@ -173,27 +173,30 @@ impl Shared {
         known.outages.1 += lasted;
         drop(known);
         tracing::info!(event = "store back", seconds = lasted.as_secs(), "what it lacked is sent");
-        (self.notify)(Notice::StoreBack { after: lasted });
-        self.ledger_waits_anew();
+        self.notice(Notice::StoreBack { after: lasted });
+        self.slots().iter().for_each(|slot| slot.was_sent());
         self.send_all();
     }
 
     /// What became of a task. The store is back once nothing fails any more.
-    pub(super) fn tried(&self, task: &Task, done: bool) {
+    pub(super) fn tried(&self, task: &Task, failed: Option<Failed>) {
         let now = self.now();
         let mut known = self.known_store();
-        if done {
+        if failed != Some(Failed::Store) {
             known.failing.remove(task);
-            // Whoever else waits need not, until one fails again.
-            if let Some(outage) = &mut known.outage {
-                outage.ask_at = now;
-            }
         } else if known.outage.is_some() {
             known.failing.insert(task.clone());
         }
-        let failing: Vec<Task> = known.failing.iter().filter(|_| done).cloned().collect();
+        if failed.is_some() {
+            return;
+        }
+        // Whoever else waits need not, until one fails again.
+        if let Some(outage) = &mut known.outage {
+            outage.ask_at = now;
+        }
+        let failing: Vec<Task> = known.failing.iter().cloned().collect();
         drop(known);
-        if done && failing.is_empty() {
+        if failing.is_empty() {
             self.store_answers();
         }
         failing.into_iter().for_each(|task| self.ask(task, now));
@@ -213,6 +216,9 @@ impl Shared {
 
     /// Notes that it does not do what it is asked, and whether this run may go on at all.
     pub(super) fn store_failed(&self, error: &BucketError) {
+        if self.is_over() {
+            return;
+        }
         let ask_at = self.now() + STORE_RETRY;
         let mut known = self.known_store();
         if is_passing(error) {
@@ -231,7 +237,7 @@ impl Shared {
             };
             drop(known);
             if let Some(error) = news {
-                (self.notify)(Notice::StoreAway { error });
+                self.notice(Notice::StoreAway { error });
             }
             self.ask(Task::SendLedger, ask_at);
             return;
@@ -240,7 +246,7 @@ impl Shared {
             tracing::error!(event = "store refused", %error, "nothing is sent there any more");
             known.refused = Some(Arc::new(error.clone()));
             drop(known);
-            (self.notify)(Notice::StoreRefused { error: Arc::new(error.clone()) });
+            self.notice(Notice::StoreRefused { error: Arc::new(error.clone()) });
         }
     }
 
@@ -255,13 +261,13 @@ impl Shared {
     }
 
     /// Has the store keep the configuration, for a machine that has nothing else.
-    pub(super) fn keep_configuration(&self, bucket: &Bucket) -> bool {
+    pub(super) fn keep_configuration(&self, bucket: &Bucket) -> Result<(), Failed> {
         let wanted = {
             let known = self.known_store();
             let started_with = || self.settings.store.as_ref()?.configuration.clone();
             if known.configured { None } else { known.changed.clone().or_else(started_with) }
         };
-        let Some(wanted) = wanted else { return true };
+        let Some(wanted) = wanted else { return Ok(()) };
         let bytes = wanted.to_string().into_bytes();
         match put(&**bucket.objects(), &bytes, self.settings.machine.clock.now()) {
             Ok(there) => {
@@ -269,11 +275,11 @@ impl Shared {
                 // Another one may be wanted by now; its task is on the way.
                 let is_newest = known.changed.as_ref().is_none_or(|changed| *changed == wanted);
                 known.configured = there && is_newest;
-                there
+                if there { Ok(()) } else { Err(Failed::Store) }
             }
             Err(error) => {
                 self.store_failed(&error.into());
-                false
+                Err(Failed::Store)
             }
         }
     }
@@ -291,11 +297,22 @@ impl Shared {
             let reason = self.known_store().outage.as_ref().map(|outage| outage.error.to_string());
             return Err(failed(io::Error::other(reason.unwrap_or_else(|| "it is away".to_owned()))));
         };
-        let stored = bucket.stored(&store_key(path, incarnation));
-        stored.map(Some).map_err(|error| {
+        let stored = bucket.stored(&store_key(path, incarnation)).map_err(|error| {
             self.store_failed(&error.clone().into());
             failed(error.into())
-        })
+        })?;
+        // What a later owner has ended is not gone on with, where this one was not told of it yet.
+        let Some(found) = stored.files.iter().map(|file| file.epoch).max().filter(|at| *at > bucket.epoch())
+        else {
+            return Ok(Some(stored));
+        };
+        let store = settings.objects.url().to_owned();
+        let error = match bucket.check() {
+            Err(error) => error,
+            Ok(()) => BucketError::Older { store, found: bucket.epoch(), epoch: found },
+        };
+        self.store_failed(&error);
+        Err(failed(io::Error::other(error.to_string())))
     }
 
     /// The histories of databases that the store lists.
@@ -317,22 +334,16 @@ impl Shared {
     }
 
     /// Goes on with the store for a database whose history was opened without it.
-    pub(super) fn find_store(&self, slot: &Slot) -> bool {
-        let Some(history) = slot.history() else { return true };
-        let name = history.base().file_name().and_then(|name| name.to_str()).and_then(parse_local);
-        let Some((_, incarnation)) = name else { return true };
+    pub(super) fn find_store(&self, slot: &Slot, history: &History) -> bool {
+        let Some(incarnation) = history.incarnation() else { return true };
         // Whoever seals does not wait for a store that hangs.
         let found = self.stored(&slot.path, incarnation);
         match found.and_then(|stored| stored.map_or(Ok(()), |stored| history.attach_store(&stored))) {
             Ok(()) => {
-                let same = slot.history().is_some_and(|now| now.is_same(&history));
-                if same {
-                    slot.set_store_away(false);
-                    // What was missing here may be there.
-                    slot.set_lasting(None);
-                    self.tell_parted(slot, &history);
+                if slot.history().is_some_and(|now| now.is_same(history)) {
+                    self.tell_parted(slot, history);
                 }
-                same
+                true
             }
             Err(error) => {
                 super::send::show_store_trouble(slot, &error.to_string());

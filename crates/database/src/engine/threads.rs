@@ -75,8 +75,9 @@ impl Shared {
             Task::Discover => self.discover(),
             Task::Keep => self.keep(),
             Task::Send(path) => self.send(path),
+            Task::ListSent => self.list_what_was_sent(),
             Task::SendLedger => self.send_ledger(),
-            Task::SendFormer => self.send_former_incarnations(),
+            Task::SendFormer => self.send_former(),
             Task::List => self.list(),
         }
     }

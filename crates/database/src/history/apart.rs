@@ -18,6 +18,7 @@ impl History {
     pub fn open_apart(disk: Arc<dyn Disk>, local: PathBuf) -> Result<History, HistoryError> {
         let history = History::open(disk, local, None)?;
         let inner = &history.inner;
+        inner.store_away.store(true, Ordering::SeqCst);
         let reached = history.last().map_or(Txid::ZERO, |last| last.header.max_txid);
         let mut beyond = inner.usable(Some(Place::Local));
         beyond.retain(|entry| entry.key.max > reached);
@@ -34,6 +35,11 @@ impl History {
             }
         }
         Ok(history)
+    }
+
+    /// Whether it goes to a store that was away when it was opened, and that it was not given since.
+    pub fn store_away(&self) -> bool {
+        self.inner.store_away.load(Ordering::SeqCst)
     }
 
     /// Whether its beginning is in a store that is not there yet.

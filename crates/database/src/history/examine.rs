@@ -16,14 +16,8 @@ impl History {
     /// What is wrong with a file, read to its end now, here or in the store.
     pub fn examine(&self, file: &FileInfo) -> Option<String> {
         let entry = self.inner.lock().entries.get(&(file.key, file.place)).cloned()?;
-        let disk = &*self.inner.disk;
-        let read = entry.open(disk).and_then(|source| {
-            let read = ltx::Sequential::new(source).map_err(ltx::DecodeError::from);
-            let read = read.and_then(ltx::Decoder::new).and_then(ltx::Decoder::finish);
-            read.map_err(|error| entry.blame(error))
-        });
-        let reason = match read {
-            Ok(_) => return None,
+        let reason = match entry.read_to_end(&*self.inner.disk) {
+            Ok(()) => return None,
             Err(Unusable::Damaged) => entry.damage().unwrap_or("damaged").to_owned(),
             Err(Unusable::Unavailable(cause)) => cause.to_string(),
         };

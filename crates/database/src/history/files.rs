@@ -308,11 +308,17 @@ impl Entry {
     /// Reads the whole file, once, and verifies it; marks it where it is damaged.
     pub(super) fn prove(&self, disk: &dyn Disk) -> Result<(), Unusable> {
         if self.proven.get().is_none() {
-            let source = Sequential::new(self.open(disk)?).map_err(|error| self.blame(error.into()))?;
-            Decoder::new(source).and_then(Decoder::finish).map_err(|error| self.blame(error))?;
+            self.read_to_end(disk)?;
             let _ = self.proven.set(());
         }
         Ok(())
+    }
+
+    /// The same, whether it was proven before or not.
+    pub(super) fn read_to_end(&self, disk: &dyn Disk) -> Result<(), Unusable> {
+        let source = Sequential::new(self.open(disk)?).map_err(|error| self.blame(error.into()))?;
+        let read = Decoder::new(source).and_then(Decoder::finish);
+        read.map(drop).map_err(|error| self.blame(error))
     }
 
     /// The header: as a list has it, where the file was not read yet, else from the file. It must say what the file's
@@ -392,6 +398,13 @@ pub(super) fn list(disk: &dyn Disk, base: &Path) -> io::Result<Vec<Entry>> {
         }
     }
     Ok(found)
+}
+
+/// Whether there is any file below a history's base.
+pub fn has_files(disk: &dyn Disk, base: &Path) -> bool {
+    let top = base.join(LTX_DIR);
+    let levels = disk.read_dir(&top).unwrap_or_default();
+    levels.iter().any(|level| disk.read_dir(&top.join(&level.name)).is_ok_and(|names| !names.is_empty()))
 }
 
 /// Removes what unfinished writes left in the level directories.

@@ -19,7 +19,7 @@ use base::{Checksum, DiskFile, Pgno};
 use std::io;
 
 /// Bytes of neighbouring pages that are collected before they are written.
-pub(super) const RUN_BYTES: usize = 256 * 1024;
+const RUN_BYTES: usize = 256 * 1024;
 
 /// How far a file is filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ struct Thread<'a> {
 
 /// Neighbouring pages on their way to the file.
 #[derive(Default)]
-struct Run {
+pub(super) struct Run {
     offset: u64,
     bytes: Vec<u8>,
 }
@@ -126,15 +126,8 @@ impl Thread<'_> {
         let page_bytes = header.page_size as usize;
         let mut sums = Vec::with_capacity(read.pages.len());
         for (pgno, frame) in &read.pages {
-            let offset = u64::from(pgno.0 - 1) * page_bytes as u64;
-            if offset != run.offset + run.bytes.len() as u64 || run.bytes.len() >= RUN_BYTES {
-                run.flush(*out).map_err(ImageError::Output)?;
-                run.offset = offset;
-            }
             let at = usize::try_from(frame.offset - read.from).unwrap_or(usize::MAX);
-            let end = run.bytes.len();
-            run.bytes.resize(end + page_bytes, 0);
-            let page = &mut run.bytes[end..];
+            let page = run.page(*out, *pgno, page_bytes).map_err(ImageError::Output)?;
             ltx::unpack_page(&bytes[at..at + frame.size as usize], *pgno, page)
                 .map_err(|error| unusable(entry.blame(error)))?;
             sums.push((*pgno, ltx::page_checksum(*pgno, page)));
@@ -146,7 +139,26 @@ impl Thread<'_> {
 }
 
 impl Run {
-    fn flush(&mut self, out: &dyn DiskFile) -> io::Result<()> {
+    /// Room for a page; what it does not continue is written first.
+    pub(super) fn page(
+        &mut self,
+        out: &dyn DiskFile,
+        pgno: Pgno,
+        page_bytes: usize,
+    ) -> io::Result<&mut [u8]> {
+        let offset = u64::from(pgno.0 - 1) * page_bytes as u64;
+        let end = self.bytes.len();
+        if offset != self.offset + end as u64 || end >= RUN_BYTES {
+            self.flush(out)?;
+            self.offset = offset;
+        }
+        let end = self.bytes.len();
+        self.bytes.resize(end + page_bytes, 0);
+        Ok(&mut self.bytes[end..])
+    }
+
+    /// Writes what is there.
+    pub(super) fn flush(&mut self, out: &dyn DiskFile) -> io::Result<()> {
         if self.bytes.is_empty() {
             return Ok(());
         }

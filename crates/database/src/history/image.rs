@@ -6,7 +6,7 @@
 //! that does not fit is the one that is named.
 
 use super::files::Entry;
-use super::fill::{Filled, RUN_BYTES};
+use super::fill::{Filled, Run};
 use super::plan::{Plan, PlanError};
 use super::sources::Sources;
 use crate::sums::Sums;
@@ -160,36 +160,16 @@ struct Canvas<'a> {
     run: Run,
 }
 
-/// Neighbouring pages on their way to the file.
-#[derive(Default)]
-struct Run {
-    offset: u64,
-    bytes: Vec<u8>,
-}
-
 impl Canvas<'_> {
     fn put(&mut self, pgno: Pgno, page: &[u8]) -> io::Result<()> {
         self.sums.set(pgno, ltx::page_checksum(pgno, page));
-        let offset = u64::from(pgno.0 - 1) * page.len() as u64;
-        if offset != self.run.offset + self.run.bytes.len() as u64 || self.run.bytes.len() >= RUN_BYTES {
-            self.flush()?;
-            self.run.offset = offset;
-        }
-        self.run.bytes.extend_from_slice(page);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if !self.run.bytes.is_empty() {
-            self.out.write_at(&self.run.bytes, self.run.offset)?;
-            self.run.bytes.clear();
-        }
+        self.run.page(self.out, pgno, page.len())?.copy_from_slice(page);
         Ok(())
     }
 
     /// Ends a file: the database has this many pages now.
     fn cut(&mut self, commit: u32, page_size: u32) -> io::Result<()> {
-        self.flush()?;
+        self.run.flush(self.out)?;
         self.sums.resize(commit);
         let len = u64::from(commit) * u64::from(page_size);
         if self.out.len()? > len { self.out.set_len(len) } else { Ok(()) }

@@ -6,7 +6,7 @@
 
 use super::files::{Entry, Place};
 use super::{Files, History, HistoryError, Inner, Stored};
-use base::{Checksum, Txid};
+use base::{Checksum, Epoch, Txid};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,16 +29,49 @@ impl History {
         self.inner.take_stored(stored);
         self.inner.apart.store(false, Ordering::SeqCst);
         self.inner.part(Some(self.last().map_or(Txid::ZERO, |last| last.header.max_txid)));
-        self.inner.find_stored()
+        self.inner.find_stored()?;
+        self.inner.store_away.store(false, Ordering::SeqCst);
+        Ok(())
     }
 
     /// Where the store's part turned out to be another history, if it did.
     pub fn parted(&self) -> Option<&Parted> {
         self.inner.parted.get()
     }
+
+    /// Where it is not sure that what is here is a part of what the store has, though somebody else has written there since:
+    /// what was merged may hide where they part.
+    pub fn may_have_parted(&self) -> Option<Parted> {
+        let (local, stored) = {
+            let files = self.inner.lock();
+            (shown(&files, Place::Local), shown(&files, Place::Store))
+        };
+        let ((here, ours), (there, theirs)) = (self.inner.end_of(&local)?, self.inner.end_of(&stored)?);
+        let same = |txid: Txid| {
+            let checksum = |shown: &Shown| {
+                shown.get(&txid)?.iter().find_map(|entry| self.inner.checksum_at(entry, txid))
+            };
+            checksum(&local).is_some_and(|here| checksum(&stored) == Some(here))
+        };
+        if theirs <= ours || same(here.min(there)) {
+            return None;
+        }
+        let common = local.keys().rev().copied().find(|txid| same(*txid)).unwrap_or(Txid::ZERO);
+        Some(Parted { common, stored: there })
+    }
 }
 
 impl Inner {
+    /// The last TXID that files show, and under which right to write the file that ends there was sealed.
+    fn end_of(&self, shown: &Shown) -> Option<(Txid, Epoch)> {
+        let (end, entries) = shown.last_key_value()?;
+        let epoch = |entry: &Arc<Entry>| match entry.place {
+            Place::Local => entry.header(&*self.disk).ok().map(|header| header.epoch),
+            Place::Store => entry.known_header().map(|header| header.epoch),
+        };
+        Some((*end, entries.iter().filter_map(epoch).max().unwrap_or_default()))
+    }
+
     /// Puts out of use what is another history in the store.
     ///
     /// `last`: where this run stands already. What the store has beyond that was not known when it went on from there.

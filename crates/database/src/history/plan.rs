@@ -6,6 +6,7 @@
 //! or to belong to another history: where it starts right after the one before, the database checksums of both must
 //! agree.
 
+use super::broken::named;
 use super::files::{Entry, FileInfo, Unusable};
 use super::{Inner, Txids};
 use base::{Checksum, Txid};
@@ -157,14 +158,18 @@ pub(super) fn fits(before: Links, at: Txid, min: Txid, next: Links) -> bool {
 pub(super) fn reachable(files: impl IntoIterator<Item = Txids>) -> BTreeSet<Txid> {
     let mut files: Vec<Txids> = files.into_iter().collect();
     files.sort_by_key(|file| (file.last, file.first));
-    let mut reached = BTreeSet::new();
+    // Ascending, each once.
+    let mut reached: Vec<Txid> = Vec::with_capacity(files.len());
     for file in files {
         let start = file.first.previous();
-        if start == Txid::ZERO || reached.range(start..file.last).next().is_some() {
-            reached.insert(file.last);
+        let before = reached.iter().rev().find(|txid| **txid < file.last);
+        if (start == Txid::ZERO || before.is_some_and(|txid| *txid >= start))
+            && reached.last() != Some(&file.last)
+        {
+            reached.push(file.last);
         }
     }
-    reached
+    reached.into_iter().collect()
 }
 
 /// Files that lead to a position, oldest first. While it lives, none of them is removed.
@@ -210,14 +215,7 @@ impl fmt::Display for MissingText<'_> {
             Txid::ZERO => write!(f, "no usable snapshot at or before it")?,
             reached => write!(f, "no usable file continues TXID {reached}")?,
         }
-        for file in damaged.iter().take(3) {
-            let reason = file.damage.as_deref().unwrap_or("damaged");
-            write!(f, "; {}: {reason}", file.path.display())?;
-        }
-        if damaged.len() > 3 {
-            write!(f, "; and {} more", damaged.len() - 3)?;
-        }
-        Ok(())
+        f.write_str(&named(damaged))
     }
 }
 
@@ -247,6 +245,17 @@ impl Inner {
         only: Option<super::Place>,
     ) -> Result<Plan, PlanError> {
         let entries = self.usable(only);
+        let mut files = Vec::new();
+        for at in self.way(&entries, route)? {
+            let header = entries[at].header(&*self.disk);
+            let header = header.map_err(|_| self.missing(route, entries[at].key.min.previous()))?;
+            files.push((entries[at].clone(), header));
+        }
+        Ok(Plan { inner: self.clone(), from: route.from, files })
+    }
+
+    /// Which of these files lead along a route, oldest first; at least one.
+    pub(super) fn way(&self, entries: &[Arc<Entry>], route: Route) -> Result<Vec<usize>, PlanError> {
         let candidates: Vec<Candidate> = entries.iter().map(|entry| candidate(entry)).collect();
         let mut unavailable = None;
         let mut probe = |at: usize| match entries[at].header(&*self.disk) {
@@ -269,18 +278,11 @@ impl Inner {
         });
         let unavailable = unavailable.or(proven);
         match (found, unavailable) {
-            (Ok(found), _) => {
-                let mut files = Vec::with_capacity(found.len());
-                for at in found {
-                    let header = entries[at].header(&*self.disk);
-                    let header = header.map_err(|_| self.missing(route, entries[at].key.min.previous()))?;
-                    files.push((entries[at].clone(), header));
-                }
-                if files.is_empty() {
-                    return Err(self.missing(route, route.from));
-                }
-                Ok(Plan { inner: self.clone(), from: route.from, files })
-            }
+            (Ok(found), _) => match found.iter().find(|at| entries[**at].damage().is_some()) {
+                Some(at) => Err(self.missing(route, entries[*at].key.min.previous())),
+                None if found.is_empty() => Err(self.missing(route, route.from)),
+                None => Ok(found),
+            },
             (Err(_), Some((path, cause))) => Err(PlanError::Unavailable { path, cause }),
             (Err(reached), None) => Err(self.missing(route, reached)),
         }

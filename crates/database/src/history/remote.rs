@@ -4,10 +4,12 @@
 //! is good for. What a manifest does not list is found only where it is a seal that follows the last file listed: its
 //! name can be asked for.
 
+use super::at_once::at_once;
 use super::files::{Entry, FileKey};
+use crate::bucket::SEALS_UNLISTED_MAX;
 use base::Txid;
 use ltx::Header;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -51,7 +53,7 @@ impl Remote {
 
     /// The key of a seal.
     pub fn seal_key(&self, txid: Txid) -> Key {
-        self.key(FileKey { level: 0, min: txid, max: txid })
+        self.key(seal(txid))
     }
 
     /// The key of a file that a list has.
@@ -129,18 +131,52 @@ impl Remote {
     /// Goes on from what a manifest lists: asks for the seals that follow it, until there is none. One that does not
     /// continue what is there was left by an owner from before, and is none of history's.
     pub fn follow(self, listed: Vec<StoredFile>) -> Result<Stored, StoreError> {
-        let mut files = listed;
-        let listed_upto = files.iter().map(|file| file.max).max().unwrap_or(Txid::ZERO);
-        let mut end = listed_upto;
-        while let Some(next) = self.look(FileKey { level: 0, min: end.next(), max: end.next() })? {
-            if files.iter().filter(|file| file.max == end).any(|last| !continues(last, &next)) {
+        let listed_upto = listed.iter().map(|file| file.max).max().unwrap_or(Txid::ZERO);
+        let ending = listed.iter().filter(|file| file.max == listed_upto).copied().collect();
+        let mut way = Way { files: listed, end: listed_upto, ending };
+        let mut asked = 0;
+        while let Some(next) = self.look(seal(way.end.next()))? {
+            if !way.go_on(next) {
                 break;
             }
-            self.objects.settle(&self.key(FileKey { level: 0, min: next.min, max: next.max }))?;
-            files.push(next);
-            end = end.next();
+            asked += 1;
+            if asked == SEALS_UNLISTED_MAX {
+                self.follow_names(&mut way)?;
+            }
         }
-        Ok(Stored { remote: self, files, listed_upto: Some(listed_upto) })
+        if way.end > listed_upto {
+            // All of them lie in one place, and were found before.
+            self.objects.settle(&self.seal_key(way.end))?;
+        }
+        Ok(Stored { remote: self, files: way.files, listed_upto: Some(listed_upto) })
+    }
+
+    /// Goes on where there are very many seals: their names come at once, and their headers by as many threads as the
+    /// store has readers. Where that cannot be had, or says less than there is, they can still be asked for.
+    fn follow_names(&self, way: &mut Way) -> Result<(), StoreError> {
+        let mut named = BTreeSet::new();
+        let seals = self.seal_key(way.end);
+        let seals = Key::new(seals.as_str().rsplit_once('/').map_or("", |(dir, _)| dir));
+        let shown = self.objects.list(Some(&seals), &mut |listed| {
+            named.extend(self.parse(&listed.key).filter(|file| file.min == file.max).map(|file| file.max));
+            ControlFlow::Continue(())
+        });
+        if shown.is_err() {
+            return Ok(());
+        }
+        let mut end = way.end;
+        let without_gap = std::iter::from_fn(|| {
+            end = end.next();
+            named.contains(&end).then_some(end)
+        });
+        let mut found = BTreeMap::new();
+        let look = || |txid: Txid| self.look(seal(txid)).map(|file| (txid, file));
+        at_once(self.objects.readers(), without_gap, look, |(txid, file)| {
+            found.extend(file.map(|file| (txid, file)));
+            Ok(())
+        })?;
+        while found.remove(&way.end.next()).is_some_and(|next| way.go_on(next)) {}
+        Ok(())
     }
 
     /// Reads the header of a file. `None`: there is no such object.
@@ -156,8 +192,14 @@ impl Remote {
         }))
     }
 
-    /// Copies an object to a name in `aside/` that is free, then removes it; durable. One that is gone is gone.
+    /// Copies an object to a name in `aside/`, then removes it; durable. One that is gone is gone.
     pub(crate) fn set_aside(&self, file: FileKey) -> io::Result<()> {
+        self.copy_aside(file)?;
+        Ok(self.objects.remove(&[self.key(file)])?)
+    }
+
+    /// Copies an object to a name in `aside/` that is free; durable. One that is gone is gone.
+    pub(super) fn copy_aside(&self, file: FileKey) -> io::Result<()> {
         let from = self.key(file);
         let Some(piece) = self.objects.read(&from, 0, 0)? else { return Ok(()) };
         let source = store::open(&self.objects, &from, piece.len)?;
@@ -167,7 +209,7 @@ impl Remote {
             let about = About { moment: base::Timestamp(0), bytes: piece.len };
             let mut copy = |out: &mut dyn Write| copy(&*source, piece.len, out);
             match self.objects.create(&self.base.join(&aside), about, &mut copy)? {
-                Outcome::Won(_) => return Ok(self.objects.remove(&[from])?),
+                Outcome::Won(_) => return Ok(()),
                 Outcome::Lost => {}
                 Outcome::Unknown => {
                     return Err(io::Error::other("the store did not say whether it has the copy"));
@@ -175,6 +217,32 @@ impl Remote {
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
+    }
+}
+
+/// A seal's file.
+fn seal(txid: Txid) -> FileKey {
+    FileKey { level: 0, min: txid, max: txid }
+}
+
+/// What a list has, and the seals that go on from it.
+struct Way {
+    files: Vec<StoredFile>,
+    end: Txid,
+    /// Those that end there.
+    ending: Vec<StoredFile>,
+}
+
+impl Way {
+    /// Takes the next seal, if it continues what is there.
+    fn go_on(&mut self, next: StoredFile) -> bool {
+        let fits = self.ending.iter().all(|last| continues(last, &next));
+        if fits {
+            self.files.push(next);
+            self.end = next.max;
+            self.ending = vec![next];
+        }
+        fits
     }
 }
 

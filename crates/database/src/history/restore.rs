@@ -95,7 +95,7 @@ impl History {
                 Err(error) => return Err(error),
             }
         };
-        remove_if_there(disk, &notes).map_err(ImageError::Output)?;
+        disk::remove_if_there(disk, &notes).map_err(ImageError::Output)?;
         Ok(restored)
     }
 
@@ -154,9 +154,7 @@ impl History {
         }
         let pages = (1..=header.commit).map(Pgno).filter(|pgno| *pgno != header.lock_page());
         if there {
-            let sums = part
-                .verified(self.inner.disk.readers(), header.commit, &|_| true)
-                .map_err(ImageError::Output)?;
+            let sums = part.verified(readers, header.commit, &|_| true).map_err(ImageError::Output)?;
             let whole = pages.clone().all(|pgno| sums.get(pgno).is_some());
             let sources = if whole { None } else { Some(Sources::load(&plan)?) };
             return Ok(Some(Rest { plan, sources, sums }));
@@ -289,8 +287,8 @@ pub fn begin_with(disk: &dyn Disk, copy: &Path, beside: &Path, (sums, at): &(Sum
 
 /// Removes what a restore has left.
 pub fn abandon(disk: &dyn Disk, beside: &Path) -> io::Result<()> {
-    remove_if_there(disk, &notes(beside))?;
-    remove_if_there(disk, beside)
+    disk::remove_if_there(disk, &notes(beside))?;
+    disk::remove_if_there(disk, beside)
 }
 
 /// Where a database is written that is to take this place.
@@ -301,11 +299,4 @@ pub fn beside(file: &Path) -> PathBuf {
 /// Where it is noted what a part holds.
 fn notes(beside: &Path) -> PathBuf {
     disk::sibling(beside, ".sums.tmp")
-}
-
-fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {
-    match disk.remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }

@@ -163,6 +163,9 @@ impl Inner {
     fn set_aside_from(&self, txid: Txid) -> io::Result<()> {
         let beyond: Vec<Arc<Entry>> = {
             let files = self.lock();
+            if files.reach < txid {
+                return Ok(());
+            }
             files.all().filter(|entry| entry.key.max >= txid).cloned().collect()
         };
         if beyond.is_empty() {

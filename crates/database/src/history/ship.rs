@@ -16,6 +16,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use store::{About, ErrorKind, Key, Outcome, StoreError, StoredFile};
 
+/// Bytes of a file that are copied without a rest.
+const REST_EVERY: u64 = 4 << 20;
+
 /// What was copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shipped {
@@ -65,14 +68,15 @@ pub enum ShipError {
 impl History {
     /// Copies what the store lacks. Without a store, nothing.
     pub fn ship(&self) -> Result<Shipped, ShipError> {
-        self.ship_until(&|| false)
+        self.ship_until(&|| false, &|| ())
     }
 
-    /// Copies what the store lacks; between two files it stops where that is wanted.
-    pub fn ship_until(&self, over: &dyn Fn() -> bool) -> Result<Shipped, ShipError> {
+    /// Copies what the store lacks; between two files it stops where that is `over`. Within a large one it calls `rest`
+    /// now and then, which may take its time.
+    pub fn ship_until(&self, over: &dyn Fn() -> bool, rest: &dyn Fn()) -> Result<Shipped, ShipError> {
         let mut shipped = Shipped::default();
         let Some(store) = self.inner.store.get() else { return Ok(shipped) };
-        let done = self.inner.ship_all(store, over, &mut shipped);
+        let done = self.inner.ship_all(store, (over, rest), &mut shipped);
         if shipped.files > 0 {
             // Where it cannot be read now, what was known stays.
             let _ = self.inner.find_stored();
@@ -83,11 +87,11 @@ impl History {
     }
 
     /// Moves an object aside that is in the way of one of ours, where it was sealed under an older right to write: what
-    /// its owner sent after it had lost the store. The caller has the store.
-    pub fn clear_stale(&self, key: FileKey, epoch: Epoch) -> Result<(), StoreError> {
-        let Some(store) = self.inner.store.get() else { return Ok(()) };
+    /// its owner sent after it had lost the store; whether it was. The caller has the store.
+    pub fn clear_stale(&self, key: FileKey, epoch: Epoch) -> Result<bool, StoreError> {
+        let Some(store) = self.inner.store.get() else { return Ok(false) };
         let Some(found) = store.look(key)?.filter(|found| found.page_size > 0 && found.epoch < epoch) else {
-            return Ok(());
+            return Ok(false);
         };
         let path = store.shown(&store.key(key));
         let (theirs, ours) = (found.epoch.0, epoch.0);
@@ -95,7 +99,8 @@ impl History {
         let failed = |error: io::Error| {
             StoreError::new(ErrorKind::Content, store.objects.url(), Some(&store.key(key)), error.to_string())
         };
-        store.set_aside(key).map_err(failed)
+        store.set_aside(key).map_err(failed)?;
+        Ok(true)
     }
 
     /// The files that a list is to have; `None` without a store.
@@ -115,9 +120,14 @@ impl History {
 
     /// A list has these files now.
     pub fn was_listed(&self, listing: &[StoredFile]) {
-        let has = |entry: &&Arc<Entry>| entry.stored().is_some_and(|file| listing.contains(&file));
         let mut files = self.inner.lock();
-        files.all().filter(has).for_each(|entry| entry.set_listed());
+        for file in listing {
+            let key = FileKey { level: file.level, min: file.min, max: file.max };
+            let there = files.entries.get(&(key, Place::Store));
+            if let Some(entry) = there.filter(|entry| entry.stored().is_some_and(|known| known == *file)) {
+                entry.set_listed();
+            }
+        }
         files.listed_upto = Some(listing.iter().map(|file| file.max).max().unwrap_or(Txid::ZERO));
         drop(files);
         // Where it cannot be read now, what was known stays.
@@ -126,18 +136,40 @@ impl History {
 
     /// Whether the store leads further once a list has what is there.
     pub fn awaits_list(&self) -> bool {
-        let files = self.inner.lock();
-        let sound = |entry: &&Arc<Entry>| {
-            entry.place == Place::Store && entry.damage().is_none() && !files.orphans.contains(&entry.key)
+        let (stored, sound) = {
+            let files = self.inner.lock();
+            let is_sound = |entry: &Entry| entry.damage().is_none() && !files.orphans.contains(&entry.key);
+            let sound = || files.in_store().filter(|entry| is_sound(entry)).map(|entry| entry.key.txids());
+            let stored = files.stored.0;
+            // Whoever asks after each seal has most often sent all there is.
+            if !files.in_store().any(|entry| entry.key.max > stored && is_sound(entry)) {
+                return false;
+            }
+            (stored, sound().collect::<Vec<_>>())
         };
-        let sound = files.all().filter(sound);
-        plan::reachable(sound.map(|entry| entry.key.txids())).last().is_some_and(|end| *end > files.stored.0)
+        plan::reachable(sound).last().is_some_and(|end| *end > stored)
     }
 
-    /// Whether the store has copies of an abandoned end of history that are still to be moved aside: no list may name them
-    /// by then.
+    /// Whether the store has objects of an abandoned end of history.
     pub fn has_orphans(&self) -> bool {
         !self.inner.lock().orphans.is_empty()
+    }
+
+    /// Copies the objects of an abandoned end of history to `aside/`. What they are called: they are to go, in one step
+    /// with the list that names them no more, as whoever comes next would take them for seals that follow it.
+    pub fn copy_orphans_aside(&self) -> Result<Vec<Key>, ShipError> {
+        let Some(store) = self.inner.store.get() else { return Ok(Vec::new()) };
+        self.inner.orphans().into_iter().map(|entry| self.inner.copy_orphan_aside(store, &entry)).collect()
+    }
+
+    /// These objects are gone.
+    pub fn forget_orphans(&self, gone: &[Key]) {
+        let Some(store) = self.inner.store.get() else { return };
+        for entry in self.inner.orphans() {
+            if gone.contains(&store.key(entry.named())) {
+                self.inner.forget_stored(entry.key);
+            }
+        }
     }
 
     /// Takes what thinning can do without out of the store's part; the objects that are to be removed once no list has
@@ -154,10 +186,11 @@ impl Inner {
     fn ship_all(
         &self,
         store: &Remote,
-        over: &dyn Fn() -> bool,
+        (over, rest): (&dyn Fn() -> bool, &dyn Fn()),
         shipped: &mut Shipped,
     ) -> Result<(), ShipError> {
-        self.move_orphans(store)?;
+        // Those of a history that no list knows, and nobody looks for.
+        self.orphans().iter().try_for_each(|orphan| self.free_name(store, orphan.key))?;
         for entry in self.unshipped() {
             if self.lock().is_covered_in_store(entry.key) {
                 continue;
@@ -166,7 +199,7 @@ impl Inner {
                 shipped.more = true;
                 return Ok(());
             }
-            if let Some(bytes) = self.ship_one(store, &entry)? {
+            if let Some(bytes) = self.ship_one(store, &entry, rest)? {
                 shipped.files += 1;
                 shipped.bytes += bytes;
             }
@@ -177,18 +210,24 @@ impl Inner {
     /// Local files without a copy in the store, those that reach back furthest first, of these the longest first.
     fn unshipped(&self) -> Vec<Arc<Entry>> {
         let files = self.lock();
-        let lacking = |entry: &&Arc<Entry>| {
-            let copy = files.entries.get(&(entry.key, Place::Store));
-            entry.place == Place::Local
-                && entry.damage().is_none()
-                && copy.is_none_or(|copy| copy.damage().is_some())
-        };
-        let mut lacking: Vec<Arc<Entry>> = files.all().filter(lacking).cloned().collect();
+        let mut lacking = Vec::new();
+        let mut all = files.entries.iter().peekable();
+        while let Some(((key, place), entry)) = all.next() {
+            if *place != Place::Local {
+                continue;
+            }
+            // The copies of a file lie beside each other.
+            let copy = all.next_if(|((of, _), _)| of == key);
+            if entry.damage().is_none() && copy.is_none_or(|(_, copy)| copy.damage().is_some()) {
+                lacking.push(Arc::clone(entry));
+            }
+        }
+        drop(files);
         lacking.sort_by_key(|entry| (entry.key.min, std::cmp::Reverse((entry.key.max, entry.key.level))));
         lacking
     }
 
-    fn ship_one(&self, store: &Remote, entry: &Entry) -> Result<Option<u64>, ShipError> {
+    fn ship_one(&self, store: &Remote, entry: &Entry, rest: &dyn Fn()) -> Result<Option<u64>, ShipError> {
         let header = match entry.header(&*self.disk) {
             Ok(header) => header,
             Err(why) => return skip(entry, why),
@@ -203,7 +242,7 @@ impl Inner {
         let mut bytes = 0;
         let outcome = store.objects.create(&key, about, &mut |out| {
             spoilt = None;
-            match self.copy_verified(entry, &header, out) {
+            match self.copy_verified(entry, &header, &mut Rested { out, rest, since: 0 }) {
                 Ok(count) => bytes = count,
                 Err(CopyTrouble::Output(cause)) => return Err(cause),
                 Err(CopyTrouble::Source(why)) => {
@@ -284,11 +323,24 @@ impl Inner {
         Ok(Some(head.tag == tail.tag && ours == (head.len, head.bytes, tail.bytes)))
     }
 
-    fn move_orphans(&self, store: &Remote) -> Result<(), ShipError> {
-        let mut orphans: Vec<FileKey> = self.lock().orphans.iter().copied().collect();
-        // The last first: what is left is without a gap whenever that stops.
-        orphans.sort_by_key(|key| std::cmp::Reverse(key.max));
-        orphans.into_iter().try_for_each(|key| self.free_name(store, key))
+    /// The objects of an abandoned end of history, the last first: what is left is without a gap at any time.
+    fn orphans(&self) -> Vec<Arc<Entry>> {
+        let files = self.lock();
+        let entry = |key: &FileKey| files.entries.get(&(*key, Place::Store)).cloned();
+        let mut orphans: Vec<Arc<Entry>> = files.orphans.iter().filter_map(entry).collect();
+        orphans.sort_by_key(|entry| std::cmp::Reverse(entry.key.max));
+        orphans
+    }
+
+    fn copy_orphan_aside(&self, store: &Remote, entry: &Entry) -> Result<Key, ShipError> {
+        let key = store.key(entry.named());
+        if !self.lock().copied_aside.contains(&entry.key) {
+            tracing::warn!(event = "history file set aside", file = %entry.path.display(), "in the store");
+            let failed = |cause| ShipError::Io { path: store.shown(&key), cause };
+            store.copy_aside(entry.named()).map_err(failed)?;
+            self.lock().copied_aside.insert(entry.key);
+        }
+        Ok(key)
     }
 
     fn free_name(&self, store: &Remote, key: FileKey) -> Result<(), ShipError> {
@@ -303,10 +355,15 @@ impl Inner {
             tracing::warn!(event = "history file set aside", file = %entry.path.display(), "in the store");
             store.set_aside(entry.named())?;
         }
+        self.forget_stored(key);
+        Ok(())
+    }
+
+    fn forget_stored(&self, key: FileKey) {
         let mut files = self.lock();
         files.orphans.remove(&key);
+        files.copied_aside.remove(&key);
         files.entries.remove(&(key, Place::Store));
-        Ok(())
     }
 }
 
@@ -314,16 +371,17 @@ impl Files {
     /// Whether a merged file in the store has all that a file has. A snapshot is replaced by the same one only: what
     /// lies before a later one is history of its own.
     fn is_covered_in_store(&self, key: FileKey) -> bool {
-        let covers = |other: &Entry| {
-            let it = other.key;
+        let covers = |it: &FileKey, place: &Place, other: &Entry| {
             let same = (it.min, it.max) == (key.min, key.max);
             let larger = it.min <= key.min && it.max >= key.max && !same && !it.is_snapshot();
-            other.place == Place::Store
-                && other.damage().is_none()
-                && !self.orphans.contains(&it)
+            *place == Place::Store
                 && (larger || (same && it.level > key.level))
+                && other.damage().is_none()
+                && !self.orphans.contains(it)
         };
-        self.all().any(|other| covers(other))
+        // A single seal, of which there may be very many, covers nothing but itself.
+        let merged = FileKey { level: 1, min: Txid::ZERO, max: Txid::ZERO };
+        self.entries.range((merged, Place::Local)..).any(|((it, place), other)| covers(it, place, other))
     }
 }
 
@@ -337,6 +395,30 @@ fn skip(entry: &Entry, why: Unusable) -> Result<Option<u64>, ShipError> {
     match why {
         Unusable::Damaged => Ok(None),
         Unusable::Unavailable(cause) => Err(ShipError::Io { path: entry.path.clone(), cause }),
+    }
+}
+
+/// Rests now and then.
+struct Rested<'a> {
+    out: &'a mut dyn Write,
+    rest: &'a dyn Fn(),
+    /// Bytes since the last rest.
+    since: u64,
+}
+
+impl Write for Rested<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.since >= REST_EVERY {
+            self.since = 0;
+            (self.rest)();
+        }
+        let written = self.out.write(bytes)?;
+        self.since += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 

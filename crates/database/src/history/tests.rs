@@ -31,6 +31,8 @@ pub(super) struct World {
     /// What a seal that failed would have made; it may be there after a crash.
     pub(super) pending: Option<Pages>,
     pub(super) now: Timestamp,
+    /// The right under which is sealed.
+    pub(super) epoch: Epoch,
 }
 
 impl World {
@@ -43,7 +45,8 @@ impl World {
     pub(super) fn on(disk: Arc<dyn Disk>, root: PathBuf, with_store: bool) -> Result<World, HistoryError> {
         let history = open(&disk, &root, with_store)?;
         let (states, now) = (vec![Pages::new()], Timestamp(START_MS));
-        Ok(World { disk, root, with_store, _dir: None, history, states, pending: None, now })
+        let (pending, epoch) = (None, Epoch(1));
+        Ok(World { disk, root, with_store, _dir: None, history, states, pending, now, epoch })
     }
 
     pub(super) fn local(&self) -> PathBuf {
@@ -106,7 +109,7 @@ impl World {
             wal_size: 0,
             wal_salt1: 0,
             wal_salt2: 0,
-            epoch: Epoch(1),
+            epoch: self.epoch,
             checksum_after: sum(next),
             checksum_before: sum(self.state()),
             wal_frame_checksum: 0,
@@ -338,6 +341,17 @@ fn what_the_store_lacks_is_counted_with_its_bytes_and_its_moment() {
     world.history.ship().unwrap();
     assert_eq!(world.history.unsent(), Some(Unsent::default()));
     assert_eq!(World::new(false).history.unsent(), None, "without a store nothing is lacking");
+}
+
+#[test]
+fn what_the_store_lacks_is_known_without_a_look_at_the_disk() {
+    let mut world = World::new(true);
+    (0..20).for_each(|_| drop(world.seal(&[(1, 1)], 2)));
+    world.reopen();
+    let lacks = world.history.unsent().unwrap();
+    assert_eq!((lacks.seals, lacks.oldest), (20, Some(world.now)));
+    base::disk::remove_dir_all(&*world.disk, &world.local()).unwrap();
+    assert_eq!(world.history.unsent(), Some(lacks), "whoever asks each second must not cost a scan");
 }
 
 #[test]

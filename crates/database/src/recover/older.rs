@@ -55,7 +55,11 @@ fn begin(machine: &Machine, place: &Place, history: &History) -> io::Result<Opti
             return Ok(None);
         }
     }
-    let Some((sums, at)) = history.recognise(&place.file)? else { return Ok(None) };
+    let Some((sums, at)) = history.recognise(&place.file)? else {
+        let stays =
+            "the file in its place is in no state that the store has: it stays, and counts as the newest";
+        return Ok(Some(stays.to_owned()));
+    };
     if history.last().is_some_and(|last| {
         (last.header.commit, last.header.checksum_after) == (sums.pages(), sums.rolling())
     }) {
@@ -67,10 +71,7 @@ fn begin(machine: &Machine, place: &Place, history: &History) -> io::Result<Opti
     disk.rename(file, &aside)?;
     // Empty, or of no use without the file.
     for suffix in ["-wal", "-shm"] {
-        match disk.remove_file(&disk::sibling(file, suffix)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        disk::remove_if_there(disk, &disk::sibling(file, suffix))?;
     }
     disk.sync_dir(disk::parent(file))?;
     Ok(Some(format!("the file in its place is as of txid {at}: only what changed since is fetched")))

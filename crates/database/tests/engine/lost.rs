@@ -1,23 +1,24 @@
 //! A machine that is lost, and another that goes on from the store alone; two that write to one store.
 
 use super::*;
+use database::engine::{Cut, LEDGER_PATH, StoreState};
 use database::ledger::Checkpoint;
 use database::recover::recover;
 
 const OTHER: &str = "data/other.db";
 
 /// A world of another machine that has the same store, and nothing else.
-fn another(world: &World) -> World {
+pub(super) fn another(world: &World) -> World {
     World { store: world.store.clone(), id: 8, ..World::new() }
 }
 
-fn taken_over(world: &World) -> database::recover::Recovered {
+pub(super) fn taken_over(world: &World) -> database::recover::Recovered {
     let settings = settings_of(world.store.as_ref().unwrap(), world.id, Claim::TakeOver);
     recover(&world.home, &settings, &Machine::real()).unwrap()
 }
 
 /// Whether the store alone leads to what a database is at now.
-fn stored(engine: &Engine, name: &str) -> bool {
+pub(super) fn stored(engine: &Engine, name: &str) -> bool {
     let found = engine.databases().into_iter().find(|info| info.path == path(name));
     found.is_some_and(|info| {
         info.position.is_some()
@@ -26,11 +27,30 @@ fn stored(engine: &Engine, name: &str) -> bool {
     })
 }
 
-fn entries() -> Vec<Entry> {
+pub(super) fn entries() -> Vec<Entry> {
     vec![
         Entry::File { path: path(NAME), schema: None },
         Entry::Pattern { dir: "data".into(), pattern: "**/*.db".into() },
     ]
+}
+
+/// An application's database with one row, which the store has.
+pub(super) fn sent_row(world: &World, engine: &Engine) -> Connection {
+    let app = world.app("database.sqlite");
+    app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+    until("followed", || followed(engine, NAME));
+    engine.sync();
+    until("sent", || stored(engine, NAME));
+    app
+}
+
+/// Makes a checkpoint.
+pub(super) fn check_point(engine: &Engine, ledger: &Ledger, id: &str) -> Cut {
+    let cut = engine.cut(LIMIT).unwrap();
+    let (id, created) = (id.to_owned(), cut.at);
+    let checkpoint = Checkpoint { id, created, comment: None, automatic: false, vector: cut.vector.clone() };
+    ledger.insert_checkpoint(&checkpoint).unwrap();
+    cut
 }
 
 // semantics: another-machine
@@ -43,10 +63,7 @@ fn a_lost_machine_comes_back_from_the_store_with_its_checkpoints() {
         app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
     }
     until("followed", || followed(&engine, NAME) && followed(&engine, OTHER));
-    let cut = engine.cut(LIMIT).unwrap();
-    let (id, created) = ("before".to_owned(), cut.at);
-    let checkpoint = Checkpoint { id, created, comment: None, automatic: false, vector: cut.vector.clone() };
-    ledger.insert_checkpoint(&checkpoint).unwrap();
+    let cut = check_point(&engine, &ledger, "before");
     first.execute_batch("INSERT INTO t VALUES(2)").unwrap();
     engine.sync();
     until("sent", || stored(&engine, NAME) && stored(&engine, OTHER));
@@ -71,11 +88,7 @@ fn a_lost_machine_comes_back_from_the_store_with_its_checkpoints() {
 fn whoever_had_the_store_before_is_told_and_adds_nothing() {
     let world = World::with_store();
     let (engine, _ledger, told) = world.start_on(Machine::real(), entries(), 1 << 30);
-    let app = world.app("database.sqlite");
-    app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
-    until("followed", || followed(&engine, NAME));
-    engine.sync();
-    until("sent", || stored(&engine, NAME));
+    let app = sent_row(&world, &engine);
 
     let second = another(&world);
     taken_over(&second);
@@ -98,6 +111,27 @@ fn whoever_had_the_store_before_is_told_and_adds_nothing() {
     let (engine, _ledger, _) = third.start_on(Machine::real(), entries(), 1 << 30);
     assert_eq!(count(&third.app("database.sqlite")), 3);
     engine.stop();
+}
+
+/// It finds the ends that the other has put there, and they change nothing: no seal of its own follows them.
+// semantics: taken-over
+#[test]
+fn whoever_looks_into_its_store_only_after_that_was_taken_over_adds_nothing() {
+    let world = World::with_store();
+    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    drop(sent_row(&world, &engine));
+    engine.stop();
+    drop(ledger);
+    let ledger = Arc::new(Ledger::open(&world.home.join(LEDGER_PATH), None).unwrap());
+    // Nothing else is sent that could tell it.
+    let settings = world.settings(Machine::real(), Vec::new());
+    let engine = Engine::stepped(settings, Arc::clone(&ledger), Arc::new(|_| {})).unwrap();
+    taken_over(&another(&world));
+    let ended = sent_seals(&world, LEDGER_PATH);
+    check_point(&engine, &ledger, "late");
+    let refused = || matches!(engine.store().unwrap().state, StoreState::Refused { .. });
+    until("told", || engine.step().is_err() && refused());
+    assert_eq!(sent_seals(&world, LEDGER_PATH), ended);
 }
 
 // semantics: taken-over
@@ -128,11 +162,7 @@ fn a_last_seal_that_is_damaged_in_the_store_is_set_aside_and_what_was_before_it_
     for harm in ["truncated", "flipped", "emptied"] {
         let world = World::with_store();
         let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
-        let app = world.app("database.sqlite");
-        app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
-        until("followed", || followed(&engine, NAME));
-        engine.sync();
-        until("sent", || stored(&engine, NAME));
+        let app = sent_row(&world, &engine);
         app.execute_batch("INSERT INTO t VALUES(2)").unwrap();
         engine.sync();
         until("sent", || stored(&engine, NAME));
@@ -177,23 +207,37 @@ fn one_database_that_cannot_be_sent_does_not_keep_the_checkpoints_of_the_others_
     until("followed", || followed(&engine, NAME) && followed(&engine, OTHER));
     engine.sync();
     until("sent", || stored(&engine, NAME) && stored(&engine, OTHER));
+    // What the ledger says when it comes for the second time was noted after it had come for the first.
+    let ledgers = || sent_seals(&world, database::engine::LEDGER_PATH).pop();
+    for _ in 0..2 {
+        let before = ledgers();
+        for app in [&first, &second] {
+            app.execute_batch("INSERT INTO t VALUES(1)").unwrap();
+        }
+        engine.cut(LIMIT).unwrap();
+        until("the ledger is sent", || ledgers() > before);
+        until("sent", || stored(&engine, NAME) && stored(&engine, OTHER));
+    }
     let last = sent_seals(&world, OTHER).pop().unwrap();
     let hex = last.file_name().unwrap().to_str().unwrap()[..16].to_owned();
     let next = format!("{:016x}", u64::from_str_radix(&hex, 16).unwrap() + 1);
     // Somebody else's, with the name of the next one.
     std::fs::write(last.with_file_name(format!("{next}-{next}.ltx")), b"in the way").unwrap();
-    for app in [&first, &second] {
+    // A moment at which only one of the two was written is none that the store has.
+    for app in [&second, &first] {
         app.execute_batch("INSERT INTO t VALUES(2)").unwrap();
     }
-    let cut = engine.cut(LIMIT).unwrap();
-    let (id, created) = ("both".to_owned(), cut.at);
-    let checkpoint = Checkpoint { id, created, comment: None, automatic: false, vector: cut.vector.clone() };
-    ledger.insert_checkpoint(&checkpoint).unwrap();
+    let cut = check_point(&engine, &ledger, "both");
     let info = |name: &str| engine.databases().into_iter().find(|info| info.path == path(name)).unwrap();
     until("said", || info(OTHER).trouble.is_some_and(|trouble| trouble.code == "store_failed"));
     // The moment that both had: what the first has in the store beyond it would not come back.
     let txid = cut.vector[&path(NAME)].txid;
     assert!(info(NAME).stored_txid.unwrap() < txid, "{:?}", info(NAME));
+    // Nor does it make an outage last.
+    let away = Away::take(&world);
+    until("away", || matches!(engine.store().unwrap().state, StoreState::Away { .. }));
+    away.bring_back();
+    until("back", || matches!(engine.store().unwrap().state, StoreState::Held));
     drop((first, second));
     engine.stop();
     drop(ledger);
@@ -202,22 +246,22 @@ fn one_database_that_cannot_be_sent_does_not_keep_the_checkpoints_of_the_others_
     assert!(!taken_over(&world).apart);
     let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
     assert!(ledger.checkpoint("both").unwrap().is_some());
-    assert_eq!((count(&world.app("database.sqlite")), count(&world.app("other.db"))), (1, 1));
+    assert_eq!((count(&world.app("database.sqlite")), count(&world.app("other.db"))), (3, 3));
     engine.stop();
 }
 
 /// The store is not there for a while, as a disk that is not mounted.
-struct Away(PathBuf);
+pub(super) struct Away(PathBuf);
 
 impl Away {
-    fn take(world: &World) -> Away {
+    pub(super) fn take(world: &World) -> Away {
         let store = world.store.clone().unwrap();
         std::fs::rename(&store, store.with_extension("away")).unwrap();
         std::fs::write(&store, "no directory").unwrap();
         Away(store)
     }
 
-    fn bring_back(self) {
+    pub(super) fn bring_back(self) {
         std::fs::remove_file(&self.0).unwrap();
         std::fs::rename(self.0.with_extension("away"), &self.0).unwrap();
     }
@@ -228,11 +272,7 @@ impl Away {
 fn a_machine_that_came_up_from_a_store_goes_on_with_its_history_while_that_is_away() {
     let world = World::with_store();
     let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
-    let app = world.app("database.sqlite");
-    app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
-    until("followed", || followed(&engine, NAME));
-    engine.sync();
-    until("sent", || stored(&engine, NAME));
+    let app = sent_row(&world, &engine);
     drop(app);
     engine.stop();
 
@@ -268,11 +308,7 @@ fn a_machine_that_came_up_from_a_store_goes_on_with_its_history_while_that_is_aw
 fn what_a_former_file_had_unsent_is_sent_by_the_next_start() {
     let world = World::with_store();
     let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
-    let first = world.app("database.sqlite");
-    first.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
-    until("followed", || followed(&engine, NAME));
-    engine.sync();
-    until("sent", || stored(&engine, NAME));
+    let first = sent_row(&world, &engine);
     drop(first);
     engine.stop();
     drop(ledger);
@@ -281,10 +317,7 @@ fn what_a_former_file_had_unsent_is_sent_by_the_next_start() {
     let other = world.app("other.db");
     other.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
     until("followed", || followed(&engine, OTHER));
-    let cut = engine.cut(LIMIT).unwrap();
-    let (id, created) = ("gone".to_owned(), cut.at);
-    let checkpoint = Checkpoint { id, created, comment: None, automatic: false, vector: cut.vector.clone() };
-    ledger.insert_checkpoint(&checkpoint).unwrap();
+    check_point(&engine, &ledger, "gone");
     drop(other);
     remove(&world.home.join(OTHER));
     until("deleted", || !followed(&engine, OTHER));
@@ -305,7 +338,190 @@ fn what_a_former_file_had_unsent_is_sent_by_the_next_start() {
     engine.stop();
 }
 
+// semantics: another-machine
+#[test]
+fn a_file_that_came_and_went_while_the_store_was_away_is_sent_when_that_is_back() {
+    let world = World::with_store();
+    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let first = sent_row(&world, &engine);
+    let away = Away::take(&world);
+    for id in ["deleted", "replaced"] {
+        let other = world.app("other.db");
+        other.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x)").unwrap();
+        other.execute("INSERT INTO t VALUES(?)", [id]).unwrap();
+        until("followed", || followed(&engine, OTHER));
+        check_point(&engine, &ledger, id);
+        drop(other);
+        remove(&world.home.join(OTHER));
+        until("deleted", || !followed(&engine, OTHER));
+    }
+    away.bring_back();
+    let again = format!("{OTHER}@2");
+    until("sent", || !sent_seals_or_none(&world, OTHER).is_empty());
+    until("sent", || !sent_seals_or_none(&world, &again).is_empty());
+    drop(first);
+    engine.stop();
+    drop(ledger);
+
+    let world = another(&world);
+    taken_over(&world);
+    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    for id in ["replaced", "deleted"] {
+        let kept = ledger.checkpoint(id).unwrap().unwrap();
+        engine.turn_back(id, &kept.vector, Duration::from_secs(10), &mut |_| {}).unwrap();
+        let was: String = world.app("other.db").query_row("SELECT x FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(was, id);
+    }
+    engine.stop();
+}
+
+// semantics: another-machine
+#[test]
+fn what_was_sealed_of_a_file_that_was_emptied_since_is_sent() {
+    let world = World::with_store();
+    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let first = sent_row(&world, &engine);
+    drop(first);
+    let away = Away::take(&world);
+    let other = world.app("other.db");
+    other.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+    until("followed", || followed(&engine, OTHER));
+    check_point(&engine, &ledger, "whole");
+    drop(other);
+    engine.stop();
+    drop(ledger);
+    let file = world.home.join(OTHER);
+    remove(&file);
+    std::fs::write(&file, "").unwrap();
+    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    away.bring_back();
+    until("sent", || !sent_seals_or_none(&world, OTHER).is_empty());
+    engine.stop();
+    drop(ledger);
+
+    let world = another(&world);
+    taken_over(&world);
+    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let kept = ledger.checkpoint("whole").unwrap().unwrap();
+    engine.turn_back("whole", &kept.vector, Duration::from_secs(10), &mut |_| {}).unwrap();
+    assert_eq!(count(&world.app("other.db")), 1);
+    engine.stop();
+}
+
+/// It keeps neither the others nor the checkpoints here.
+#[test]
+fn a_former_file_that_the_disk_does_not_give_is_told_and_the_rest_goes_on() {
+    let world = World::with_store();
+    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let first = sent_row(&world, &engine);
+    let away = Away::take(&world);
+    let other = world.app("other.db");
+    other.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+    until("followed", || followed(&engine, OTHER));
+    engine.sync();
+    drop(other);
+    let history = engine.databases().into_iter().find(|info| info.path == path(OTHER)).unwrap().history;
+    remove(&world.home.join(OTHER));
+    until("deleted", || !followed(&engine, OTHER));
+    let seals = Path::new(&history).join("ltx/0");
+    for seal in std::fs::read_dir(&seals).unwrap().map(|entry| entry.unwrap().path()) {
+        std::fs::remove_file(&seal).unwrap();
+        // What nobody can read.
+        std::os::unix::fs::symlink(&seal, &seal).unwrap();
+    }
+    first.execute_batch("INSERT INTO t VALUES(2)").unwrap();
+    check_point(&engine, &ledger, "after");
+    let since = std::time::Instant::now();
+    away.bring_back();
+    let trouble = || {
+        let info = engine.databases().into_iter().find(|info| info.path == path(OTHER)).unwrap();
+        info.trouble.map(|trouble| trouble.code)
+    };
+    until("told", || trouble() == Some("former_not_sent"));
+    until("sent", || stored(&engine, NAME));
+    assert!(since.elapsed() < Duration::from_secs(25), "the ledger does not wait for what will not come");
+    drop(first);
+    engine.stop();
+    drop(ledger);
+    let store = settings_of(world.store.as_ref().unwrap(), world.id, Claim::Own);
+    let (manifest, _) = database::bucket::read(&*store.objects).unwrap().unwrap();
+    assert!(!manifest.released, "it lacks what the disk did not give");
+}
+
 fn sent_seals_or_none(world: &World, name: &str) -> Vec<PathBuf> {
     let there = world.store.as_ref().unwrap().join(name).join("ltx/0").exists();
     if there { sent_seals(world, name) } else { Vec::new() }
+}
+
+/// A file that nobody can remove.
+struct Stuck(PathBuf);
+
+impl Stuck {
+    fn make(file: PathBuf) -> Stuck {
+        change_attribute("+i", &file);
+        Stuck(file)
+    }
+}
+
+impl Drop for Stuck {
+    fn drop(&mut self) {
+        change_attribute("-i", &self.0);
+    }
+}
+
+fn change_attribute(change: &str, file: &Path) {
+    assert!(std::process::Command::new("chattr").arg(change).arg(file).status().unwrap().success());
+}
+
+// semantics: another-machine
+#[test]
+fn what_a_home_that_was_turned_back_gives_up_in_the_store_does_not_come_back_where_it_dies_half_way() {
+    let world = World::with_store();
+    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let app = sent_row(&world, &engine);
+    drop(app);
+    engine.stop();
+    drop(ledger);
+    let earlier = world.home.with_extension("earlier");
+    copy_dir(&world.home, &earlier);
+    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    world.app("database.sqlite").execute_batch("INSERT INTO t VALUES(20), (21)").unwrap();
+    engine.sync();
+    until("sent", || stored(&engine, NAME));
+    engine.stop();
+    drop(ledger);
+
+    std::fs::remove_dir_all(&world.home).unwrap();
+    std::fs::rename(&earlier, &world.home).unwrap();
+    let away = Away::take(&world);
+    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    world.app("database.sqlite").execute_batch("INSERT INTO t VALUES(30)").unwrap();
+    engine.sync();
+    engine.stop();
+    drop(ledger);
+    away.bring_back();
+    let given_up = Stuck::make(sent_seals(&world, NAME).pop().unwrap());
+    let (engine, ledger, told) = world.start_on(Machine::real(), entries(), 1 << 30);
+    until("parted", || {
+        told.lock().unwrap().iter().any(|line| line.contains("the store has other transactions"))
+    });
+    let failed = || {
+        engine
+            .databases()
+            .iter()
+            .any(|info| info.trouble.as_ref().is_some_and(|it| it.code == "store_failed"))
+    };
+    until("it cannot go", failed);
+    engine.stop();
+    drop((ledger, given_up));
+
+    let world = another(&world);
+    taken_over(&world);
+    let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    assert_eq!(count(&world.app("database.sqlite")), 1, "neither what was given up nor what was never sent");
+    engine.stop();
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    assert!(std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
 }

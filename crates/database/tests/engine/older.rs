@@ -3,9 +3,8 @@
 
 use super::*;
 use database::recover::recover;
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use store::{About, Fill, Key, Layout, Listed, Objects, Outcome, Piece, StoreError, Tag};
+use store::{Around, Key, Objects, Piece, StoreError};
 
 /// A store whose bytes have to be fetched; it counts them.
 #[derive(Debug)]
@@ -14,37 +13,18 @@ struct Metered {
     fetched: AtomicU64,
 }
 
-impl Objects for Metered {
-    fn url(&self) -> &str {
-        self.inner.url()
-    }
-    fn layout(&self) -> Layout {
-        self.inner.layout()
+impl Around for Metered {
+    fn inner(&self) -> &dyn Objects {
+        &*self.inner
     }
     fn readers(&self) -> usize {
         4
-    }
-    fn create(&self, key: &Key, about: About, fill: &mut Fill<'_>) -> Result<Outcome, StoreError> {
-        self.inner.create(key, about, fill)
-    }
-    fn replace(&self, key: &Key, bytes: &[u8], was: &Tag) -> Result<Outcome, StoreError> {
-        self.inner.replace(key, bytes, was)
     }
     fn read(&self, key: &Key, from: u64, bytes_max: usize) -> Result<Option<Piece>, StoreError> {
         let piece = self.inner.read(key, from, bytes_max)?;
         let got = piece.as_ref().map_or(0, |piece| piece.bytes.len() as u64);
         self.fetched.fetch_add(got, Ordering::SeqCst);
         Ok(piece)
-    }
-    fn remove(&self, keys: &[Key]) -> Result<(), StoreError> {
-        self.inner.remove(keys)
-    }
-    fn list(
-        &self,
-        below: Option<&Key>,
-        each: &mut dyn FnMut(Listed) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
-        self.inner.list(below, each)
     }
 }
 
@@ -67,7 +47,7 @@ impl Heir {
         StoreSettings { objects, ..settings_of(self.world.store.as_ref().unwrap(), self.world.id, claim) }
     }
 
-    /// Brings the volume up; the bytes that were fetched until its databases were followed.
+    /// Brings the volume up; the bytes that were fetched for that.
     fn bring_up(&self) -> (Engine, u64) {
         recover(&self.world.home, &self.settings(Claim::TakeOver), &Machine::real()).unwrap();
         let ledger = Arc::new(Ledger::open(&self.world.home.join(".stead/ledger.sqlite"), None).unwrap());
@@ -77,8 +57,10 @@ impl Heir {
             ..self.world.settings(Machine::real(), entries)
         };
         let engine = Engine::start(settings, ledger, Arc::new(|_| {})).unwrap();
+        // It is back by now. What is merged from now on is read, too, but not to bring it back.
+        let fetched = self.store.fetched.swap(0, Ordering::SeqCst);
         until("followed", || followed(&engine, NAME));
-        (engine, self.store.fetched.swap(0, Ordering::SeqCst))
+        (engine, fetched)
     }
 }
 

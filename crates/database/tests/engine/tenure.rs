@@ -150,3 +150,17 @@ fn whoever_sends_nothing_asks_now_and_then_whose_the_store_is() {
     assert!(told.iter().any(|line| line.contains("StoreRefused") && line.contains("node-8")), "{told:?}");
     assert!(matches!(engine.store().unwrap().state, StoreState::Refused { .. }));
 }
+
+#[test]
+fn a_file_that_came_just_before_a_clean_stop_is_in_the_store_after_it() {
+    let world = World::with_store();
+    let (engine, _ledger, _) = world.start_on(Machine::real(), super::lost::entries(), 1 << 30);
+    world
+        .app("other.db")
+        .execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)")
+        .unwrap();
+    engine.stop();
+    let store = settings_of(world.store.as_ref().unwrap(), world.id, Claim::Own);
+    let (manifest, _) = database::bucket::read(&*store.objects).unwrap().unwrap();
+    assert!(manifest.released && manifest.histories.keys().any(|key| key.starts_with("data/other.db")));
+}

@@ -1,24 +1,28 @@
 //! A store that takes its time with one database, or with everything.
 
 use super::*;
+use base::sim::SimClock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
-use store::{About, Fill, Key, Layout, Listed, Objects, Outcome, Piece, StoreError, Tag};
+use store::{Around, Asked, Objects, StoreError};
 
 const SLOW: &str = "data/slow.db";
 
-/// A directory that takes objects below one key only while a gate is open.
+/// A directory that takes and gives objects below one key only while a gate is open.
 #[derive(Debug)]
 struct Gated {
     inner: store::Directory,
     below: &'static str,
     open: Mutex<bool>,
     changed: Condvar,
+    waiting: AtomicUsize,
 }
 
 impl Gated {
     fn of(world: &World, below: &'static str) -> Arc<Gated> {
         let inner = store::Directory::new(Arc::new(LocalDisk), world.store.clone().unwrap());
-        Arc::new(Gated { inner, below, open: Mutex::new(false), changed: Condvar::new() })
+        let (open, changed, waiting) = Default::default();
+        Arc::new(Gated { inner, below, open, changed, waiting })
     }
 
     fn open(&self) {
@@ -27,41 +31,20 @@ impl Gated {
     }
 }
 
-impl Objects for Gated {
-    fn url(&self) -> &str {
-        self.inner.url()
+impl Around for Gated {
+    fn inner(&self) -> &dyn Objects {
+        &self.inner
     }
 
-    fn layout(&self) -> Layout {
-        self.inner.layout()
-    }
-
-    fn create(&self, key: &Key, about: About, fill: &mut Fill<'_>) -> Result<Outcome, StoreError> {
-        if key.as_str().starts_with(self.below) {
+    fn pass(&self, asked: Asked<'_>) -> Result<(), StoreError> {
+        let (Asked::Write(key) | Asked::Read(key)) = asked;
+        if key.is_some_and(|key| key.as_str().starts_with(self.below)) {
+            self.waiting.fetch_add(1, Ordering::SeqCst);
             let open = self.open.lock().unwrap();
             drop(self.changed.wait_while(open, |open| !*open).unwrap());
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
         }
-        self.inner.create(key, about, fill)
-    }
-
-    fn replace(&self, key: &Key, bytes: &[u8], was: &Tag) -> Result<Outcome, StoreError> {
-        self.inner.replace(key, bytes, was)
-    }
-
-    fn read(&self, key: &Key, from: u64, bytes_max: usize) -> Result<Option<Piece>, StoreError> {
-        self.inner.read(key, from, bytes_max)
-    }
-
-    fn remove(&self, keys: &[Key]) -> Result<(), StoreError> {
-        self.inner.remove(keys)
-    }
-
-    fn list(
-        &self,
-        below: Option<&Key>,
-        each: &mut dyn FnMut(Listed) -> std::ops::ControlFlow<()>,
-    ) -> Result<(), StoreError> {
-        self.inner.list(below, each)
+        Ok(())
     }
 }
 
@@ -123,4 +106,86 @@ fn a_stop_waits_no_longer_for_a_request_than_it_may() {
     assert_eq!(sent(&world, SLOW), 0);
     gate.open();
     until("what was under way ends by itself", || sent(&world, SLOW) > 0);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_whoever_asks_for_the_ledger() {
+    let world = World::with_store();
+    let engine = world.start();
+    let app = world.app("database.sqlite");
+    app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+    until("followed", || followed(&engine, NAME));
+    engine.stop();
+    drop(app);
+    let gate = Gated::of(&world, database::engine::LEDGER_PATH);
+    let engine = start(&world, &gate, Duration::from_millis(300));
+    until("asked", || gate.waiting.load(Ordering::SeqCst) > 0);
+    let stopping = std::thread::spawn(move || engine.stop());
+    until("stopped", || stopping.is_finished());
+    gate.open();
+    until("what was under way ends by itself", || gate.waiting.load(Ordering::SeqCst) == 0);
+}
+
+/// How many manifests were written, and the histories that the last one lists.
+fn manifests(world: &World) -> (u64, Vec<String>) {
+    let root = world.store.clone().unwrap();
+    let objects = store::Directory::new(Arc::new(LocalDisk), root);
+    let (manifest, _) = database::bucket::read(&objects).unwrap().unwrap();
+    let listed = manifest.histories.iter().filter(|(_, files)| !files.is_empty());
+    (manifest.sequence, listed.map(|(key, _)| key.clone()).collect())
+}
+
+#[test]
+fn databases_that_are_sent_at_one_time_are_listed_by_one_manifest() {
+    const DATABASES: usize = 20;
+    let world = World::with_store();
+    std::fs::create_dir_all(world.home.join("data")).unwrap();
+    let apps: Vec<Connection> = (0..DATABASES).map(|at| world.app(&format!("{at:02}.db"))).collect();
+    for app in &apps {
+        app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+    }
+    let clock = SimClock::new(base::Timestamp(1_795_255_200_000));
+    let machine = Machine { clock: Arc::new(clock.clone()), ..Machine::real() };
+    let ledger = Arc::new(Ledger::open(&world.home.join(".stead/ledger.sqlite"), None).unwrap());
+    let entries = vec![Entry::Pattern { dir: "data".into(), pattern: "*.db".into() }];
+    let engine = Engine::stepped(world.settings(machine, entries), ledger, Arc::new(|_| {})).unwrap();
+    let rest = || {
+        let until = base::Clock::boottime(&clock) + Duration::from_secs(20);
+        loop {
+            match engine.step() {
+                Ok(()) => {}
+                Err(Some(wait)) if base::Clock::boottime(&clock) + wait <= until => clock.advance(wait),
+                Err(_) => return,
+            }
+        }
+    };
+    let whole = || {
+        engine.databases().iter().filter(|info| info.stored_txid == info.position.map(|at| at.txid)).count()
+    };
+
+    let (before, _) = manifests(&world);
+    rest();
+    assert_eq!(whole(), DATABASES);
+    let (first, listed) = manifests(&world);
+    assert_eq!(listed.len(), DATABASES + 1, "the ledger too: {listed:?}");
+    // All databases; the ledger.
+    assert_eq!(first - before, 2);
+
+    // What is merged while the store is away goes there, and is found only by a list.
+    let store = world.store.clone().unwrap();
+    let away = store.with_extension("away");
+    std::fs::rename(&store, &away).unwrap();
+    for _ in 0..6 {
+        for app in &apps {
+            app.execute_batch("INSERT INTO t VALUES(2)").unwrap();
+        }
+        engine.sync();
+        rest();
+    }
+    assert_eq!(whole(), 0);
+    std::fs::rename(&away, &store).unwrap();
+    rest();
+    assert_eq!(whole(), DATABASES);
+    let (last, _) = manifests(&world);
+    assert!(last - first < DATABASES as u64 / 2, "{} manifests", last - first);
 }

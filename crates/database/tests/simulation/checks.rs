@@ -106,7 +106,8 @@ impl World {
     /// Every checkpoint of the ledger is one that was made, and exports to what it was made of.
     pub fn check_checkpoints(&mut self) {
         let ledger = Arc::clone(self.ledger.as_ref().expect("invariant: it runs"));
-        let found = ledger.checkpoints().unwrap_or_else(|error| panic!("{error}"));
+        let mut found = ledger.checkpoints().unwrap_or_else(|error| panic!("{error}"));
+        found.retain(|checkpoint| !self.may_return.contains(&checkpoint.id));
         for checkpoint in &found {
             if let Some(saved) = self.unsure.remove(&checkpoint.id) {
                 self.saved.insert(checkpoint.id.clone(), saved);

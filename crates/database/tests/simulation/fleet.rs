@@ -281,17 +281,18 @@ impl World {
             }
         }
         self.removed.clone_from(&lost.removed);
+        self.may_return = lost.removed.iter().filter(|id| !self.saved.contains_key(*id)).cloned().collect();
     }
 
     /// A checkpoint that was removed is back where the store did not hear of that in time; history may lack what it held.
     fn remove_again(&mut self) {
         let ledger = self.ledger.clone().expect("invariant: it runs");
         let found = ledger.checkpoints().unwrap_or_else(|error| panic!("{error}"));
-        let gone =
-            |found: &&Checkpoint| self.removed.contains(&found.id) && !self.saved.contains_key(&found.id);
-        for checkpoint in found.iter().filter(gone) {
+        let back = |found: &&Checkpoint| self.may_return.contains(&found.id);
+        for checkpoint in found.iter().filter(back) {
             ledger.remove_checkpoint(&checkpoint.id).unwrap_or_else(|error| panic!("{error}"));
         }
+        self.may_return.clear();
     }
 
     /// Without a ledger the histories are all that there is: what had been deleted comes back too.

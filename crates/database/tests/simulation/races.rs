@@ -9,10 +9,9 @@ use base::{Checksum, Clock, Pgno, Timestamp, Txid};
 use database::{Bucket, BucketError, Claim, Owner};
 use ltx::{Encoder, Header};
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use store::sim::{Chances, SimBucket, SimStore};
-use store::{About, Fill, Key, Layout, Listed, Objects, Outcome, Piece, StoreError, StoredFile, Tag};
+use store::{Around, Asked, Key, Objects, Outcome, StoreError, StoredFile};
 
 /// Races in an ordinary run.
 const RACES: u64 = 300;
@@ -77,36 +76,13 @@ struct Raced {
     me: usize,
 }
 
-impl Objects for Raced {
-    fn url(&self) -> &str {
-        self.store.url()
+impl Around for Raced {
+    fn inner(&self) -> &dyn Objects {
+        &self.store
     }
-    fn layout(&self) -> Layout {
-        self.store.layout()
-    }
-    fn create(&self, key: &Key, about: About, fill: &mut Fill<'_>) -> Result<Outcome, StoreError> {
+    fn pass(&self, _asked: Asked<'_>) -> Result<(), StoreError> {
         self.turns.give(self.me);
-        self.store.create(key, about, fill)
-    }
-    fn replace(&self, key: &Key, bytes: &[u8], was: &Tag) -> Result<Outcome, StoreError> {
-        self.turns.give(self.me);
-        self.store.replace(key, bytes, was)
-    }
-    fn read(&self, key: &Key, from: u64, bytes_max: usize) -> Result<Option<Piece>, StoreError> {
-        self.turns.give(self.me);
-        self.store.read(key, from, bytes_max)
-    }
-    fn remove(&self, keys: &[Key]) -> Result<(), StoreError> {
-        self.turns.give(self.me);
-        self.store.remove(keys)
-    }
-    fn list(
-        &self,
-        below: Option<&Key>,
-        each: &mut dyn FnMut(Listed) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
-        self.turns.give(self.me);
-        self.store.list(below, each)
+        Ok(())
     }
 }
 

@@ -19,7 +19,7 @@ const PINNED: [u64; 20] =
     [42, 49, 85, 116, 150, 264, 265, 274, 278, 388, 720, 786, 798, 1201, 1716, 1809, 3515, 3766, 3884, 7964];
 
 /// Worlds with a bucket that once went wrong.
-const PINNED_STORMS: [u64; 2] = [1597, 2040];
+const PINNED_STORMS: [u64; 8] = [1597, 2040, 100_125, 300_047, 300_479, 310_110, 310_605, 310_877];
 
 #[test]
 fn worlds_that_once_went_wrong_go_right() {

@@ -98,6 +98,8 @@ pub struct World {
     pub unsure: BTreeMap<String, Saved>,
     /// Checkpoints that were removed.
     pub removed: BTreeSet<String>,
+    /// Those of them that another machine's ledger may still have.
+    pub may_return: BTreeSet<String>,
     /// A turn that failed or was interrupted: from where to where.
     pub turning: Option<(Moment, Moment)>,
     /// What the last turn's undo vector must lead to.
@@ -174,6 +176,7 @@ impl World {
             saved: BTreeMap::new(),
             unsure: BTreeMap::new(),
             removed: BTreeSet::new(),
+            may_return: BTreeSet::new(),
             turning: None,
             undo: None,
             names: 0,

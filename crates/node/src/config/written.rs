@@ -105,9 +105,6 @@ impl Config {
         for (path, text) in texts {
             // A part of a secret that stands beside a variable is none of the texts that are shown.
             if at(&posted, &path).is_some() && (expand::is_name_alone(&text) || !is_secret(&path)) {
-                if posted.get(WRITTEN_AS).is_none() {
-                    posted[WRITTEN_AS] = json!({});
-                }
                 posted[WRITTEN_AS][path] = json!(text);
             }
         }
@@ -191,37 +188,26 @@ fn is_secret(path: &str) -> bool {
     path == "token" || path.starts_with("app.env.") || STORE_SECRETS.iter().any(of_store)
 }
 
-/// One step of a path: a key, or a place in a list.
-enum Step<'a> {
-    Key(&'a str),
-    Item(usize),
-}
-
-/// The steps of a path as problems name it, `app.before[0][1]`; `None` where it is none.
-fn steps(path: &str) -> Option<Vec<Step<'_>>> {
-    let mut steps = Vec::new();
+/// A path as problems name it, `app.before[0][1]`, as a JSON pointer; `None` where it is none.
+fn pointer(path: &str) -> Option<String> {
+    let mut pointer = String::new();
     for part in path.split('.') {
         let (key, items) = part.split_once('[').map_or((part, None), |(key, items)| (key, Some(items)));
-        steps.push(Step::Key(key));
+        pointer.extend(["/", &key.replace('~', "~0").replace('/', "~1")]);
         for item in items.into_iter().flat_map(|items| items.split('[')) {
-            steps.push(Step::Item(item.strip_suffix(']')?.parse().ok()?));
+            let index: usize = item.strip_suffix(']')?.parse().ok()?;
+            pointer.extend(["/", &index.to_string()]);
         }
     }
-    Some(steps)
+    Some(pointer)
 }
 
 fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
-    steps(path)?.into_iter().try_fold(value, |value, step| match step {
-        Step::Key(key) => value.get(key),
-        Step::Item(index) => value.get(index),
-    })
+    value.pointer(&pointer(path)?)
 }
 
 fn at_mut<'a>(value: &'a mut Value, path: &str) -> Option<&'a mut Value> {
-    steps(path)?.into_iter().try_fold(value, |value, step| match step {
-        Step::Key(key) => value.get_mut(key),
-        Step::Item(index) => value.get_mut(index),
-    })
+    value.pointer_mut(&pointer(path)?)
 }
 
 /// Every text below a value that has variables, with its path.

@@ -168,10 +168,8 @@ impl Core {
             return Err(ConfigureError::Unconfigured);
         }
         let (path, disk) = (self.setup.home.config_file(), self.setup.home.disk());
-        let removed = match disk.remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => disk.sync_dir(&self.setup.home.tmp()),
-        };
+        let removed = base::disk::remove_if_there(disk, &path);
+        let removed = removed.and_then(|()| disk.sync_dir(&self.setup.home.tmp()));
         removed.map_err(|error| ConfigureError::NotSaved(format!("{}: {error}", path.display())))?;
         self.step(LifeEvent::Drain, "the configuration is being forgotten");
         self.let_go("the configuration was forgotten");
@@ -364,11 +362,8 @@ impl Core {
     pub(crate) fn release_hold(&self) {
         *lock(&self.held_down) = None;
         let home = &self.setup.home;
-        match home.disk().remove_file(&home.app_stopped()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(event = "app stop not kept", %error, "app.stopped could not be removed: the app stays stopped at the next start");
-            }
-            _ => {}
+        if let Err(error) = base::disk::remove_if_there(home.disk(), &home.app_stopped()) {
+            tracing::warn!(event = "app stop not kept", %error, "app.stopped could not be removed: the app stays stopped at the next start");
         }
     }
 }

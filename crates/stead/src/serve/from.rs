@@ -1,14 +1,14 @@
 //! A volume brought to an empty home from its store: the configuration, the ledger; the databases follow at the start.
 //!
 //! ```text
-//! configuration (FILE, else the store's) ─▶ checked ─▶ preflight ─▶ the store reached with it ─▶ taken over ─▶ ledger
-//! └──────────── nothing is changed, whoever has the store goes on ────────────────────────┘
+//! configuration (FILE, else the store's) ─▶ checked ─▶ preflight ─▶ the store reached, held against the home ─▶ taken
+//! └──────────── nothing is changed, whoever has the store goes on ───────────────────────────────────┘   over, ledger
 //! ```
 
 use super::configuration::{self, invalid};
 use cli::{Exit, Failure};
 use database::engine::{CONFIGURATION_BYTES_MAX, CONFIGURATION_KEY, StoreSettings};
-use database::recover::{RecoverError, recover};
+use database::recover::{self, RecoverError, recover};
 use database::{BucketError, Claim, Machine, bucket};
 use node::config::{Config, Overrides, Storage, StoreUrl};
 use node::home::{Home, Identity};
@@ -62,10 +62,7 @@ pub fn bring(
             return Ok(Some(report));
         }
         let objects = source.open(&url, &config.storage)?;
-        bucket::read(&*objects).map_err(|error| {
-            let error = RecoverError::from(error);
-            source.failed(&error, hint(&error))
-        })?;
+        source.look(&objects)?;
         source.take_over(identity, objects)?;
     }
     if let Some(text) = text {
@@ -115,14 +112,27 @@ impl Source<'_> {
         checked.map(|config| (text, config)).map_err(|problems| invalid(&problems, &from))
     }
 
+    /// Whether it is a store, and whether the home has anything that would be lost with it.
+    fn look(&self, objects: &Arc<dyn Objects>) -> Result<(), Failure> {
+        let found = bucket::read(&**objects).map_err(RecoverError::from);
+        let looked = found.and_then(|found| {
+            let manifest = found.as_ref().map(|(manifest, _)| manifest);
+            recover::look(self.home.root(), objects, manifest, self.machine)
+        });
+        looked.map_err(|error| self.not_brought(&error))
+    }
+
+    fn not_brought(&self, error: &RecoverError) -> Failure {
+        not_brought(format!("nothing could be brought up from {}", self.given.url), error)
+    }
+
     fn take_over(&self, identity: &Identity, objects: Arc<dyn Objects>) -> Result<(), Failure> {
         let (home, machine, name) = (self.home, self.machine, self.given.name);
         mark(home)?;
         let owner = identity.owner(name, name, machine.random.next_u64());
         let claim = Claim::TakeOver;
         let store = StoreSettings { objects, owner, claim, stop_timeout: None, configuration: None };
-        let found =
-            recover(home.root(), &store, machine).map_err(|error| self.failed(&error, hint(&error)))?;
+        let found = recover(home.root(), &store, machine).map_err(|error| self.not_brought(&error))?;
         let (databases, epoch) = (found.databases.len(), found.epoch.0);
         tracing::info!(event = "startup", step = "from", databases, epoch, result = "taken over");
         unmark(home)
@@ -162,18 +172,18 @@ pub fn return_home(
     let Ok(objects) = store::open_url(&url.into(), &options, Arc::clone(&machine.disk)) else {
         return Ok(());
     };
-    match bucket::read(&*objects) {
-        Ok(Some((found, _))) if found.released || home.disk().metadata(&home.recovering()).is_ok() => {}
+    let found = match bucket::read(&*objects) {
+        Ok(Some((found, _))) if found.released || home.disk().metadata(&home.recovering()).is_ok() => found,
         _ => return Ok(()),
-    }
+    };
+    let refused =
+        |error| not_brought("the volume of this home's store could not be brought back".to_owned(), &error);
+    recover::look(home.root(), &objects, Some(&found), machine).map_err(refused)?;
     let owner = identity.owner(name, config.name.as_str(), machine.random.next_u64());
     let claim = Claim::Released;
     let store = StoreSettings { objects, owner, claim, stop_timeout: None, configuration: None };
     mark(home)?;
-    let found = recover(home.root(), &store, machine).map_err(|error| {
-        let what = "the volume of this home's store could not be brought back";
-        Failure::new(Exit::Unavailable, what, &error, hint(&error))
-    })?;
+    let found = recover(home.root(), &store, machine).map_err(refused)?;
     let databases = found.databases.len();
     tracing::info!(
         event = "startup",
@@ -189,6 +199,18 @@ pub fn return_home(
 fn is_new(home: &Home) -> bool {
     let has = |path: &Path| home.disk().metadata(path).is_ok();
     !has(&home.ledger()) || has(&home.recovering())
+}
+
+fn not_brought(what: String, error: &RecoverError) -> Failure {
+    let RecoverError::Parted(splits) = error else {
+        return Failure::new(Exit::Unavailable, what, error, hint(error));
+    };
+    let ours = splits.iter().map(|split| format!("{} with {}", split.path, split.base.display()));
+    let hint = format!(
+        "to have what the store has, move away {}; `stead db restore DIRECTORY -o FILE` reads such a directory",
+        ours.collect::<Vec<_>>().join(", ")
+    );
+    Failure::system(what, error, hint)
 }
 
 fn hint(error: &RecoverError) -> &'static str {

@@ -7,7 +7,7 @@
 //! the app all the same: nothing of the app is left only when it is gone too.
 
 use super::limits::{KILL_PAUSE, PROBE_LOOKS};
-use app::processes::{self, Cookie};
+use app::processes::{self, Cookie, Patience};
 use app::protocol::{Ending, PROBE_COOKIE_VARIABLE, ToNode};
 use app::signal;
 use app::spawn::{self, Launched, Outcome};
@@ -84,12 +84,12 @@ impl Probe {
         }
         self.look_at = now + KILL_PAUSE;
         let Ok(all) = processes::all() else { return None };
-        let mut found = false;
+        let (mut found, patience) = (false, Patience::of_one_look());
         for process in all.iter().filter(|process| process.alive) {
             let of_it = if process.session == self.pid {
                 Ok(true)
             } else {
-                process.carries(PROBE_COOKIE_VARIABLE, &self.mark)
+                process.carries(PROBE_COOKIE_VARIABLE, &self.mark, &patience)
             };
             // Whom one cannot look at may be of it.
             found |= of_it.as_ref().map_or(true, |of_it| *of_it);

@@ -6,6 +6,7 @@ use crate::support::{Home, Node, app_pid, count, database, issue, until};
 use serde_json::{Value, json};
 use servers::{ACCESS_KEY, Kind, SECRET_KEY, Server};
 
+mod half;
 mod kept;
 mod owner;
 #[path = "../../../store/tests/s3/proxy.rs"]

@@ -5,7 +5,7 @@
 
 use super::{Change, ChangeKind, HistoryProblem, TurnError, failed};
 use crate::engine::create::{BringBackError, There, Written, aside_name};
-use crate::engine::discover::{BESIDE, remove_beside, remove_if_there};
+use crate::engine::discover::{BESIDE, remove_beside};
 use crate::engine::slot::{Slot, State};
 use crate::engine::{Entry, Shared};
 use crate::live::ApplyError;
@@ -56,6 +56,7 @@ impl Shared {
         let removed = remove_all(disk, &slot.file).and_then(|()| self.sync_parent(&slot.file));
         removed.map_err(|error| io_failed(&slot.path, &error))?;
         slot.show_waiting("missing", None);
+        self.has_ended();
         if slot.named {
             self.create_if_missing(&slot.path, self.schema_of(&slot.path).as_deref()).map_err(|error| {
                 let disk_full =
@@ -168,7 +169,7 @@ impl Shared {
 }
 
 fn remove_all(disk: &dyn base::Disk, file: &Path) -> io::Result<()> {
-    remove_if_there(disk, file)?;
+    disk::remove_if_there(disk, file)?;
     remove_beside(disk, file)
 }
 

@@ -146,3 +146,33 @@ fn a_seal_behind_the_end_of_the_list_counts_once_it_is_listed() {
     history.was_listed(&history.listing().unwrap());
     assert_eq!((history.stored_txid(), history.awaits_list()), (Txid(3), false));
 }
+
+#[test]
+fn where_somebody_else_wrote_and_merged_nobody_is_sure_that_both_are_one_history() {
+    let mut world = World::new(true);
+    let kept = tempfile::tempdir().unwrap();
+    (1..=2).for_each(|n| drop(world.seal(&[(n, 1)], 3)));
+    copy(&world.local(), kept.path());
+    world.epoch = base::Epoch(2);
+    (1..=3).for_each(|n| drop(world.seal(&[(n, 2)], 3)));
+    world.history.ship().unwrap();
+    world.list();
+    let as_it_was = |world: &mut World| {
+        base::disk::remove_dir_all(&LocalDisk, &world.local()).unwrap();
+        copy(kept.path(), &world.local());
+        world.reopen();
+    };
+    as_it_was(&mut world);
+    assert_eq!(world.history.may_have_parted(), None, "the store shows what is here");
+
+    for _ in 0..3 {
+        world.pass(Duration::from_secs(24 * 3600));
+        world.thin(&[], &Retention::default());
+        world.history.ship().unwrap();
+        world.list();
+    }
+    as_it_was(&mut world);
+    assert_eq!(world.history.parted(), None);
+    let parted = Parted { common: Txid(1), stored: Txid(5) };
+    assert_eq!(world.history.may_have_parted(), Some(parted));
+}

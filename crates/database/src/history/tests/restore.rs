@@ -1,11 +1,8 @@
 //! Databases that come back from a store: each page fetched once, only what is lacking, and never a wrong one.
 
 use super::*;
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use store::{
-    About, Directory, ErrorKind, Fill, Key, Layout, Listed, Objects, Outcome, Piece, StoreError, Tag,
-};
+use store::{Around, Directory, ErrorKind, Key, Layout, Objects, Piece, StoreError};
 
 /// A bucket that several threads read from; it counts what they read, and fails when it has given so much.
 #[derive(Debug)]
@@ -27,21 +24,15 @@ impl Bucket {
     }
 }
 
-impl Objects for Bucket {
-    fn url(&self) -> &str {
-        self.inner.url()
+impl Around for Bucket {
+    fn inner(&self) -> &dyn Objects {
+        &self.inner
     }
     fn layout(&self) -> Layout {
         Layout::Flat
     }
     fn readers(&self) -> usize {
         3
-    }
-    fn create(&self, key: &Key, about: About, fill: &mut Fill<'_>) -> Result<Outcome, StoreError> {
-        self.inner.create(key, about, fill)
-    }
-    fn replace(&self, key: &Key, bytes: &[u8], was: &Tag) -> Result<Outcome, StoreError> {
-        self.inner.replace(key, bytes, was)
     }
     fn read(&self, key: &Key, from: u64, bytes_max: usize) -> Result<Option<Piece>, StoreError> {
         let piece = self.inner.read(key, from, bytes_max)?;
@@ -50,16 +41,6 @@ impl Objects for Bucket {
             return Err(StoreError::new(ErrorKind::Unreachable, self.url(), Some(key), "the line is cut"));
         }
         Ok(piece)
-    }
-    fn remove(&self, keys: &[Key]) -> Result<(), StoreError> {
-        self.inner.remove(keys)
-    }
-    fn list(
-        &self,
-        below: Option<&Key>,
-        each: &mut dyn FnMut(Listed) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
-        self.inner.list(below, each)
     }
 }
 
@@ -314,4 +295,28 @@ fn a_flipped_or_truncated_object_is_an_error_and_never_a_wrong_database() {
     }
     // A version that is replaced later is not read at all.
     assert!(whole > 0 && refused > 5 * whole, "{whole} came back, {refused} were refused");
+}
+
+#[test]
+fn very_many_seals_that_no_list_has_are_found_up_to_where_they_end() {
+    let mut far = Far::new();
+    far.seal([], 1);
+    (0..200).for_each(|_| far.seal([1], 1));
+    let remote = || Remote { objects: far.bucket.clone(), base: Key::new("a.db") };
+    let found = |listed: &[store::StoredFile]| {
+        let stored = remote().follow(listed.to_vec()).unwrap();
+        assert_eq!(stored.listed_upto, Some(listed.last().map_or(Txid::ZERO, |last| last.max)));
+        stored.files
+    };
+    let all = found(&[]);
+    let ends: Vec<u64> = all.iter().map(|file| file.max.0).collect();
+    assert_eq!(ends, (1..=201).collect::<Vec<u64>>());
+    assert_eq!(found(&all[..5]), all, "the same files follow a list");
+
+    let mut other = all[..5].to_vec();
+    other[4].after = Checksum(Checksum::FLAG | 7);
+    assert_eq!(found(&other), other, "none that continues another database");
+
+    far.bucket.remove(&[remote().seal_key(Txid(150))]).unwrap();
+    assert_eq!(found(&[]), all[..149], "nor what lies behind a gap");
 }

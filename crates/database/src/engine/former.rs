@@ -1,0 +1,160 @@
+//! Histories of files that lived under a name before, or that cannot be followed now: checkpoints may hold them, so the
+//! store is given what it lacks of them.
+
+use super::Shared;
+use super::schedule::Task;
+use super::send::Failed;
+use super::slot::{Slot, Trouble};
+use crate::bucket::Bucket;
+use crate::history::{History, HistoryError, ShipError};
+use base::{DatabasePath, Incarnation};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How soon what this machine's disk refuses is tried again.
+const REFUSED_RETRY: Duration = Duration::from_secs(60);
+/// The trouble of one that this machine's disk refuses.
+const FORMER_NOT_SENT: &str = "former_not_sent";
+
+/// How often somebody found that there may be such a history, and how much of that was seen to.
+#[derive(Debug)]
+pub(super) struct Former {
+    found: AtomicU64,
+    /// All were sent that the disk gives.
+    tried: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl Default for Former {
+    /// A former run may have left some.
+    fn default() -> Former {
+        Former { found: AtomicU64::new(1), tried: AtomicU64::new(0), sent: AtomicU64::new(0) }
+    }
+}
+
+impl Shared {
+    /// A history is not, or no longer, that of a file that is followed.
+    pub(super) fn has_ended(&self) {
+        if self.settings.store.is_some() {
+            self.former.found.fetch_add(1, Ordering::SeqCst);
+            self.ask(Task::SendFormer, self.now());
+        }
+    }
+
+    /// Whether the store has what this machine's disk gives of them: nothing waits for the rest.
+    pub(super) fn former_are_tried(&self) -> bool {
+        self.former.tried.load(Ordering::SeqCst) >= self.former.found.load(Ordering::SeqCst)
+    }
+
+    /// Whether the store has all of them.
+    pub(super) fn former_are_sent(&self) -> bool {
+        self.former.sent.load(Ordering::SeqCst) >= self.former.found.load(Ordering::SeqCst)
+    }
+
+    /// Sends what the store lacks of them. When to come back.
+    pub(super) fn send_former(&self) -> Option<Duration> {
+        self.in_turn(&Task::SendFormer, |bucket| {
+            let all = self.send_all_former(bucket, &|| self.queue().stopping)?;
+            self.ask(Task::SendLedger, self.now());
+            Ok((!all).then(|| self.now() + REFUSED_RETRY))
+        })
+    }
+
+    /// Sends all that this machine's disk gives of them; whether that is everything.
+    pub(super) fn send_all_former(&self, bucket: &Bucket, over: &dyn Fn() -> bool) -> Result<bool, Failed> {
+        let found = self.former.found.load(Ordering::SeqCst);
+        let (mut all, mut failed) = (true, None);
+        for (path, incarnation) in self.local_histories() {
+            let slot = self.slot(&path);
+            if self.is_or_will_be_followed(&path, slot.as_deref(), incarnation) {
+                continue;
+            }
+            match self.send_one_former(bucket, &path, slot.as_deref(), incarnation, over) {
+                Ok(()) => {}
+                Err(Some(Failed::Store)) => return Err(Failed::Store),
+                Err(Some(Failed::Elsewhere)) => failed = Some(Failed::Elsewhere),
+                Err(None) => all = false,
+            }
+        }
+        failed.map_or(Ok(()), Err)?;
+        self.former.tried.fetch_max(found, Ordering::SeqCst);
+        if all {
+            self.slots().iter().for_each(|slot| slot.end_lasting(FORMER_NOT_SENT));
+            self.former.sent.fetch_max(found, Ordering::SeqCst);
+        }
+        Ok(all)
+    }
+
+    /// `Err(None)`: this machine's disk refuses it.
+    fn send_one_former(
+        &self,
+        bucket: &Bucket,
+        path: &DatabasePath,
+        slot: Option<&Slot>,
+        incarnation: Incarnation,
+        over: &dyn Fn() -> bool,
+    ) -> Result<(), Option<Failed>> {
+        let told = |error: &dyn std::fmt::Display| {
+            tracing::warn!(event = "former history not sent", %path, incarnation = incarnation.0, %error, "tried again");
+        };
+        let refused = |error: &dyn std::fmt::Display| {
+            told(error);
+            slot.iter().for_each(|slot| slot.set_lasting(Some(trouble(incarnation, error))));
+            Err(None)
+        };
+        let history = match self.former_history(path, slot, incarnation) {
+            Ok(history) => history,
+            Err(error) if error.of_store => {
+                told(&error);
+                return Err(Some(Failed::Store));
+            }
+            Err(error) => return refused(&error),
+        };
+        match self.send_history(bucket, path, &history, over) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(Some(Failed::Elsewhere)),
+            Err(error @ ShipError::Io { .. }) => refused(&error),
+            Err(error) => {
+                told(&error);
+                Err(Some(self.not_sent(&error)))
+            }
+        }
+    }
+
+    /// Whether a history is that of a file that is followed, or is about to be: whoever follows it sends it.
+    fn is_or_will_be_followed(&self, path: &DatabasePath, slot: Option<&Slot>, which: Incarnation) -> bool {
+        let Some(slot) = slot else { return false };
+        if slot.position().is_some_and(|at| at.incarnation == which) {
+            return true;
+        }
+        let known = self.ledger.current(path).ok().flatten().filter(|known| !known.deleted);
+        known.is_some_and(|known| known.incarnation == which) && slot.is_there()
+    }
+
+    /// As whoever followed it last had it open: two that send one history would each have a list of their own.
+    fn former_history(
+        &self,
+        path: &DatabasePath,
+        slot: Option<&Slot>,
+        which: Incarnation,
+    ) -> Result<Arc<History>, HistoryError> {
+        let left = slot.and_then(Slot::history).filter(|history| history.incarnation() == Some(which));
+        match left.filter(|history| !history.store_away()) {
+            Some(history) => Ok(history),
+            None => self.open_history(path, which),
+        }
+    }
+}
+
+fn trouble(incarnation: Incarnation, error: &dyn std::fmt::Display) -> Trouble {
+    Trouble {
+        code: FORMER_NOT_SENT,
+        message: format!(
+            "the store lacks seals of incarnation {}, a file that lived under this name before: {error}",
+            incarnation.0
+        ),
+        hint: "mend the disk, or put good copies there; checkpoints that hold that file need them on another machine"
+            .into(),
+    }
+}

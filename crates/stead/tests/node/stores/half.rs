@@ -1,0 +1,127 @@
+//! Homes of which one half is lost: what is left may be more than the store has, or something else.
+
+use super::*;
+use crate::support::Home;
+use std::path::{Path, PathBuf};
+
+/// The databases and the node's own are there, and the store has all of the first ten rows, but not of seven more.
+fn ahead_by_seven(home: &Home, server: &mut Server) {
+    let node = Node::configured(home, &config(server));
+    home.db(NAME).insert_rows(10);
+    until_sent(&node);
+    let kept = server.bucket_dir("volumes").join("notes/.stead/configuration");
+    until("the configuration is kept", || kept.exists().then_some(()));
+    server.kill();
+    home.db(NAME).insert_rows(7);
+    // It looks at everything, and seals it.
+    node.checkpoint("here-only");
+    node.kill();
+    server.restart();
+}
+
+fn lose(home: &Home, what: &str) {
+    std::fs::remove_dir_all(home.path(what)).unwrap();
+}
+
+// semantics: half-a-home
+#[test]
+fn what_a_home_without_its_ledger_has_beyond_the_store_is_sent_and_counts() {
+    let mut server = server(Kind::Versity);
+    let home = Home::new();
+    ahead_by_seven(&home, &mut server);
+    lose(&home, ".stead");
+
+    let node = spawn_from(&home, &server, &[("API_KEY", "x")]).answering();
+    node.until_app();
+    assert_eq!(count(&home.path(NAME)), 17);
+    assert!(node.stderr().contains("this home had more than the store"), "{}", node.stderr());
+    node.until_stored(NAME);
+    node.until_well();
+    node.verify(NAME);
+    node.kill();
+
+    let other = Home::new();
+    let node = spawn_from(&other, &server, &[("API_KEY", "x")]).answering();
+    node.until_app();
+    assert_eq!(count(&other.path(NAME)), 17);
+}
+
+/// Another machine has gone on with the store, and the one before with its own databases.
+fn gone_on_twice(home: &Home, server: &mut Server) {
+    ahead_by_seven(home, server);
+    let other = Home::new();
+    let heir = spawn_from(&other, server, &[("API_KEY", "x")]).answering();
+    heir.until_app();
+    other.db(NAME).insert_rows(3);
+    heir.until_stored(NAME);
+    heir.stop();
+    lose(home, ".stead");
+}
+
+/// Every file below a directory, with what it holds.
+fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(contents(&path));
+        } else {
+            found.push((path.clone(), std::fs::read(&path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+// semantics: half-a-home
+#[test]
+fn a_home_that_went_on_otherwise_than_the_store_is_refused_before_either_is_touched() {
+    let mut server = server(Kind::Versity);
+    let home = Home::new();
+    gone_on_twice(&home, &mut server);
+    let bucket = server.bucket_dir("volumes");
+    let (stored, here) = (contents(&bucket), contents(&home.path("data")));
+
+    let own = credentials(&server);
+    let mut environment: Vec<(&str, &str)> = own.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    environment.push(("API_KEY", "x"));
+    // As somebody brings it up, and as it starts with the configuration that is left.
+    for args in [&["--from", URL][..], &[]] {
+        let mut refused = Node::spawn_with(&home, args, &environment);
+        assert_eq!(refused.wait(), 71, "{}", refused.stderr());
+        let told = refused.stderr();
+        let wanted = [NAME, "in this home", "in the store", "data/database.sqlite-litestream"];
+        assert!(wanted.iter().all(|part| told.contains(part)), "{told}");
+        assert!(!home.exists(".stead/ledger.sqlite") && !home.exists(".stead/recovering"));
+        assert!(contents(&bucket) == stored, "the store was changed");
+        assert!(contents(&home.path("data")) == here, "the home was changed");
+    }
+
+    let aside = home.beside("aside");
+    std::fs::rename(home.path("data"), &aside).unwrap();
+    let node = spawn_from(&home, &server, &[("API_KEY", "x")]).answering();
+    node.until_app();
+    assert_eq!(count(&home.path(NAME)), 13);
+    let (kept, out) = (aside.join("database.sqlite-litestream"), home.beside("kept.db"));
+    let done = home.stead(&["db", "restore", kept.to_str().unwrap(), "-o", out.to_str().unwrap()]);
+    assert!(done.status.success(), "{done:?}");
+    assert_eq!(count(&out), 17);
+}
+
+// semantics: half-a-home
+#[test]
+fn a_home_that_lost_its_databases_says_what_the_store_cannot_give_back() {
+    let mut server = server(Kind::Versity);
+    let home = Home::new();
+    ahead_by_seven(&home, &mut server);
+    lose(&home, "data");
+
+    let node = spawn_from(&home, &server, &[("API_KEY", "x")]).answering();
+    node.until_app();
+    assert_eq!(count(&home.path(NAME)), 10);
+    let told = node.until_issue("history_damaged");
+    assert!(told["path"] == NAME && told["message"].as_str().unwrap().contains("was sealed"), "{told:#}");
+    home.db(NAME).insert_rows(1);
+    node.until_stored(NAME);
+    node.verify(NAME);
+}
