@@ -208,6 +208,12 @@ impl Engine {
         self.shared.slots().into_iter().map(|slot| slot.info()).collect()
     }
 
+    /// Databases that could not be sent for so long that the ledger, and so the checkpoints, went to the store without them.
+    pub fn unsendable(&self) -> Vec<DatabasePath> {
+        let slots = self.shared.slots().into_iter();
+        slots.filter(|slot| self.shared.is_unsendable(slot)).map(|slot| slot.path.clone()).collect()
+    }
+
     /// Whether a file is one of the volume's databases.
     pub fn covers(&self, file: &Path) -> bool {
         self.shared.name_of(file).is_some()

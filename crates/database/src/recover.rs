@@ -249,6 +249,10 @@ impl Recovery<'_> {
         path: &DatabasePath,
         incarnation: Incarnation,
     ) -> Result<(), RecoverError> {
+        let here = local_base(&self.home.join(path.as_str()), incarnation);
+        if history::has_files(&*self.machine.disk, &here) {
+            return Ok(());
+        }
         let named = ledger.newest_vector()?.get(path).copied();
         if let Some(named) = named.filter(|at| at.incarnation == incarnation) {
             ledger.record_deleted(path)?;

@@ -224,8 +224,6 @@ impl Shared {
     }
 
     fn abandon(&self, slot: &Slot, live: Live) {
-        // Whether it lives on is not known yet.
-        self.has_ended();
         slot.set_left_behind(Some(live.beside()));
         if let Err(error) = live.abandon() {
             tracing::error!(event = "tail lost", path = %slot.path, %error, "what was not sealed went with the file");
@@ -301,6 +299,7 @@ impl Shared {
         let what = if replaced { "replaced" } else { "deleted" };
         self.tell(&slot.path, what, format!("the file was {what}; its history stays"));
         slot.show_waiting("missing", None);
+        self.has_ended();
     }
 
     fn try_join(&self, slot: &Slot, state: &mut State) -> bool {

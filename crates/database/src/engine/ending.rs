@@ -15,7 +15,7 @@ impl Shared {
     fn send_to_the_end(&self) -> Result<(), Failed> {
         self.try_take_store().map_err(|_| Failed::Store)?;
         let bucket = self.bucket().filter(|_| !self.store_is_refused()).ok_or(Failed::Store)?;
-        self.seal_ledger().map_err(|error| {
+        self.seal_ledger(true).map_err(|error| {
             tracing::error!(event = "ledger not sent", %error);
             Failed::Elsewhere
         })?;
@@ -31,6 +31,7 @@ impl Shared {
             }
         }
         self.list_sent(&bucket)?;
+        // What it names and that could not be sent is sent by the next start; the rest is not to wait for that.
         self.ship_ledger(&bucket)?;
         self.keep_configuration(&bucket)?;
         self.list_what_changed(&bucket)?;

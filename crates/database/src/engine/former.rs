@@ -17,6 +17,17 @@ const REFUSED_RETRY: Duration = Duration::from_secs(60);
 /// The trouble of one that this machine's disk refuses.
 const FORMER_NOT_SENT: &str = "former_not_sent";
 
+/// A file that could not be joined for so long is taken for one that nobody follows.
+const UNFOLLOWED_AFTER: Duration = Duration::from_secs(60);
+
+/// Whether somebody follows the file of a history.
+enum Follows {
+    Somebody,
+    /// It is there, and about to be joined.
+    Soon,
+    Nobody,
+}
+
 /// How often somebody found that there may be such a history, and how much of that was seen to.
 #[derive(Debug)]
 pub(super) struct Former {
@@ -67,13 +78,23 @@ impl Shared {
         let (mut all, mut failed) = (true, None);
         for (path, incarnation) in self.local_histories() {
             let slot = self.slot(&path);
-            if self.is_or_will_be_followed(&path, slot.as_deref(), incarnation) {
-                continue;
+            match self.who_follows(&path, slot.as_deref(), incarnation) {
+                Follows::Somebody => continue,
+                Follows::Soon => {
+                    all = false;
+                    continue;
+                }
+                Follows::Nobody => {}
             }
             match self.send_one_former(bucket, &path, slot.as_deref(), incarnation, over) {
                 Ok(()) => {}
-                Err(Some(Failed::Store)) => return Err(Failed::Store),
-                Err(Some(Failed::Elsewhere)) => failed = Some(Failed::Elsewhere),
+                Err(Some(which)) => {
+                    failed = Some(which);
+                    // Another may be taken.
+                    if which == Failed::Store && bucket.check().is_err() {
+                        return Err(which);
+                    }
+                }
                 Err(None) => all = false,
             }
         }
@@ -122,14 +143,16 @@ impl Shared {
         }
     }
 
-    /// Whether a history is that of a file that is followed, or is about to be: whoever follows it sends it.
-    fn is_or_will_be_followed(&self, path: &DatabasePath, slot: Option<&Slot>, which: Incarnation) -> bool {
-        let Some(slot) = slot else { return false };
+    /// Who follows the file of a history, and so sends it.
+    fn who_follows(&self, path: &DatabasePath, slot: Option<&Slot>, which: Incarnation) -> Follows {
+        let Some(slot) = slot else { return Follows::Nobody };
         if slot.position().is_some_and(|at| at.incarnation == which) {
-            return true;
+            return Follows::Somebody;
         }
         let known = self.ledger.current(path).ok().flatten().filter(|known| !known.deleted);
-        known.is_some_and(|known| known.incarnation == which) && slot.is_there()
+        let soon = slot.is_there() && slot.unsettled_for(self.now()) < UNFOLLOWED_AFTER;
+        let current = known.is_some_and(|known| known.incarnation == which);
+        if current && soon { Follows::Soon } else { Follows::Nobody }
     }
 
     /// As whoever followed it last had it open: two that send one history would each have a list of their own.

@@ -206,6 +206,7 @@ impl Shared {
             }
             self.place(path, incarnation).forget(&*self.settings.machine.disk);
             self.ledger.record_deleted(path).map_err(ledger_failed)?;
+            self.has_ended();
             incarnation = self.begin_incarnation(path).map_err(ledger_failed)?;
         }
         self.join_as(slot, incarnation).map(|joined| joined.live)

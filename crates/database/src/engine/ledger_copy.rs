@@ -61,12 +61,18 @@ impl Shared {
         self.copy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Seals what is new in the ledger.
-    pub(super) fn seal_ledger(&self) -> Result<(), JoinError> {
+    /// Seals what is new in the ledger. What was sealed and is not sent yet comes first, unless it is to be sealed `anew`:
+    /// a moment that is always the newest would always wait for what it names.
+    pub(super) fn seal_ledger(&self, anew: bool) -> Result<(), JoinError> {
+        // Whoever is stuck in a request at a stop is left behind, and the ledger is the next run's.
+        if self.is_over() {
+            return Ok(());
+        }
         let news = self.ledger.news();
         let mut copy = self.copy();
         self.end_broken_ledger(&mut copy);
-        if copy.sealed.as_ref().is_some_and(|sealed| sealed.news == news) {
+        let waits = copy.unsent.is_some() && !anew;
+        if copy.sealed.as_ref().is_some_and(|sealed| waits || sealed.news == news) {
             return Ok(());
         }
         if copy.live.is_none() {
@@ -74,6 +80,9 @@ impl Shared {
             let ended = copy.ended;
             drop(copy);
             let live = self.join_ledger(ended)?;
+            if self.is_over() {
+                return Ok(());
+            }
             copy = self.copy();
             copy.live = Some(Box::new(live));
         }
@@ -132,11 +141,12 @@ impl Shared {
         unsent.waited < LEDGER_WAIT_MAX
     }
 
-    /// The store has the ledger as it was sealed last.
-    pub(super) fn ledger_was_sent(&self) {
+    /// The store has the ledger as it was sealed last; whether that is all that it says.
+    pub(super) fn ledger_was_sent(&self) -> bool {
         let mut copy = self.copy();
         copy.sent = copy.sealed.clone();
         copy.unsent = None;
+        copy.sent.as_ref().is_some_and(|sent| sent.news == self.ledger.news())
     }
 
     /// Whether the store has the ledger with everything that was new in it when it said this.

@@ -29,8 +29,9 @@ pub const SENDERS: usize = 4;
 const TURN: Duration = Duration::from_secs(1);
 /// How soon a store that failed is tried again.
 pub(super) const STORE_RETRY: Duration = Duration::from_secs(5);
-/// A database that has failed to be sent for so long keeps the ledger waiting no more.
+/// A database that has failed to be sent for so long, and so often, keeps the ledger waiting no more.
 const UNSENDABLE_AFTER: Duration = Duration::from_secs(60);
+const UNSENDABLE_TRIES: u32 = 5;
 /// The trouble of a store that lacks the last seals.
 const STORE_FAILED: &str = "store_failed";
 
@@ -91,7 +92,7 @@ impl Shared {
             Ok(bucket) => bucket,
             Err(again) => return again,
         };
-        if let Err(error) = self.seal_ledger() {
+        if let Err(error) = self.seal_ledger(false) {
             tracing::error!(event = "ledger not sent", %error, "tried again");
             return Some(self.now() + STORE_RETRY);
         }
@@ -188,6 +189,7 @@ impl Shared {
         // Whoever follows it no more leaves it to those who send what nobody follows.
         let Some(history) = slot.history().filter(|_| slot.position().is_some()) else { return Ok(false) };
         if history.store_away() && !self.find_store(slot, &history) {
+            slot.was_not_sent(self.now());
             return Err(Failed::Store);
         }
         let Some(incarnation) = history.incarnation() else { return Ok(false) };
@@ -208,10 +210,9 @@ impl Shared {
             }
             Err(error) => {
                 slot.was_not_sent(self.now());
-                let known = match &error {
-                    ShipError::Io { .. } => show_unsent(slot, &error.to_string(), DISK_HINT),
-                    error => show_store_trouble(slot, &error.to_string()),
-                };
+                let alone = if self.is_unsendable(slot) { "; checkpoints are sent without it" } else { "" };
+                let hint = if matches!(error, ShipError::Io { .. }) { DISK_HINT } else { STORE_HINT };
+                let known = show_unsent(slot, &format!("{error}{alone}"), hint);
                 if !known {
                     tracing::error!(event = "store failed", path = %slot.path, %error);
                 }
@@ -289,12 +290,17 @@ impl Shared {
             })
         };
         // A database that cannot be sent must not keep the checkpoints of the others here.
-        let may_come = |slot: &Arc<Slot>| !slot.fails_for(UNSENDABLE_AFTER, self.now());
+        let may_come = |slot: &Arc<Slot>| !self.is_unsendable(slot);
         if self.former_are_tried() && !self.slots().iter().any(|slot| lacks(slot) && may_come(slot)) {
             return None;
         }
         let waits = self.store_is_away() || self.ledger_may_wait(STORE_RETRY);
         waits.then(|| self.now() + STORE_RETRY)
+    }
+
+    /// Whether nobody waits for a database to be sent any more.
+    pub(super) fn is_unsendable(&self, slot: &Slot) -> bool {
+        slot.fails_for(UNSENDABLE_AFTER, UNSENDABLE_TRIES, self.now())
     }
 
     pub(super) fn ship_ledger(&self, bucket: &Bucket) -> Result<(), Failed> {
@@ -310,7 +316,9 @@ impl Shared {
                 Ok(())
             }
             Ok(_) => {
-                self.ledger_was_sent();
+                if !self.ledger_was_sent() {
+                    self.ask(Task::SendLedger, self.now());
+                }
                 Ok(())
             }
             Err(error) => Err(self.not_sent(&error)),

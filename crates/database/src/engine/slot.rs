@@ -71,8 +71,8 @@ pub struct Slot {
     /// The incarnation whose history can no longer be continued, and why.
     broken: Mutex<Option<(Incarnation, String)>>,
     unsettled_since: Mutex<Option<Duration>>,
-    /// Since when (boot time) it cannot be sent.
-    failing_since: Mutex<Option<Duration>>,
+    /// Since when (boot time) it cannot be sent, and how often that was tried.
+    failing: Mutex<Option<(Duration, u32)>>,
     stirred: AtomicBool,
     /// What lies beside a file that is no longer followed and may not be mixed into another.
     left_behind: Mutex<Option<Beside>>,
@@ -107,7 +107,7 @@ impl Slot {
             lasting: Mutex::new(None),
             broken: Mutex::new(None),
             unsettled_since: Mutex::new(None),
-            failing_since: Mutex::new(None),
+            failing: Mutex::new(None),
             stirred: AtomicBool::new(false),
             left_behind: Mutex::new(None),
             first_page: Mutex::new(None),
@@ -178,18 +178,19 @@ impl Slot {
 
     /// The store was given what it lacked of it, or may be again.
     pub fn was_sent(&self) {
-        *self.failing_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The store was not given what it lacks of it.
     pub fn was_not_sent(&self, now: Duration) {
-        self.failing_since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        failing.get_or_insert((now, 0)).1 += 1;
     }
 
-    /// Whether it has not been sent for so long, however often that was tried.
-    pub fn fails_for(&self, time: Duration, now: Duration) -> bool {
-        let since = self.failing_since.lock().unwrap_or_else(PoisonError::into_inner);
-        since.is_some_and(|since| now >= since + time)
+    /// Whether it has not been sent for so long, though that was tried so often.
+    pub fn fails_for(&self, time: Duration, tries: u32, now: Duration) -> bool {
+        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        failing.is_some_and(|(since, failed)| now >= since + time && failed >= tries)
     }
 
     /// What is shown; never waits for work on the database.

@@ -301,18 +301,15 @@ impl Shared {
             self.store_failed(&error.clone().into());
             failed(error.into())
         })?;
-        // What a later owner has ended is not gone on with, where this one was not told of it yet.
-        let Some(found) = stored.files.iter().map(|file| file.epoch).max().filter(|at| *at > bucket.epoch())
-        else {
-            return Ok(Some(stored));
-        };
-        let store = settings.objects.url().to_owned();
-        let error = match bucket.check() {
-            Err(error) => error,
-            Ok(()) => BucketError::Older { store, found: bucket.epoch(), epoch: found },
-        };
-        self.store_failed(&error);
-        Err(failed(io::Error::other(error.to_string())))
+        // What a later owner has ended is not gone on with, where this one was not told of it yet. Its own may be of a
+        // later epoch too: from another store, that this home had before.
+        if stored.files.iter().any(|file| file.epoch > bucket.epoch()) {
+            bucket.check().map_err(|error| {
+                self.store_failed(&error);
+                failed(io::Error::other(error.to_string()))
+            })?;
+        }
+        Ok(Some(stored))
     }
 
     /// The histories of databases that the store lists.

@@ -375,6 +375,66 @@ fn a_file_that_came_and_went_while_the_store_was_away_is_sent_when_that_is_back(
     engine.stop();
 }
 
+/// What it had committed since the last seal is sealed when it is gone.
+#[test]
+fn the_last_seal_of_a_file_that_goes_is_sent() {
+    let world = World::with_store();
+    let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let first = sent_row(&world, &engine);
+    for _ in 0..5 {
+        let other = world.app("other.db");
+        other.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x)").unwrap();
+        until("followed", || followed(&engine, OTHER));
+        let history = engine.databases().into_iter().find(|info| info.path == path(OTHER)).unwrap().history;
+        other.execute_batch("INSERT INTO t VALUES(1)").unwrap();
+        remove(&world.home.join(OTHER));
+        drop(other);
+        until("deleted", || !followed(&engine, OTHER));
+        let name = Path::new(&history).strip_prefix(&world.home).unwrap().to_str().unwrap();
+        let name = name.strip_suffix("-litestream").unwrap().to_owned();
+        let here = std::fs::read_dir(Path::new(&history).join("ltx/0")).unwrap().count();
+        until("sent", || sent_seals_or_none(&world, &name).len() == here);
+    }
+    drop(first);
+    engine.stop();
+}
+
+/// The seals of its history are of a later right to write than those of the new store.
+#[test]
+fn a_home_that_changes_its_store_sends_all_to_the_new_one_and_goes_on() {
+    let mut world = World::with_store();
+    for _ in 0..3 {
+        let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+        drop(sent_again(&world, &engine));
+        engine.stop();
+    }
+    let other = world.store.take().unwrap().with_extension("other");
+    std::fs::create_dir(&other).unwrap();
+    world.store = Some(other);
+    for _ in 0..2 {
+        let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+        drop(sent_again(&world, &engine));
+        assert!(matches!(engine.store().unwrap().state, StoreState::Held));
+        engine.stop();
+    }
+    let world = another(&world);
+    taken_over(&world);
+    let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    assert_eq!(count(&world.app("database.sqlite")), 5);
+    engine.stop();
+}
+
+/// One more row in the application's database, which the store has.
+fn sent_again(world: &World, engine: &Engine) -> Connection {
+    let app = world.app("database.sqlite");
+    app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE IF NOT EXISTS t(x); INSERT INTO t VALUES(1)")
+        .unwrap();
+    until("followed", || followed(engine, NAME));
+    engine.sync();
+    until("sent", || stored(engine, NAME));
+    app
+}
+
 // semantics: another-machine
 #[test]
 fn what_was_sealed_of_a_file_that_was_emptied_since_is_sent() {

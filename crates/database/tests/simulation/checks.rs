@@ -107,7 +107,7 @@ impl World {
     pub fn check_checkpoints(&mut self) {
         let ledger = Arc::clone(self.ledger.as_ref().expect("invariant: it runs"));
         let mut found = ledger.checkpoints().unwrap_or_else(|error| panic!("{error}"));
-        found.retain(|checkpoint| !self.may_return.contains(&checkpoint.id));
+        found.retain(|it| !self.may_return.contains(&it.id) && !self.broken.contains(&it.id));
         for checkpoint in &found {
             if let Some(saved) = self.unsure.remove(&checkpoint.id) {
                 self.saved.insert(checkpoint.id.clone(), saved);

@@ -359,6 +359,10 @@ impl World {
         let followed = self.followed();
         let Some(engine) = self.engine.take() else { return };
         let lengths = self.apps().model.lengths();
+        if self.storm {
+            // The ledger is sent last, whatever could not be.
+            self.reports.hear(&[], engine.databases().into_iter().map(|info| info.path).collect());
+        }
         engine.stop();
         for (name, count) in lengths {
             if followed.contains(&name) {

@@ -276,10 +276,13 @@ impl World {
         let Some(ledger) = &found.ledger else { return };
         for checkpoint in ledger.checkpoints().unwrap_or_else(|error| panic!("{error}")) {
             let known = lost.saved.get(&checkpoint.id).or_else(|| lost.unsure.get(&checkpoint.id));
-            if let Some(saved) = known {
+            if self.reports.may_lack(&checkpoint.vector) && found.moment(self, &checkpoint.vector).is_err() {
+                self.broken.insert(checkpoint.id);
+            } else if let Some(saved) = known {
                 self.saved.insert(checkpoint.id, saved.clone());
             }
         }
+        self.broken.extend(lost.broken.iter().cloned());
         self.removed.clone_from(&lost.removed);
         self.may_return = lost.removed.iter().filter(|id| !self.saved.contains_key(*id)).cloned().collect();
     }

@@ -2,8 +2,9 @@
 
 use base::{Checksum, DatabasePath, Incarnation, Txid};
 use database::engine::DatabaseInfo;
+use database::ledger::Vector;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// Which file lived under a path.
@@ -16,11 +17,14 @@ pub struct Reports {
     seen: BTreeMap<(Which, Txid), Checksum>,
     /// The furthest position of each that was called stored, by whichever machine.
     stored: Rc<RefCell<BTreeMap<Which, Txid>>>,
+    /// Databases that the ledger in the store was once sent without.
+    unsendable: BTreeSet<DatabasePath>,
 }
 
 impl Reports {
     /// Takes what an engine shows.
-    pub fn hear(&mut self, shown: &[DatabaseInfo]) {
+    pub fn hear(&mut self, shown: &[DatabaseInfo], unsendable: Vec<DatabasePath>) {
+        self.unsendable.extend(unsendable);
         for info in shown {
             let Some(at) = info.position else { continue };
             let which = (info.path.clone(), at.incarnation);
@@ -40,6 +44,11 @@ impl Reports {
         }
     }
 
+    /// Whether the store's ledger may name what is not there of any of these.
+    pub fn may_lack(&self, vector: &Vector) -> bool {
+        vector.keys().any(|path| self.unsendable.contains(path))
+    }
+
     /// What a file added up to at a position, if that was ever shown.
     pub fn seen(&self, which: &Which, txid: Txid) -> Option<Checksum> {
         self.seen.get(&(which.clone(), txid)).copied()
@@ -55,6 +64,6 @@ impl Reports {
     pub fn heir(&self, ends: &BTreeMap<Which, Txid>) -> Reports {
         let mut seen = self.seen.clone();
         seen.retain(|(which, txid), _| ends.get(which).is_some_and(|end| txid <= end));
-        Reports { seen, stored: Rc::clone(&self.stored) }
+        Reports { seen, stored: Rc::clone(&self.stored), unsendable: self.unsendable.clone() }
     }
 }

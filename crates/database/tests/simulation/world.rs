@@ -100,6 +100,8 @@ pub struct World {
     pub removed: BTreeSet<String>,
     /// Those of them that another machine's ledger may still have.
     pub may_return: BTreeSet<String>,
+    /// Checkpoints that came back without a database that could not be sent.
+    pub broken: BTreeSet<String>,
     /// A turn that failed or was interrupted: from where to where.
     pub turning: Option<(Moment, Moment)>,
     /// What the last turn's undo vector must lead to.
@@ -177,6 +179,7 @@ impl World {
             unsure: BTreeMap::new(),
             removed: BTreeSet::new(),
             may_return: BTreeSet::new(),
+            broken: BTreeSet::new(),
             turning: None,
             undo: None,
             names: 0,
@@ -319,7 +322,7 @@ impl World {
         };
         let mut apps = self.apps.borrow_mut();
         let shown = engine.databases();
-        self.reports.hear(&shown);
+        self.reports.hear(&shown, engine.unsendable());
         for info in shown {
             let name = info.path.as_str().to_owned();
             let Some(at) = info.position.map(|at| (at.incarnation, at.txid)) else { continue };
