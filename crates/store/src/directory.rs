@@ -9,9 +9,7 @@
 //!
 //! Once the directory has been seen, another one in its place (the disk is not mounted) is an error, never a new store.
 
-use crate::{
-    About, ErrorKind, Fill, Key, Layout, Listed, Objects, Outcome, Piece, StoreError, StoreUrl, Tag,
-};
+use crate::{About, ErrorKind, Fill, Key, Layout, Listed, Objects, Outcome, Piece, StoreError, Tag};
 use base::disk::{self, Metadata};
 use base::{Disk, DiskFile, Open};
 use std::collections::BTreeSet;
@@ -55,7 +53,7 @@ pub struct Directory {
 impl Directory {
     /// The store below a directory, which need not exist yet.
     pub fn new(disk: Arc<dyn Disk>, root: PathBuf) -> Directory {
-        let url = StoreUrl::Directory(root.clone()).to_string();
+        let url = crate::url_of_directory(&root);
         Directory {
             disk,
             root,

@@ -28,22 +28,4 @@ pub use options::S3Options;
 pub use probe::probe;
 pub use ranged::{open, open_ends, read_exact};
 pub use s3::{S3, Traffic, Verb};
-pub use url::StoreUrl;
-
-use base::Disk;
-use std::sync::Arc;
-
-/// The store of a URL. Nothing is asked of it yet; what `options` lack of a bucket comes from the environment.
-pub fn open_url(
-    url: &StoreUrl,
-    options: &S3Options,
-    disk: Arc<dyn Disk>,
-) -> Result<Arc<dyn Objects>, StoreError> {
-    Ok(match url {
-        StoreUrl::Directory(root) => Arc::new(Directory::new(disk, root.clone())),
-        StoreUrl::S3 { bucket, prefix } => {
-            let environment = |name: &str| std::env::var(name).ok();
-            Arc::new(S3::new(bucket, prefix, options, &*disk, &environment)?)
-        }
-    })
-}
+pub use url::{url_of_bucket, url_of_directory};

@@ -22,8 +22,7 @@ mod wire;
 mod write;
 
 use crate::{
-    About, ErrorKind, Fill, Key, Layout, Listed, Objects, Outcome, Piece, S3Options, StoreError, StoreUrl,
-    Tag,
+    About, ErrorKind, Fill, Key, Layout, Listed, Objects, Outcome, Piece, S3Options, StoreError, Tag,
 };
 use answer::Fault;
 use base::disk::{self, Disk};
@@ -104,7 +103,7 @@ impl S3 {
         disk: &dyn Disk,
         environment: Environment<'_>,
     ) -> Result<S3, StoreError> {
-        let url = StoreUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() }.to_string();
+        let url = crate::url_of_bucket(bucket, prefix);
         let error = |kind, reason: String| StoreError::new(kind, &url, None, reason);
         let profile = credentials::profile(disk, options, environment)
             .map_err(|reason| error(ErrorKind::Credentials, reason))?;

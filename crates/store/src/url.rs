@@ -1,45 +1,29 @@
-//! The URL of a store, as it is told to people. It is parsed where the configuration is read.
+//! The URL of a store, as it is told to people: what a URL cannot hold is encoded.
 
-use std::fmt;
-use std::path::PathBuf;
+use std::fmt::Write;
+use std::path::Path;
 
-/// Where a store is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreUrl {
-    /// `file:///backups/notes`: a directory, by its absolute path.
-    Directory(PathBuf),
-    /// `s3://bucket/notes`: a prefix (it may be empty) of a bucket.
-    S3 {
-        /// The bucket.
-        bucket: String,
-        /// What every key begins with, without slashes at its ends.
-        prefix: String,
-    },
+/// The URL of a directory, by its absolute path.
+pub fn url_of_directory(path: &Path) -> String {
+    encoded("file://", path.as_os_str().as_encoded_bytes())
 }
 
-impl fmt::Display for StoreUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = match self {
-            StoreUrl::Directory(path) => {
-                f.write_str("file://")?;
-                path.as_os_str().as_encoded_bytes()
+/// The URL of a prefix (it may be empty) of a bucket.
+pub fn url_of_bucket(bucket: &str, prefix: &str) -> String {
+    let slash = if prefix.is_empty() { "" } else { "/" };
+    encoded(&format!("s3://{bucket}{slash}"), prefix.as_bytes())
+}
+
+fn encoded(before: &str, path: &[u8]) -> String {
+    path.iter().fold(before.to_owned(), |mut url, byte| {
+        match byte {
+            b'%' | b'?' | b'#' | b' ' | 0..=31 | 127.. => {
+                let _ = write!(url, "%{byte:02X}");
             }
-            StoreUrl::S3 { bucket, prefix } => {
-                write!(f, "s3://{bucket}")?;
-                if !prefix.is_empty() {
-                    f.write_str("/")?;
-                }
-                prefix.as_bytes()
-            }
-        };
-        for byte in path {
-            match byte {
-                b'%' | b'?' | b'#' | b' ' | 0..=31 | 127.. => write!(f, "%{byte:02X}")?,
-                byte => write!(f, "{}", char::from(*byte))?,
-            }
+            byte => url.push(char::from(*byte)),
         }
-        Ok(())
-    }
+        url
+    })
 }
 
 #[cfg(test)]
@@ -48,16 +32,17 @@ mod tests {
 
     #[test]
     fn what_a_url_cannot_hold_is_encoded() {
-        let s3 = |prefix: &str| StoreUrl::S3 { bucket: "notes".to_owned(), prefix: prefix.to_owned() };
-        for (url, shown) in [
-            (StoreUrl::Directory("/backups/notes".into()), "file:///backups/notes"),
-            (StoreUrl::Directory("/with space/ü%".into()), "file:///with%20space/%C3%BC%25"),
-            (StoreUrl::Directory("/".into()), "file:///"),
-            (s3(""), "s3://notes"),
-            (s3("a/b@2"), "s3://notes/a/b@2"),
-            (s3("a?b#c"), "s3://notes/a%3Fb%23c"),
+        for (path, shown) in [
+            ("/backups/notes", "file:///backups/notes"),
+            ("/with space/ü%", "file:///with%20space/%C3%BC%25"),
+            ("/", "file:///"),
         ] {
-            assert_eq!(url.to_string(), shown);
+            assert_eq!(url_of_directory(Path::new(path)), shown);
+        }
+        for (prefix, shown) in
+            [("", "s3://notes"), ("a/b@2", "s3://notes/a/b@2"), ("a?b#c", "s3://notes/a%3Fb%23c")]
+        {
+            assert_eq!(url_of_bucket("notes", prefix), shown);
         }
     }
 }

@@ -258,19 +258,16 @@ impl Shared {
         let rest = || self.let_others_work(&mut pace.borrow_mut());
         let shipped = loop {
             match history.ship_until(over, &rest) {
-                // Whose is what is in the way?
-                Err(error @ ShipError::Conflict { key, .. }) => {
-                    let cleared = bucket.check().map_err(ShipError::from);
-                    match cleared.and_then(|()| Ok(history.clear_stale(key, bucket.epoch())?)) {
-                        Ok(true) => {}
-                        Ok(false) => break Err(error),
-                        Err(error) => break Err(error),
+                Err(ShipError::Conflict { path, key }) => {
+                    // Whose is what is in the way?
+                    bucket.check()?;
+                    if !history.clear_stale(key, bucket.epoch())? {
+                        return Err(ShipError::Conflict { path, key });
                     }
                 }
-                shipped => break shipped,
+                shipped => break shipped?,
             }
         };
-        let shipped = shipped?;
         if shipped.files > 0 {
             self.moved_in_store(&key);
         }

@@ -1,6 +1,6 @@
 //! A file of history that was damaged before the store had it: nothing that comes later depends on it.
 
-use super::lost::{Away, another, check_point, entries, sent_row, stored, taken_over};
+use super::lost::{Away, check_point, entries, sent_row, stored, went_on};
 use super::*;
 use base::Incarnation;
 use database::history::local_base;
@@ -49,9 +49,7 @@ fn a_seal_that_was_damaged_before_it_was_sent_begins_another_incarnation() {
     drop(app);
     engine.stop();
 
-    let world = another(&world);
-    taken_over(&world);
-    let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let (world, engine, _ledger) = went_on(&world);
     assert_eq!(count(&world.app("database.sqlite")), 4);
     engine.stop();
 }
@@ -78,9 +76,7 @@ fn a_ledger_whose_seal_was_damaged_before_it_was_sent_is_sent_whole() {
     engine.stop();
     drop(ledger);
 
-    let world = another(&world);
-    taken_over(&world);
-    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let (_world, engine, ledger) = went_on(&world);
     for id in ["first", "second"] {
         assert!(ledger.checkpoint(id).unwrap().is_some(), "{id}");
     }

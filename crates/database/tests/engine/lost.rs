@@ -27,6 +27,14 @@ pub(super) fn stored(engine: &Engine, name: &str) -> bool {
     })
 }
 
+/// Another machine that goes on from the store alone.
+pub(super) fn went_on(world: &World) -> (World, Engine, Arc<Ledger>) {
+    let heir = another(world);
+    taken_over(&heir);
+    let (engine, ledger, _) = heir.start_on(Machine::real(), entries(), 1 << 30);
+    (heir, engine, ledger)
+}
+
 pub(super) fn entries() -> Vec<Entry> {
     vec![
         Entry::File { path: path(NAME), schema: None },
@@ -42,6 +50,13 @@ pub(super) fn sent_row(world: &World, engine: &Engine) -> Connection {
     engine.sync();
     until("sent", || stored(engine, NAME));
     app
+}
+
+/// A run that ends cleanly once the store has one row.
+fn sent_and_stopped(world: &World) {
+    let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    drop(sent_row(world, &engine));
+    engine.stop();
 }
 
 /// Makes a checkpoint.
@@ -118,10 +133,7 @@ fn whoever_had_the_store_before_is_told_and_adds_nothing() {
 #[test]
 fn whoever_looks_into_its_store_only_after_that_was_taken_over_adds_nothing() {
     let world = World::with_store();
-    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
-    drop(sent_row(&world, &engine));
-    engine.stop();
-    drop(ledger);
+    sent_and_stopped(&world);
     let ledger = Arc::new(Ledger::open(&world.home.join(LEDGER_PATH), None).unwrap());
     // Nothing else is sent that could tell it.
     let settings = world.settings(Machine::real(), Vec::new());
@@ -271,14 +283,9 @@ impl Away {
 #[test]
 fn a_machine_that_came_up_from_a_store_goes_on_with_its_history_while_that_is_away() {
     let world = World::with_store();
-    let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
-    let app = sent_row(&world, &engine);
-    drop(app);
-    engine.stop();
+    sent_and_stopped(&world);
 
-    let world = another(&world);
-    taken_over(&world);
-    let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let (world, engine, _ledger) = went_on(&world);
     until("stored", || stored(&engine, NAME));
     engine.stop();
     let away = Away::take(&world);
@@ -307,11 +314,7 @@ fn a_machine_that_came_up_from_a_store_goes_on_with_its_history_while_that_is_aw
 #[test]
 fn what_a_former_file_had_unsent_is_sent_by_the_next_start() {
     let world = World::with_store();
-    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
-    let first = sent_row(&world, &engine);
-    drop(first);
-    engine.stop();
-    drop(ledger);
+    sent_and_stopped(&world);
     let away = Away::take(&world);
     let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
     let other = world.app("other.db");
@@ -329,9 +332,7 @@ fn what_a_former_file_had_unsent_is_sent_by_the_next_start() {
     engine.stop();
     drop(ledger);
 
-    let world = another(&world);
-    taken_over(&world);
-    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let (world, engine, ledger) = went_on(&world);
     let kept = ledger.checkpoint("gone").unwrap().unwrap();
     engine.turn_back("gone", &kept.vector, Duration::from_secs(10), &mut |_| {}).unwrap();
     assert_eq!(count(&world.app("other.db")), 1);
@@ -363,9 +364,7 @@ fn a_file_that_came_and_went_while_the_store_was_away_is_sent_when_that_is_back(
     engine.stop();
     drop(ledger);
 
-    let world = another(&world);
-    taken_over(&world);
-    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let (world, engine, ledger) = went_on(&world);
     for id in ["replaced", "deleted"] {
         let kept = ledger.checkpoint(id).unwrap().unwrap();
         engine.turn_back(id, &kept.vector, Duration::from_secs(10), &mut |_| {}).unwrap();
@@ -417,9 +416,7 @@ fn a_home_that_changes_its_store_sends_all_to_the_new_one_and_goes_on() {
         assert!(matches!(engine.store().unwrap().state, StoreState::Held));
         engine.stop();
     }
-    let world = another(&world);
-    taken_over(&world);
-    let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let (world, engine, _ledger) = went_on(&world);
     assert_eq!(count(&world.app("database.sqlite")), 5);
     engine.stop();
 }
@@ -459,9 +456,7 @@ fn what_was_sealed_of_a_file_that_was_emptied_since_is_sent() {
     engine.stop();
     drop(ledger);
 
-    let world = another(&world);
-    taken_over(&world);
-    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let (world, engine, ledger) = went_on(&world);
     let kept = ledger.checkpoint("whole").unwrap().unwrap();
     engine.turn_back("whole", &kept.vector, Duration::from_secs(10), &mut |_| {}).unwrap();
     assert_eq!(count(&world.app("other.db")), 1);
@@ -537,11 +532,7 @@ fn change_attribute(change: &str, file: &Path) {
 #[test]
 fn what_a_home_that_was_turned_back_gives_up_in_the_store_does_not_come_back_where_it_dies_half_way() {
     let world = World::with_store();
-    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
-    let app = sent_row(&world, &engine);
-    drop(app);
-    engine.stop();
-    drop(ledger);
+    sent_and_stopped(&world);
     let earlier = world.home.with_extension("earlier");
     copy_dir(&world.home, &earlier);
     let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
@@ -575,9 +566,7 @@ fn what_a_home_that_was_turned_back_gives_up_in_the_store_does_not_come_back_whe
     engine.stop();
     drop((ledger, given_up));
 
-    let world = another(&world);
-    taken_over(&world);
-    let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let (world, engine, _ledger) = went_on(&world);
     assert_eq!(count(&world.app("database.sqlite")), 1, "neither what was given up nor what was never sent");
     engine.stop();
 }

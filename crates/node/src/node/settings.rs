@@ -42,7 +42,7 @@ pub(super) fn engine(config: &Config, setup: &Setup) -> Result<Settings, String>
 /// The store, and who this node is for it.
 fn store(config: &Config, url: &StoreUrl, setup: &Setup) -> Result<StoreSettings, String> {
     let options = config.storage.s3_options(setup.home.root());
-    let objects = store::open_url(&url.into(), &options, Arc::clone(&setup.machine.disk));
+    let objects = url.open(&options, Arc::clone(&setup.machine.disk));
     let owner = setup.identity.owner(&setup.name, config.name.as_str(), setup.machine.random.next_u64());
     Ok(StoreSettings {
         objects: objects.map_err(|error| format!("{error}; {}", error.kind.hint()))?,

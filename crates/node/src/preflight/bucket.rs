@@ -6,12 +6,13 @@
 use super::finding::{Check, Finding};
 use super::limits::STORE_LIMIT;
 use super::{Code, Plan};
+use crate::config::StoreUrl;
 use crate::node::storage::issue;
 use base::{LocalDisk, SystemRandom};
 use database::{BucketError, bucket};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use store::{ErrorKind, Objects, S3Options, StoreUrl};
+use store::{ErrorKind, S3Options};
 
 /// A store in a bucket, and how it is reached.
 #[derive(Clone, Debug)]
@@ -53,8 +54,7 @@ pub fn check(plan: &Plan) -> Option<Check> {
 }
 
 fn ask(wanted: &BucketPlan) -> Result<(), BucketError> {
-    let objects: Arc<dyn Objects> =
-        store::open_url(&wanted.url, &wanted.options, Arc::new(LocalDisk)).map_err(BucketError::Store)?;
+    let objects = wanted.url.open(&wanted.options, Arc::new(LocalDisk)).map_err(BucketError::Store)?;
     bucket::read(&*objects)?;
     if !wanted.starts {
         store::probe(&*objects, &SystemRandom)?;

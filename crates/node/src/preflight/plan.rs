@@ -130,7 +130,7 @@ pub fn of(config: &Config, home: PathBuf, context: Context) -> Plan {
         databases: config.databases.iter().filter_map(named).collect(),
         store: config.storage.url.as_ref().and_then(|url| url.directory()).map(Path::to_owned),
         bucket: config.storage.url.as_ref().filter(|url| url.directory().is_none()).map(|url| BucketPlan {
-            url: url.into(),
+            url: url.clone(),
             options: config.storage.s3_options(&home),
             starts: context.starts,
         }),

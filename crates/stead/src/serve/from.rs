@@ -88,7 +88,7 @@ impl Source<'_> {
 
     fn open(&self, url: &StoreUrl, storage: &Storage) -> Result<Arc<dyn Objects>, Failure> {
         let options = storage.s3_options(self.home.root());
-        let objects = store::open_url(&url.into(), &options, Arc::clone(&self.machine.disk));
+        let objects = url.open(&options, Arc::clone(&self.machine.disk));
         objects.map_err(|error| self.failed(&error, error.kind.hint()))
     }
 
@@ -169,7 +169,7 @@ pub fn return_home(
     };
     let options = config.storage.s3_options(home.root());
     // What is wrong with it is told, and tried again, when the databases start.
-    let Ok(objects) = store::open_url(&url.into(), &options, Arc::clone(&machine.disk)) else {
+    let Ok(objects) = url.open(&options, Arc::clone(&machine.disk)) else {
         return Ok(());
     };
     let found = match bucket::read(&*objects) {

@@ -94,7 +94,7 @@ fn in_manifest(
 fn open(source: Source<'_>, url: &StoreUrl) -> Result<Arc<dyn Objects>, Failure> {
     let mut options = Storage::default().s3_options(source.home);
     options.endpoint = source.endpoint.map(str::to_owned);
-    store::open_url(&url.into(), &options, Arc::new(LocalDisk)).map_err(|error| refused(source.name, &error))
+    url.open(&options, Arc::new(LocalDisk)).map_err(|error| refused(source.name, &error))
 }
 
 /// The path behind a store's URL, without its encoding.

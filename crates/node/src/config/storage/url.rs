@@ -5,7 +5,11 @@
 use crate::config::limits;
 use crate::config::secret::without_credentials;
 use crate::config::text::{Fault, Text, written_as_text};
+use base::Disk;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use store::{Directory, Objects, S3, S3Options, StoreError};
 
 /// A store: a directory, or a prefix in a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,16 +38,26 @@ impl StoreUrl {
             StoreUrl::S3 { .. } => None,
         }
     }
+
+    /// The store. Nothing is asked of it yet; what `options` lack of a bucket comes from the environment.
+    pub fn open(&self, options: &S3Options, disk: Arc<dyn Disk>) -> Result<Arc<dyn Objects>, StoreError> {
+        Ok(match self {
+            StoreUrl::Directory(root) => Arc::new(Directory::new(disk, root.clone())),
+            StoreUrl::S3 { bucket, prefix } => {
+                let environment = |name: &str| std::env::var(name).ok();
+                Arc::new(S3::new(bucket, prefix, options, &*disk, &environment)?)
+            }
+        })
+    }
 }
 
-impl From<&StoreUrl> for store::StoreUrl {
-    fn from(url: &StoreUrl) -> store::StoreUrl {
-        match url {
-            StoreUrl::Directory(path) => store::StoreUrl::Directory(path.clone()),
-            StoreUrl::S3 { bucket, prefix } => {
-                store::StoreUrl::S3 { bucket: bucket.clone(), prefix: prefix.clone() }
-            }
-        }
+/// As the store itself is told of.
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&match self {
+            StoreUrl::Directory(path) => store::url_of_directory(path),
+            StoreUrl::S3 { bucket, prefix } => store::url_of_bucket(bucket, prefix),
+        })
     }
 }
 
