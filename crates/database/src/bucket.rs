@@ -9,22 +9,32 @@
 //! An answer that did not come is settled by reading the manifest again: each carries the number of its run and its own.
 
 mod adopt;
+mod error;
+
+pub use error::{BucketError, Holder};
 
 use crate::history::{History, Remote, Stored};
-use base::{Clock, Epoch, Random, Timestamp};
+use base::{Clock, Epoch, Random};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use store::{
-    BadManifest, Key, Layout, MANIFEST_BYTES_MAX, MANIFEST_KEY, Manifest, Objects, Outcome, StoreError,
-    StoredFile, Tag,
+    Key, Layout, MANIFEST_BYTES_MAX, MANIFEST_KEY, Manifest, Objects, Outcome, StoreError, StoredFile, Tag,
 };
 
 /// How often a manifest is tried to be written where others write it too.
 const TRIES: u32 = 16;
 
-/// How long after its manifest was written or read a store counts as this run's without a look.
+/// How long after its manifest was written or read a store counts as this run's without a look, for whoever removes.
 const HELD_FOR_SURE: Duration = Duration::from_secs(1);
+
+/// How long after that for whoever creates: until then its successor keeps every name that it finds ([`NAMES_KEPT`]).
+pub const HELD_TO_CREATE: Duration = Duration::from_secs(60);
+
+/// For how long whoever has taken a store frees no name there. Its predecessor, who does not know of it yet, cannot take
+/// one that ended a history for one of its own.
+pub const NAMES_KEPT: Duration = Duration::from_secs(120);
+const _: () = assert!(NAMES_KEPT.as_secs() >= 2 * HELD_TO_CREATE.as_secs(), "clocks need not run alike");
 
 /// Who this node is, for the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,110 +60,6 @@ pub enum Claim {
     TakeOver,
 }
 
-/// Who has a store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
-    /// The node's name.
-    pub node: String,
-    /// Its identity.
-    pub id: u64,
-    /// The volume's name.
-    pub volume: String,
-    /// Its right to write.
-    pub epoch: Epoch,
-    /// When it wrote the manifest last.
-    pub written: Timestamp,
-    /// Whether it ended after everything was there.
-    pub released: bool,
-}
-
-impl Holder {
-    fn of(manifest: &Manifest) -> Holder {
-        Holder {
-            node: manifest.node.clone(),
-            id: manifest.owner,
-            volume: manifest.volume.clone(),
-            epoch: manifest.epoch,
-            written: manifest.written,
-            released: manifest.released,
-        }
-    }
-}
-
-/// Why a store cannot be written to.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum BucketError {
-    /// It did not answer, or refused: try again.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// It did not say whether the manifest was written: try again.
-    #[error("{store} did not say whether the manifest was written")]
-    Unknown {
-        /// The store.
-        store: String,
-    },
-    /// Something else lies below the prefix: choose another, or remove it.
-    #[error("{store} holds something that is no history: {found}")]
-    Foreign {
-        /// The store.
-        store: String,
-        /// What lies there.
-        found: String,
-    },
-    /// The manifest cannot be used; nothing was written.
-    #[error("{store}/{MANIFEST_KEY}: {reason}")]
-    Manifest {
-        /// The store.
-        store: String,
-        /// Why not.
-        reason: BadManifest,
-    },
-    /// The manifest is gone, and other parts are there: bring it back, or remove them.
-    #[error("{store}/{MANIFEST_KEY} is missing, though {found} is there")]
-    Missing {
-        /// The store.
-        store: String,
-        /// What else is there.
-        found: String,
-    },
-    /// Nothing is there, though this node has sent there: a disk that is not mounted, a bucket that was emptied. Bring it
-    /// back, or begin a new store on purpose.
-    #[error("{store} is empty, and this node had it last under epoch {}", epoch.0)]
-    Vanished {
-        /// The store.
-        store: String,
-        /// The last right to write that it gave.
-        epoch: Epoch,
-    },
-    /// What is there is older than what this node has sent there: another disk, a copy that was put back. Bring back what
-    /// was there last, or go on with a new store on purpose.
-    #[error("{store} is at epoch {}, and this node had it last under epoch {}", found.0, epoch.0)]
-    Older {
-        /// The store.
-        store: String,
-        /// The right to write that was given last there.
-        found: Epoch,
-        /// The last one that this node has had.
-        epoch: Epoch,
-    },
-    /// It belongs to another node: take it over on purpose, or choose another prefix.
-    #[error("{store} belongs to node `{}` (volume `{}`)", holder.node, holder.volume)]
-    Taken {
-        /// The store.
-        store: String,
-        /// To whom it belongs.
-        holder: Box<Holder>,
-    },
-    /// Another run has taken it since: stop writing.
-    #[error("{store} was taken over by node `{}`, epoch {}", holder.node, holder.epoch.0)]
-    Fenced {
-        /// The store.
-        store: String,
-        /// By whom.
-        holder: Box<Holder>,
-    },
-}
-
 /// A store that this run may write to.
 #[derive(Debug)]
 pub struct Bucket {
@@ -167,8 +73,19 @@ pub struct Bucket {
     /// Held while a manifest is written, or what none lists is removed; nobody who only reads the state waits for that.
     writing: Mutex<()>,
     fenced: OnceLock<Holder>,
+    /// When (boot time) it was taken.
+    taken_at: Duration,
     /// When (boot time) its manifest last said that it is this run's.
     held_at: Mutex<Duration>,
+}
+
+/// Which rights to write a home has had.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rights {
+    /// The last one that this very store gave; `None`: it is not the one that the home had last.
+    pub here: Option<Epoch>,
+    /// The highest of any store. The files of the home carry it, so that a new one is above it.
+    pub anywhere: Epoch,
 }
 
 #[derive(Clone, Debug)]
@@ -179,17 +96,17 @@ struct State {
 
 impl Bucket {
     /// Takes the store: the manifest says so when this returns. One that does not keep its promises is refused, and so is
-    /// one that has not come as far as `at_least`: it is not the one that gave that right to write.
+    /// one that has not come as far as it had when it gave the last right to write.
     pub fn open(
         objects: Arc<dyn Objects>,
         owner: Owner,
         claim: Claim,
-        at_least: Option<Epoch>,
+        had: Rights,
         clock: Arc<dyn Clock>,
         random: &dyn Random,
     ) -> Result<Bucket, BucketError> {
-        if let Some(epoch) = at_least {
-            is_known(&*objects, epoch)?;
+        if let Some(epoch) = had.here {
+            read_again(&*objects, epoch)?;
         }
         // A directory's own lock and names keep what is asked of a server here.
         if objects.layout() == Layout::Flat {
@@ -211,7 +128,7 @@ impl Bucket {
                 }
                 None => (Manifest { histories: listed(&objects, None)?, ..Manifest::default() }, None),
             };
-            manifest.epoch = Epoch(manifest.epoch.0 + 1);
+            manifest.epoch = Epoch(manifest.epoch.max(had.anywhere).0 + 1);
             manifest.sequence += 1;
             manifest.written = clock.now();
             (manifest.owner, manifest.run) = (owner.id, owner.run);
@@ -225,8 +142,20 @@ impl Bucket {
                 let epoch = manifest.epoch;
                 let state = Mutex::new(State { manifest, tag });
                 let (shed, writing, fenced) = Default::default();
-                let held_at = Mutex::new(clock.boottime());
-                return Ok(Bucket { objects, owner, clock, epoch, state, shed, writing, fenced, held_at });
+                let taken_at = clock.boottime();
+                let held_at = Mutex::new(taken_at);
+                return Ok(Bucket {
+                    objects,
+                    owner,
+                    clock,
+                    epoch,
+                    state,
+                    shed,
+                    writing,
+                    fenced,
+                    taken_at,
+                    held_at,
+                });
             }
         }
         Err(BucketError::Unknown { store: objects.url().to_owned() })
@@ -350,9 +279,7 @@ impl Bucket {
             return Ok(0);
         }
         // Whoever stood still since may have lost the store, and a name may be another's by now.
-        if self.clock.boottime().saturating_sub(self.held_at()) > HELD_FOR_SURE {
-            self.check()?;
-        }
+        self.check_after(HELD_FOR_SURE)?;
         self.objects.remove(&doomed)?;
         let gone: BTreeSet<Key> = doomed.into_iter().collect();
         self.lock().manifest.doomed.retain(|key| !gone.contains(key));
@@ -375,6 +302,21 @@ impl Bucket {
             Some((found, _)) => Err(self.fence(&found)),
             None => Err(self.gone()),
         }
+    }
+
+    /// Looks whether another run has taken it, where its manifest has not said for so long that it is this run's.
+    fn check_after(&self, limit: Duration) -> Result<(), BucketError> {
+        if self.clock.boottime().saturating_sub(self.held_at()) > limit { self.check() } else { Ok(()) }
+    }
+
+    /// What was created until now counts: nobody else had the store, or whoever has it keeps the name of what is there.
+    pub fn check_created(&self) -> Result<(), BucketError> {
+        self.check_after(HELD_TO_CREATE)
+    }
+
+    /// Whether names of objects may be freed.
+    pub fn may_free_names(&self) -> bool {
+        self.clock.boottime().saturating_sub(self.taken_at) >= NAMES_KEPT
     }
 
     /// When (boot time) its manifest last said that it is this run's.
@@ -439,13 +381,13 @@ impl Bucket {
 /// them a question. Where more follow all the same, the rest is not asked for one by one.
 pub(crate) const SEALS_UNLISTED_MAX: usize = 64;
 
-/// Whether a store has come as far as the last right to write that it gave.
-fn is_known(objects: &dyn Objects, epoch: Epoch) -> Result<(), BucketError> {
+/// The manifest of a store that gave a right to write before: refused where it has not come as far as that.
+pub fn read_again(objects: &dyn Objects, epoch: Epoch) -> Result<Option<(Manifest, Tag)>, BucketError> {
     let store = objects.url().to_owned();
     let error = match read(objects)? {
         None => BucketError::Vanished { store, epoch },
         Some((found, _)) if found.epoch < epoch => BucketError::Older { store, found: found.epoch, epoch },
-        Some(_) => return Ok(()),
+        known => return Ok(known),
     };
     objects.look_afresh();
     Err(error)

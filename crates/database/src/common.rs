@@ -12,6 +12,9 @@ use std::time::Duration;
 /// cannot be sent, or databases that are never still together, must not cost the others more than this.
 pub const COMMON_MOMENT_AGE_MAX: Duration = Duration::from_secs(30);
 
+/// What an intent to go there is called.
+pub(crate) const NEWEST_MOMENT: &str = "the newest moment of all databases that the store has";
+
 /// Where the store's part of a history ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct End {

@@ -44,7 +44,8 @@ pub use ledger_copy::LEDGER_PATH;
 pub use settings::{CHECKPOINT_FRAMES, Entry, Notice, Notify, Settings, StartError, StoreSettings};
 pub use slot::{DatabaseInfo, Trouble};
 pub use stored::{CONFIGURATION_BYTES_MAX, CONFIGURATION_KEY, StoreInfo, StoreState};
-pub use tenure::{LAST_STORE, OWNER_LOOK_EVERY};
+pub(crate) use tenure::rights_had;
+pub use tenure::{LAST_STORE, OWNER_LOOK_EVERY, had_store};
 pub use turn::{Change, ChangeKind, HistoryProblem, TurnError, Unfinished};
 
 use crate::bucket::Bucket;

@@ -51,7 +51,7 @@ pub use remote::{Remote, Stored};
 pub use restore::{Restored, abandon, begin_with, beside};
 pub use retention::{Holds, Retention, SNAPSHOT_LEVEL};
 pub use seal::{LevelZero, SealError};
-pub use ship::{ShipError, Shipped};
+pub use ship::{ShipError, Shipped, Terms};
 pub use thin::{Merge, Move, ThinPlan};
 pub use unsent::Unsent;
 

@@ -25,7 +25,7 @@ pub mod sums;
 pub mod tail;
 pub mod wal;
 
-pub use bucket::{Bucket, BucketError, Claim, Holder, Owner};
+pub use bucket::{Bucket, BucketError, Claim, Holder, Owner, Rights};
 pub use common::COMMON_MOMENT_AGE_MAX;
 pub use engine::{Engine, Entry, Notice, Settings, StoreSettings};
 pub use machine::Machine;

@@ -9,7 +9,8 @@
 //!
 //! The databases themselves come back when the engine starts: to the newest of each where there is one, else to the
 //! newest moment that is common to all and recent, by an intent in the ledger that the start carries out. A home that had
-//! more than the store has what its app saw last: nothing is turned back there.
+//! more than the store, or has a file that is no older state of its database, has what its app saw last: nothing is turned
+//! back there.
 //!
 //! Seals that follow a list and are damaged, or follow nothing, are set aside: history ends before them, and what is lost
 //! is said.
@@ -19,9 +20,9 @@ mod older;
 
 pub use here::{Split, look};
 
-use crate::bucket::{Bucket, BucketError};
-use crate::common::{End, Newest, newest_moment};
-use crate::engine::{LEDGER_PATH, StoreSettings, remove_beside};
+use crate::bucket::{Bucket, BucketError, Rights};
+use crate::common::{End, NEWEST_MOMENT, Newest, newest_moment};
+use crate::engine::{LEDGER_PATH, StoreSettings, remove_beside, rights_had};
 use crate::history::{
     self, FileKey, History, HistoryError, ImageError, PlanError, Remote, SealedFile, ShipError, local_base,
     make_local, parse_store_key, store_key,
@@ -42,8 +43,6 @@ const TRIES: u32 = 1000;
 const SCRATCH: &str = ".stead/recover";
 /// The most bytes of a seal that ends a history: it has one page.
 const END_BYTES_MAX: usize = 1 << 20;
-/// What an intent to go to the newest common moment is called.
-const NEWEST_MOMENT: &str = "the newest moment of all databases that the store has";
 
 /// What was found in the store.
 #[derive(Clone, Debug)]
@@ -144,17 +143,20 @@ impl From<PlanError> for RecoverError {
 
 /// Takes the store and brings the ledger to a home that has none.
 pub fn recover(home: &Path, store: &StoreSettings, machine: &Machine) -> Result<Recovered, RecoverError> {
+    // What a home had elsewhere, and what it had here is no matter: it asks for what is there.
+    let had = Rights { here: None, ..rights_had(&*machine.disk, home, store.objects.url()) };
     let bucket = Bucket::open(
         Arc::clone(&store.objects),
         store.owner.clone(),
         store.claim,
-        None,
+        had,
         Arc::clone(&machine.clock),
         &*machine.random,
     )?;
     let mut recovery = Recovery { home, bucket: &bucket, machine, lost: Vec::new() };
     let ledger = recovery.ledger()?;
     let mut found = BTreeMap::new();
+    let mut has_newest = false;
     for (path, incarnation) in recovery.databases(ledger.as_ref())? {
         let Some(history) = recovery.end(&path, incarnation)? else {
             if let Some(ledger) = &ledger {
@@ -162,12 +164,12 @@ pub fn recover(home: &Path, store: &StoreSettings, machine: &Machine) -> Result<
             }
             continue;
         };
-        older::begin_with_older(home, machine, &path, incarnation, &history);
+        has_newest |= older::begin_with_older(home, machine, &path, incarnation, &history);
         found.extend(history.last().map(|last| (path, Ended { incarnation, last, history })));
     }
     let databases: Vector = found.iter().map(|(path, ended)| (path.clone(), ended.position())).collect();
     let apart = match &ledger {
-        _ if here::had_more(home, machine) => false,
+        _ if has_newest || here::had_more(home, machine) => false,
         Some(ledger) => recovery.aim(ledger, &found, &databases)?,
         None => found.len() > 1,
     };
@@ -249,8 +251,7 @@ impl Recovery<'_> {
         path: &DatabasePath,
         incarnation: Incarnation,
     ) -> Result<(), RecoverError> {
-        let here = local_base(&self.home.join(path.as_str()), incarnation);
-        if history::has_files(&*self.machine.disk, &here) {
+        if self.is_here(path, incarnation) {
             return Ok(());
         }
         let named = ledger.newest_vector()?.get(path).copied();
@@ -265,13 +266,29 @@ impl Recovery<'_> {
     fn databases(&self, ledger: Option<&Ledger>) -> Result<Vec<(DatabasePath, Incarnation)>, RecoverError> {
         let stored = self.bucket.histories();
         let all = stored.iter().filter_map(|key| parse_store_key(key));
-        let all = all.filter(|(path, _)| !path.as_str().starts_with(".stead/"));
-        let Some(ledger) = ledger else { return Ok(all.collect()) };
+        let all: Vec<_> = all.filter(|(path, _)| !path.as_str().starts_with(".stead/")).collect();
+        let Some(ledger) = ledger else { return Ok(all) };
         let known: BTreeMap<_, _> = ledger.paths()?.into_iter().collect();
-        let mut databases: Vec<_> = all.filter(|(path, _)| !known.contains_key(path)).collect();
-        let here = known.into_iter().filter(|(_, known)| !known.deleted);
-        databases.extend(here.map(|(path, known)| (path, known.incarnation)));
+        let mut databases = Vec::new();
+        for (path, known) in known.iter().filter(|(_, known)| !known.deleted) {
+            let mut incarnation = known.incarnation;
+            let newest = all.iter().filter(|(of, _)| of == path).map(|(_, number)| *number).max();
+            let is_there = all.contains(&(path.clone(), incarnation)) || self.is_here(path, incarnation);
+            if let Some(newer) = newest.filter(|newest| !is_there && *newest > incarnation) {
+                // What the ledger names was never sent, and another file has lived there since.
+                ledger.adopt_incarnation(path, newer, newer)?;
+                incarnation = newer;
+            }
+            databases.push((path.clone(), incarnation));
+        }
+        databases.extend(all.into_iter().filter(|(path, _)| !known.contains_key(path)));
         Ok(databases)
+    }
+
+    /// Whether the home has files of a history.
+    fn is_here(&self, path: &DatabasePath, incarnation: Incarnation) -> bool {
+        let here = local_base(&self.home.join(path.as_str()), incarnation);
+        history::has_files(&*self.machine.disk, &here)
     }
 
     /// Ends a history with a seal of this right to write that changes nothing, so that nobody else can go on with it;
@@ -284,6 +301,8 @@ impl Recovery<'_> {
         let base = store_key(path, incarnation);
         here::send(self.home, self.bucket, self.machine, &base)?;
         let mut proven = Txid::ZERO;
+        // The end that was written last, or may have been.
+        let mut written = None;
         for _ in 0..TRIES {
             let stored = self.bucket.stored(&base)?;
             if stored.files.is_empty() {
@@ -317,7 +336,7 @@ impl Recovery<'_> {
                 self.lost.push(Lost { path: path.clone(), whole: proven, last: *end });
                 continue;
             }
-            if last.header.epoch == self.bucket.epoch() {
+            if written == Some(proven) && last.header.epoch == self.bucket.epoch() {
                 let local = local_base(&self.home.join(path.as_str()), incarnation);
                 self.keep_end(&remote, &local, last.file.key)?;
                 return Ok(Some(history));
@@ -338,6 +357,7 @@ impl Recovery<'_> {
             let bytes = seal_of_one(header, &page)
                 .map_err(|cause| RecoverError::Encode { base: base.clone(), cause })?;
             let key = remote.seal_key(header.max_txid);
+            written = Some(header.max_txid);
             // Whatever is there now, the next look finds it.
             match store::create_from(&*remote.objects, &key, header.timestamp, &bytes)? {
                 Outcome::Won(_) | Outcome::Unknown => {}
@@ -346,7 +366,7 @@ impl Recovery<'_> {
                     let goes_on = |there: StoredFile| there.before == header.checksum_before;
                     // Left by an owner from before, whose end of history was given up.
                     if !remote.look(seal)?.is_some_and(goes_on) {
-                        history.clear_stale(seal, self.bucket.epoch())?;
+                        history.clear_stale(self.bucket, seal)?;
                     }
                 }
             }

@@ -18,6 +18,8 @@ mod broken;
 mod displaced;
 #[path = "engine/doubt.rs"]
 mod doubt;
+#[path = "engine/half.rs"]
+mod half;
 #[path = "engine/hindered.rs"]
 mod hindered;
 #[path = "engine/loose.rs"]

@@ -35,6 +35,8 @@ pub enum ErrorKind {
     Content,
     /// An object is larger than anything that belongs there.
     TooLarge,
+    /// The store cannot keep an object of this name.
+    Name,
     /// The server does not know the request, or does not keep its promise.
     Unsupported,
     /// An answer that is not understood.
@@ -43,7 +45,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// All of them, in the order in which they are declared.
-    pub const ALL: [ErrorKind; 16] = [
+    pub const ALL: [ErrorKind; 17] = [
         ErrorKind::Unreachable,
         ErrorKind::Timeout,
         ErrorKind::Tls,
@@ -58,6 +60,7 @@ impl ErrorKind {
         ErrorKind::Disk,
         ErrorKind::Content,
         ErrorKind::TooLarge,
+        ErrorKind::Name,
         ErrorKind::Unsupported,
         ErrorKind::Answer,
     ];
@@ -79,6 +82,7 @@ impl ErrorKind {
             ErrorKind::Disk => "disk",
             ErrorKind::Content => "content",
             ErrorKind::TooLarge => "too_large",
+            ErrorKind::Name => "name",
             ErrorKind::Unsupported => "unsupported",
             ErrorKind::Answer => "answer",
         }
@@ -116,6 +120,9 @@ impl ErrorKind {
             ErrorKind::Disk => "mount the disk, or mend its permissions; what is lacking is sent by itself",
             ErrorKind::Content => "stead db verify names the file that cannot be read",
             ErrorKind::TooLarge => "name another prefix in storage.url: what lies there is not Stead's",
+            ErrorKind::Name => {
+                "give the file a shorter name, without control characters; what is lacking is sent by itself"
+            }
             ErrorKind::Unsupported => {
                 "use a store that honours If-None-Match and If-Match on PUT, or a directory (file://)"
             }

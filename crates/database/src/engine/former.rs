@@ -11,10 +11,11 @@ use base::{DatabasePath, Incarnation};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use store::ErrorKind;
 
-/// How soon what this machine's disk refuses is tried again.
+/// How soon one is tried again that is refused for its own sake.
 const REFUSED_RETRY: Duration = Duration::from_secs(60);
-/// The trouble of one that this machine's disk refuses.
+/// The trouble of such a one.
 const FORMER_NOT_SENT: &str = "former_not_sent";
 
 /// A file that could not be joined for so long is taken for one that nobody follows.
@@ -32,7 +33,7 @@ enum Follows {
 #[derive(Debug)]
 pub(super) struct Former {
     found: AtomicU64,
-    /// All were sent that the disk gives.
+    /// All were sent but those that are refused for their own sake.
     tried: AtomicU64,
     sent: AtomicU64,
 }
@@ -53,7 +54,7 @@ impl Shared {
         }
     }
 
-    /// Whether the store has what this machine's disk gives of them: nothing waits for the rest.
+    /// Whether the store has all of them but those that are refused for their own sake: nothing waits for these.
     pub(super) fn former_are_tried(&self) -> bool {
         self.former.tried.load(Ordering::SeqCst) >= self.former.found.load(Ordering::SeqCst)
     }
@@ -72,7 +73,7 @@ impl Shared {
         })
     }
 
-    /// Sends all that this machine's disk gives of them; whether that is everything.
+    /// Sends all of them that can be sent; whether that is everything.
     pub(super) fn send_all_former(&self, bucket: &Bucket, over: &dyn Fn() -> bool) -> Result<bool, Failed> {
         let found = self.former.found.load(Ordering::SeqCst);
         let (mut all, mut failed) = (true, None);
@@ -107,7 +108,7 @@ impl Shared {
         Ok(all)
     }
 
-    /// `Err(None)`: this machine's disk refuses it.
+    /// `Err(None)`: it is refused for its own sake, by this machine's disk or by the store.
     fn send_one_former(
         &self,
         bucket: &Bucket,
@@ -119,9 +120,9 @@ impl Shared {
         let told = |error: &dyn std::fmt::Display| {
             tracing::warn!(event = "former history not sent", %path, incarnation = incarnation.0, %error, "tried again");
         };
-        let refused = |error: &dyn std::fmt::Display| {
+        let refused = |error: &dyn std::fmt::Display, cure| {
             told(error);
-            slot.iter().for_each(|slot| slot.set_lasting(Some(trouble(incarnation, error))));
+            slot.iter().for_each(|slot| slot.set_lasting(Some(trouble(incarnation, error, cure))));
             Err(None)
         };
         let history = match self.former_history(path, slot, incarnation) {
@@ -130,12 +131,16 @@ impl Shared {
                 told(&error);
                 return Err(Some(Failed::Store));
             }
-            Err(error) => return refused(&error),
+            Err(error) => return refused(&error, DISK_CURE),
         };
         match self.send_history(bucket, path, &history, over) {
             Ok(false) => Ok(()),
             Ok(true) => Err(Some(Failed::Elsewhere)),
-            Err(error @ ShipError::Io { .. }) => refused(&error),
+            Err(error @ ShipError::Io { .. }) => refused(&error, DISK_CURE),
+            Err(error @ ShipError::Conflict { .. }) => refused(&error, CONFLICT_CURE),
+            Err(ShipError::Store(error)) if error.kind == ErrorKind::Name => {
+                refused(&error, "no checkpoint that holds that file can be had on another machine")
+            }
             Err(error) => {
                 told(&error);
                 Err(Some(self.not_sent(&error)))
@@ -170,14 +175,17 @@ impl Shared {
     }
 }
 
-fn trouble(incarnation: Incarnation, error: &dyn std::fmt::Display) -> Trouble {
+const DISK_CURE: &str = "mend the disk, or put good copies there; checkpoints that hold that file need them on another \
+                         machine";
+const CONFLICT_CURE: &str = "move what lies there in the store; checkpoints that hold that file need its own seals on another machine";
+
+fn trouble(incarnation: Incarnation, error: &dyn std::fmt::Display, cure: &str) -> Trouble {
+    let number = incarnation.0;
     Trouble {
         code: FORMER_NOT_SENT,
         message: format!(
-            "the store lacks seals of incarnation {}, a file that lived under this name before: {error}",
-            incarnation.0
+            "the store lacks seals of incarnation {number}, a file that lived under this name before: {error}"
         ),
-        hint: "mend the disk, or put good copies there; checkpoints that hold that file need them on another machine"
-            .into(),
+        hint: cure.to_owned(),
     }
 }

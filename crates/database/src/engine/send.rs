@@ -15,13 +15,14 @@ use super::schedule::Task;
 use super::slot::{Slot, Trouble};
 use super::{Shared, VECTOR_EVERY, ledger_copy};
 use crate::bucket::{Bucket, BucketError};
-use crate::history::{History, ShipError, store_key};
+use crate::history::{History, ShipError, Terms, store_key};
 use base::DatabasePath;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use store::ErrorKind;
 
 /// Threads that send. One may be busy with a large database: the others' seals go on.
 pub const SENDERS: usize = 4;
@@ -211,7 +212,11 @@ impl Shared {
             Err(error) => {
                 slot.was_not_sent(self.now());
                 let alone = if self.is_unsendable(slot) { "; checkpoints are sent without it" } else { "" };
-                let hint = if matches!(error, ShipError::Io { .. }) { DISK_HINT } else { STORE_HINT };
+                let hint = match &error {
+                    ShipError::Io { .. } => DISK_HINT,
+                    ShipError::Store(error) if error.kind == ErrorKind::Name => error.kind.hint(),
+                    _ => STORE_HINT,
+                };
                 let known = show_unsent(slot, &format!("{error}{alone}"), hint);
                 if !known {
                     tracing::error!(event = "store failed", path = %slot.path, %error);
@@ -256,12 +261,14 @@ impl Shared {
         }
         let pace = RefCell::new(Pace::default());
         let rest = || self.let_others_work(&mut pace.borrow_mut());
+        let check_created = || bucket.check_created();
+        let terms = Terms { is_over: over, rest: &rest, check_created: &check_created };
         let shipped = loop {
-            match history.ship_until(over, &rest) {
+            match history.ship_under(&terms) {
                 Err(ShipError::Conflict { path, key }) => {
                     // Whose is what is in the way?
                     bucket.check()?;
-                    if !history.clear_stale(key, bucket.epoch())? {
+                    if !history.clear_stale(bucket, key)? {
                         return Err(ShipError::Conflict { path, key });
                     }
                 }
@@ -324,6 +331,8 @@ impl Shared {
 
     pub(super) fn not_sent(&self, error: &ShipError) -> Failed {
         let of_store = match error {
+            // Of one database, not of the store.
+            ShipError::Store(error) if error.kind == ErrorKind::Name => return Failed::Elsewhere,
             ShipError::Store(error) => BucketError::Store(error.clone()),
             ShipError::Bucket(error) => error.clone(),
             ShipError::Unknown { .. } => return Failed::Store,
@@ -337,7 +346,7 @@ impl Shared {
     /// whether it does.
     pub(super) fn list_what_changed(&self, bucket: &Bucket) -> Result<bool, Failed> {
         // The ledger that is there may name what history can do without by now.
-        let may_shed = self.ledger_is_sent(self.thinned_by.load(Ordering::SeqCst));
+        let may_shed = bucket.may_free_names() && self.ledger_is_sent(self.thinned_by.load(Ordering::SeqCst));
         let _listing = self.listing();
         let mut listings = BTreeMap::new();
         let mut shed = Vec::new();

@@ -3,6 +3,7 @@
 use super::schedule::Task;
 use super::send::{Failed, STORE_RETRY};
 use super::slot::{Slot, State};
+use super::tenure::rights_had;
 use super::{Engine, Notice, Shared, StartError};
 use crate::bucket::{Bucket, BucketError};
 use crate::history::{History, HistoryError, Stored, parse_store_key, store_key};
@@ -141,8 +142,8 @@ impl Shared {
         };
         let (clock, random) = (Arc::clone(&self.settings.machine.clock), &*self.settings.machine.random);
         let objects = Arc::clone(&settings.objects);
-        let at_least = self.remembered_epoch(objects.url());
-        match Bucket::open(objects, settings.owner.clone(), settings.claim, at_least, clock, random) {
+        let had = rights_had(&*self.settings.machine.disk, &self.settings.home, objects.url());
+        match Bucket::open(objects, settings.owner.clone(), settings.claim, had, clock, random) {
             // It was given up meanwhile, and may have a successor.
             Ok(_) if self.is_over() => Err(BucketError::Unknown { store: settings.objects.url().to_owned() }),
             Ok(bucket) => {

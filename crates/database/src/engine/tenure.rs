@@ -7,10 +7,11 @@
 //! A store that was taken over tells whoever had it when that sends something. Who sends nothing asks now and then.
 
 use super::Shared;
-use base::{Epoch, disk};
+use crate::bucket::Rights;
+use base::{Disk, Epoch, disk};
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 /// Where a home keeps which store it had last.
@@ -27,32 +28,37 @@ struct LastStore {
     epoch: u64,
 }
 
-impl Shared {
-    fn last_store(&self) -> PathBuf {
-        self.settings.home.join(LAST_STORE)
-    }
-
-    /// The last right to write that this home had in a store; `None`: it was never there, or somewhere else since.
-    pub(super) fn remembered_epoch(&self, url: &str) -> Option<Epoch> {
-        let path = self.last_store();
-        let read = disk::read(&*self.settings.machine.disk, &path, LAST_STORE_BYTES_MAX);
-        let known = read.and_then(|bytes| Ok(serde_json::from_slice::<LastStore>(&bytes)?));
-        match known {
-            Ok(last) => (last.url == url).then_some(Epoch(last.epoch)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => {
-                tracing::warn!(event = "last store not known", path = %path.display(), %error);
-                None
-            }
+/// Which rights to write a home has had in this store and elsewhere.
+pub(crate) fn rights_had(disk: &dyn Disk, home: &Path, url: &str) -> Rights {
+    let path = home.join(LAST_STORE);
+    let read = disk::read(disk, &path, LAST_STORE_BYTES_MAX);
+    let known = read.and_then(|bytes| Ok(serde_json::from_slice::<LastStore>(&bytes)?));
+    match known {
+        Ok(last) => {
+            let epoch = Epoch(last.epoch);
+            Rights { here: (last.url == url).then_some(epoch), anywhere: epoch }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Rights::default(),
+        Err(error) => {
+            tracing::warn!(event = "last store not known", path = %path.display(), %error);
+            Rights::default()
         }
     }
+}
 
+/// The last right to write that a store gave to a home; `None`: it was never there, or somewhere else since.
+pub fn had_store(disk: &dyn Disk, home: &Path, url: &str) -> Option<Epoch> {
+    rights_had(disk, home, url).here
+}
+
+impl Shared {
     /// Notes which store was taken, and under which right.
     pub(super) fn remember_store(&self, url: &str, epoch: Epoch) {
         let last = LastStore { url: url.to_owned(), epoch: epoch.0 };
         let written = serde_json::to_vec(&last).map_err(io::Error::other);
         let disk = &*self.settings.machine.disk;
-        let written = written.and_then(|bytes| disk::write_atomic(disk, &self.last_store(), &bytes, true));
+        let written = written
+            .and_then(|bytes| disk::write_atomic(disk, &self.settings.home.join(LAST_STORE), &bytes, true));
         if let Err(error) = written {
             tracing::warn!(event = "last store not noted", %error, "an empty store would be begun anew");
         }

@@ -8,8 +8,8 @@
 
 use super::files::{Entry, FileKey, Place};
 use super::{Files, History, Inner, Remote, Unusable, plan};
-use crate::bucket::BucketError;
-use base::{Epoch, Txid};
+use crate::bucket::{Bucket, BucketError};
+use base::Txid;
 use ltx::{Decoder, Header, Sequential};
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -30,6 +30,16 @@ pub struct Shipped {
     pub stored_txid: Txid,
     /// It stopped before everything was copied.
     pub more: bool,
+}
+
+/// How history is copied.
+pub struct Terms<'a> {
+    /// Whether to stop, asked between two files.
+    pub is_over: &'a dyn Fn() -> bool,
+    /// Called now and then within a large file; it may take its time.
+    pub rest: &'a dyn Fn(),
+    /// Called once an object is there, before it counts: whether whoever made it may.
+    pub check_created: &'a dyn Fn() -> Result<(), BucketError>,
 }
 
 /// Why not everything was copied. What was is there; the same call goes on from it.
@@ -68,15 +78,14 @@ pub enum ShipError {
 impl History {
     /// Copies what the store lacks. Without a store, nothing.
     pub fn ship(&self) -> Result<Shipped, ShipError> {
-        self.ship_until(&|| false, &|| ())
+        self.ship_under(&Terms { is_over: &|| false, rest: &|| (), check_created: &|| Ok(()) })
     }
 
-    /// Copies what the store lacks; between two files it stops where that is `over`. Within a large one it calls `rest`
-    /// now and then, which may take its time.
-    pub fn ship_until(&self, over: &dyn Fn() -> bool, rest: &dyn Fn()) -> Result<Shipped, ShipError> {
+    /// Copies what the store lacks, under these terms.
+    pub fn ship_under(&self, terms: &Terms<'_>) -> Result<Shipped, ShipError> {
         let mut shipped = Shipped::default();
         let Some(store) = self.inner.store.get() else { return Ok(shipped) };
-        let done = self.inner.ship_all(store, (over, rest), &mut shipped);
+        let done = self.inner.ship_all(store, terms, &mut shipped);
         if shipped.files > 0 {
             // Where it cannot be read now, what was known stays.
             let _ = self.inner.find_stored();
@@ -87,19 +96,26 @@ impl History {
     }
 
     /// Moves an object aside that is in the way of one of ours, where it was sealed under an older right to write: what
-    /// its owner sent after it had lost the store; whether it was. The caller has the store.
-    pub fn clear_stale(&self, key: FileKey, epoch: Epoch) -> Result<bool, StoreError> {
+    /// its owner sent after it had lost the store; whether it was.
+    pub fn clear_stale(&self, bucket: &Bucket, key: FileKey) -> Result<bool, BucketError> {
         let Some(store) = self.inner.store.get() else { return Ok(false) };
-        let Some(found) = store.look(key)?.filter(|found| found.page_size > 0 && found.epoch < epoch) else {
+        let ours = bucket.epoch();
+        let Some(found) = store.look(key)?.filter(|found| found.page_size > 0 && found.epoch < ours) else {
             return Ok(false);
         };
-        let path = store.shown(&store.key(key));
-        let (theirs, ours) = (found.epoch.0, epoch.0);
-        tracing::warn!(event = "stale object set aside", file = %path.display(), theirs, ours);
-        let failed = |error: io::Error| {
-            StoreError::new(ErrorKind::Content, store.objects.url(), Some(&store.key(key)), error.to_string())
-        };
-        store.set_aside(key).map_err(failed)?;
+        let name = store.key(key);
+        tracing::warn!(
+            event = "stale object set aside",
+            file = %store.shown(&name).display(),
+            theirs = found.epoch.0,
+            ours = ours.0
+        );
+        store.copy_aside(key).map_err(|error| {
+            StoreError::new(ErrorKind::Content, store.objects.url(), Some(&name), error.to_string())
+        })?;
+        // Whoever has the store by now may have put its own there.
+        bucket.check()?;
+        store.objects.remove(&[name])?;
         Ok(true)
     }
 
@@ -183,23 +199,18 @@ impl History {
 }
 
 impl Inner {
-    fn ship_all(
-        &self,
-        store: &Remote,
-        (over, rest): (&dyn Fn() -> bool, &dyn Fn()),
-        shipped: &mut Shipped,
-    ) -> Result<(), ShipError> {
+    fn ship_all(&self, store: &Remote, terms: &Terms<'_>, shipped: &mut Shipped) -> Result<(), ShipError> {
         // Those of a history that no list knows, and nobody looks for.
         self.orphans().iter().try_for_each(|orphan| self.free_name(store, orphan.key))?;
         for entry in self.unshipped() {
             if self.lock().is_covered_in_store(entry.key) {
                 continue;
             }
-            if shipped.files > 0 && over() {
+            if shipped.files > 0 && (terms.is_over)() {
                 shipped.more = true;
                 return Ok(());
             }
-            if let Some(bytes) = self.ship_one(store, &entry, rest)? {
+            if let Some(bytes) = self.ship_one(store, &entry, terms)? {
                 shipped.files += 1;
                 shipped.bytes += bytes;
             }
@@ -227,7 +238,7 @@ impl Inner {
         lacking
     }
 
-    fn ship_one(&self, store: &Remote, entry: &Entry, rest: &dyn Fn()) -> Result<Option<u64>, ShipError> {
+    fn ship_one(&self, store: &Remote, entry: &Entry, terms: &Terms<'_>) -> Result<Option<u64>, ShipError> {
         let header = match entry.header(&*self.disk) {
             Ok(header) => header,
             Err(why) => return skip(entry, why),
@@ -242,7 +253,7 @@ impl Inner {
         let mut bytes = 0;
         let outcome = store.objects.create(&key, about, &mut |out| {
             spoilt = None;
-            match self.copy_verified(entry, &header, &mut Rested { out, rest, since: 0 }) {
+            match self.copy_verified(entry, &header, &mut Rested { out, rest: terms.rest, since: 0 }) {
                 Ok(count) => bytes = count,
                 Err(CopyTrouble::Output(cause)) => return Err(cause),
                 Err(CopyTrouble::Source(why)) => {
@@ -270,6 +281,7 @@ impl Inner {
                 return Err(ShipError::Conflict { path: store.shown(&key), key: entry.key });
             }
         }
+        (terms.check_created)()?;
         let sent = Entry::shipped(entry.key, store.clone(), entry.bytes, &header);
         // A list that has the damaged one as it was, or only its name, has the good one.
         let same = |there: &Arc<Entry>| there.stored().is_none() || there.stored() == sent.stored();

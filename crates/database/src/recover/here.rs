@@ -112,7 +112,7 @@ pub(super) fn send(home: &Path, bucket: &Bucket, machine: &Machine, key: &str) -
             // The former owner's, from a moment ago, is a part of history: the next look finds it. Any other is none.
             Err(ShipError::Conflict { key: object, .. }) if tries < SEND_TRIES => {
                 if !has(&bucket.stored(key)?, object) {
-                    history.clear_stale(object, bucket.epoch())?;
+                    history.clear_stale(bucket, object)?;
                 }
             }
             Err(error) => return Err(error.into()),

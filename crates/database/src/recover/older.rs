@@ -14,11 +14,12 @@ use crate::history::{self, History};
 use crate::live::Place;
 use crate::machine::Machine;
 use crate::sqlite::Participant;
-use base::{DatabasePath, Disk, Incarnation, disk};
+use base::{DatabasePath, Disk, Incarnation, Txid, disk};
 use std::io;
 use std::path::Path;
 
-/// Has a restore of this database begin with the file in its place, where that is an older state of it.
+/// Has a restore of this database begin with the file in its place, where that is an older state of it; whether that
+/// file stays, as what the app saw last.
 ///
 /// What fails here costs only that the whole is fetched.
 pub(super) fn begin_with_older(
@@ -27,44 +28,64 @@ pub(super) fn begin_with_older(
     path: &DatabasePath,
     incarnation: Incarnation,
     history: &History,
-) {
+) -> bool {
     let file = home.join(path.as_str());
     let state = home.join(".stead/databases").join(path.as_str());
     let place = Place { path: path.clone(), file, incarnation, state };
     match begin(machine, &place, history) {
-        Ok(None) => {}
-        Ok(Some(what)) => tracing::info!(event = "older copy", %path, "{what}"),
+        Ok(Begun::WithNothing) => false,
+        Ok(Begun::With(at)) => {
+            let what =
+                format!("the file in its place is as of txid {at}: only what changed since is fetched");
+            tracing::info!(event = "older copy", %path, "{what}");
+            false
+        }
+        Ok(Begun::Not(why)) => {
+            tracing::info!(event = "older copy", %path, "{why}");
+            true
+        }
         Err(error) => {
             tracing::warn!(event = "older copy", %path, %error, "the file in its place is not made use of");
+            true
         }
     }
 }
 
-fn begin(machine: &Machine, place: &Place, history: &History) -> io::Result<Option<String>> {
+/// What a restore begins with.
+enum Begun {
+    /// There is nothing in its place.
+    WithNothing,
+    /// The file is as of this TXID.
+    With(Txid),
+    /// There is none: the file stays, for this reason.
+    Not(&'static str),
+}
+
+fn begin(machine: &Machine, place: &Place, history: &History) -> io::Result<Begun> {
     let disk = &*machine.disk;
     match disk.metadata(&place.file) {
         Ok(found) if found.is_file && found.len > 0 => {}
-        Ok(_) => return Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Ok(_) => return Ok(Begun::WithNothing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Begun::WithNothing),
         Err(error) => return Err(error),
     }
     disk.refuse_planted(&place.file)?;
     if !is_alone(disk, &place.file) {
         settle(machine, &place.file)?;
         if !is_alone(disk, &place.file) {
-            return Ok(None);
+            return Ok(Begun::Not("the file in its place is in use: it stays, and counts as the newest"));
         }
     }
     let Some((sums, at)) = history.recognise(&place.file)? else {
         let stays =
             "the file in its place is in no state that the store has: it stays, and counts as the newest";
-        return Ok(Some(stays.to_owned()));
+        return Ok(Begun::Not(stays));
     };
     if history.last().is_some_and(|last| {
         (last.header.commit, last.header.checksum_after) == (sums.pages(), sums.rolling())
     }) {
         place.keep_sums(disk, &sums, at);
-        return Ok(Some("the file in its place is what the store has".to_owned()));
+        return Ok(Begun::Not("the file in its place is what the store has"));
     }
     let (file, aside) = (&place.file, disk::sibling(&place.file, OLDER));
     history::begin_with(disk, file, &history::beside(file), &(sums, at))?;
@@ -74,7 +95,7 @@ fn begin(machine: &Machine, place: &Place, history: &History) -> io::Result<Opti
         disk::remove_if_there(disk, &disk::sibling(file, suffix))?;
     }
     disk.sync_dir(disk::parent(file))?;
-    Ok(Some(format!("the file in its place is as of txid {at}: only what changed since is fetched")))
+    Ok(Begun::With(at))
 }
 
 /// Whether the file holds all there is of the database.

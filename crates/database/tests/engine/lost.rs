@@ -159,7 +159,7 @@ fn a_store_of_another_node_is_refused_with_its_name() {
 }
 
 /// The seals of a database that lie in the store.
-fn sent_seals(world: &World, name: &str) -> Vec<PathBuf> {
+pub(super) fn sent_seals(world: &World, name: &str) -> Vec<PathBuf> {
     let mut seals: Vec<PathBuf> = std::fs::read_dir(world.store.as_ref().unwrap().join(name).join("ltx/0"))
         .unwrap()
         .map(|entry| entry.unwrap().path())

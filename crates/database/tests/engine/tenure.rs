@@ -2,6 +2,7 @@
 
 use super::*;
 use base::sim::SimClock;
+use database::bucket::HELD_TO_CREATE;
 use database::engine::{LAST_STORE, OWNER_LOOK_EVERY, StoreState};
 use database::recover::recover;
 
@@ -111,8 +112,79 @@ fn a_new_store_is_begun_where_that_is_wanted() {
     world.store = Some(other);
     let engine = world.start();
     until("another one is nobody's yet", || stored(&engine));
+    let info = engine.store().unwrap();
+    assert_eq!(info.epoch, Some(Epoch(2)), "above every right that the seals of the home have");
     engine.stop();
     assert_eq!(count(&app), 3);
+}
+
+/// An engine without threads, and what it says.
+fn stepped(world: &World, clock: &SimClock) -> (Engine, Told) {
+    let machine = Machine { clock: Arc::new(clock.clone()), ..Machine::real() };
+    let ledger = Arc::new(Ledger::open(&world.home.join(".stead/ledger.sqlite"), None).unwrap());
+    let told = Told::default();
+    let notices = Arc::clone(&told);
+    let notify = move |notice: Notice| notices.lock().unwrap().push(format!("{notice:?}"));
+    let entries = vec![Entry::File { path: path(NAME), schema: None }];
+    (Engine::stepped(world.settings(machine, entries), ledger, Arc::new(notify)).unwrap(), told)
+}
+
+/// Lets time pass, and the engine do what is due; when something is due next.
+fn rest(engine: &Engine, clock: &SimClock, limit: Duration) -> Option<Duration> {
+    let until = base::Clock::boottime(clock) + limit;
+    loop {
+        let now = base::Clock::boottime(clock);
+        match engine.step() {
+            Ok(()) => {}
+            Err(Some(wait)) if now + wait <= until => clock.advance(wait),
+            Err(wait) => {
+                clock.advance(until - now);
+                return wait;
+            }
+        }
+    }
+}
+
+/// The end that its successor has put there goes when history is thinned, and its name is free then.
+// semantics: taken-over
+#[test]
+fn whoever_was_idle_calls_nothing_stored_that_took_the_name_of_an_end() {
+    let world = World::with_store();
+    let clock = SimClock::new(base::Timestamp(1_795_255_200_000));
+    let (engine, told) = stepped(&world, &clock);
+    let app = world.app("database.sqlite");
+    app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x)").unwrap();
+    let commit = |engine: &Engine, app: &Connection| {
+        app.execute("INSERT INTO t VALUES(1)", ()).unwrap();
+        engine.sync();
+        rest(engine, &clock, Duration::from_secs(5));
+    };
+    (0..5).for_each(|_| commit(&engine, &app));
+    assert!(stored(&engine));
+
+    let heir = World { store: world.store.clone(), id: 8, ..World::new() };
+    let settings = settings_of(heir.store.as_ref().unwrap(), heir.id, Claim::TakeOver);
+    let machine = Machine { clock: Arc::new(clock.clone()), ..Machine::real() };
+    recover(&heir.home, &settings, &machine).unwrap();
+    let end = engine.databases()[0].position.unwrap().txid.next();
+    let end =
+        heir.store.as_ref().unwrap().join(NAME).join(format!("ltx/0/{:016x}-{:016x}.ltx", end.0, end.0));
+    assert!(end.exists());
+    let (their_engine, _told) = stepped(&heir, &clock);
+    let their_app = heir.app("database.sqlite");
+    let taken = base::Clock::boottime(&clock);
+    let lasted = || base::Clock::boottime(&clock) - taken;
+    while end.exists() {
+        assert!(lasted() < OWNER_LOOK_EVERY, "it never goes");
+        commit(&their_engine, &their_app);
+    }
+    assert!(lasted() > HELD_TO_CREATE, "{:?}", lasted());
+
+    assert!(told.lock().unwrap().iter().all(|line| !line.contains("StoreRefused")));
+    commit(&engine, &app);
+    assert!(!stored(&engine));
+    let told = told.lock().unwrap().clone();
+    assert!(told.iter().any(|line| line.contains("StoreRefused") && line.contains("node-8")), "{told:?}");
 }
 
 // semantics: taken-over-idle
@@ -120,24 +192,8 @@ fn a_new_store_is_begun_where_that_is_wanted() {
 fn whoever_sends_nothing_asks_now_and_then_whose_the_store_is() {
     let world = World::with_store();
     let clock = SimClock::new(base::Timestamp(1_795_255_200_000));
-    let machine = Machine { clock: Arc::new(clock.clone()), ..Machine::real() };
-    let ledger = Arc::new(Ledger::open(&world.home.join(".stead/ledger.sqlite"), None).unwrap());
-    let told = Told::default();
-    let notices = Arc::clone(&told);
-    let notify = move |notice: Notice| notices.lock().unwrap().push(format!("{notice:?}"));
-    let entries = vec![Entry::File { path: path(NAME), schema: None }];
-    let engine = Engine::stepped(world.settings(machine, entries), ledger, Arc::new(notify)).unwrap();
-    let rest = |limit: Duration| {
-        let until = base::Clock::boottime(&clock) + limit;
-        loop {
-            let now = base::Clock::boottime(&clock);
-            match engine.step() {
-                Ok(()) => {}
-                Err(Some(wait)) if now + wait <= until => clock.advance(wait),
-                Err(wait) => return wait,
-            }
-        }
-    };
+    let (engine, told) = stepped(&world, &clock);
+    let rest = |limit| rest(&engine, &clock, limit);
     let next = rest(OWNER_LOOK_EVERY / 2);
     assert!(next.is_some_and(|wait| wait <= OWNER_LOOK_EVERY), "{next:?}");
 

@@ -6,7 +6,7 @@
 
 use base::sim::{SimClock, SimDisk, SimRandom};
 use base::{Checksum, Clock, Pgno, Timestamp, Txid};
-use database::{Bucket, BucketError, Claim, Owner};
+use database::{Bucket, BucketError, Claim, Owner, Rights};
 use ltx::{Encoder, Header};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -136,7 +136,7 @@ impl Racer {
         let clock: Arc<dyn Clock> = Arc::new(SimClock::default());
         let bucket = self.again(|| {
             let (objects, clock) = (Arc::clone(&self.objects), Arc::clone(&clock));
-            Bucket::open(objects, owner.clone(), self.claim, None, clock, &self.random)
+            Bucket::open(objects, owner.clone(), self.claim, Rights::default(), clock, &self.random)
         })?;
         ended.epoch = bucket.epoch().0;
         for _ in 0..SEALS {

@@ -7,7 +7,7 @@ use crate::storm;
 use crate::world::{Crash, World};
 use base::sim::{SimClock, SimDisk, SimRandom};
 use base::{Checksum, Timestamp, Txid};
-use database::{Bucket, Claim, Owner};
+use database::{Bucket, Claim, Owner, Rights};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,7 +121,8 @@ fn no_object_goes_that_a_list_still_names() {
     let objects: Arc<dyn Objects> = Arc::new(bucket.store_of("a", &disk));
     let owner = Owner { id: 1, run: 1, node: "a".into(), volume: "test".into() };
     let held =
-        Bucket::open(Arc::clone(&objects), owner, Claim::Own, None, clock, &SimRandom::new(2)).unwrap();
+        Bucket::open(Arc::clone(&objects), owner, Claim::Own, Rights::default(), clock, &SimRandom::new(2))
+            .unwrap();
     let file = |max| StoredFile {
         level: 0,
         named_level: 0,

@@ -155,8 +155,10 @@ fn unwritten(path: &Path, error: std::io::Error) -> Failure {
     Failure::system(format!("{} cannot be written", path.display()), error, "make room, or mend its owner")
 }
 
-/// Goes on, in a home that has lost everything but its configuration, with the volume that its store has: where whoever
+/// Goes on, in a home that has no ledger, with the volume that its store has: where the store is this home's, or whoever
 /// had it has let go. Everybody else's store is refused when the databases start.
+///
+/// A home that had a store last needs that to start: a ledger begun without it would go on from none of its checkpoints.
 pub fn return_home(
     home: &Home,
     identity: &Identity,
@@ -168,18 +170,31 @@ pub fn return_home(
         return Ok(());
     };
     let options = config.storage.s3_options(home.root());
-    // What is wrong with it is told, and tried again, when the databases start.
-    let Ok(objects) = url.open(&options, Arc::clone(&machine.disk)) else {
+    let had = database::engine::had_store(home.disk(), home.root(), &url.to_string());
+    let not_had = |error: &BucketError| {
+        let what = "the ledger of this home is lost, and its store, which has it, cannot be read";
+        Failure::new(Exit::Unavailable, what, error, format!("{}; {WITHOUT_STORE}", hint_of_bucket(error)))
+    };
+    let opened = url.open(&options, Arc::clone(&machine.disk)).map_err(BucketError::from);
+    let found = opened.and_then(|objects| {
+        let found =
+            had.map_or_else(|| bucket::read(&*objects), |epoch| bucket::read_again(&*objects, epoch))?;
+        Ok((objects, found))
+    });
+    let (objects, found) = match found {
+        Ok((objects, Some((found, _)))) => (objects, found),
+        // What is wrong with it is told, and tried again, when the databases start.
+        Err(error) if had.is_some() => return Err(not_had(&error)),
+        Ok((_, None)) | Err(_) => return Ok(()),
+    };
+    let owner = identity.owner(name, config.name.as_str(), machine.random.next_u64());
+    let is_ours = found.owner == owner.id || home.disk().metadata(&home.recovering()).is_ok();
+    if !is_ours && !found.released {
         return Ok(());
-    };
-    let found = match bucket::read(&*objects) {
-        Ok(Some((found, _))) if found.released || home.disk().metadata(&home.recovering()).is_ok() => found,
-        _ => return Ok(()),
-    };
+    }
     let refused =
         |error| not_brought("the volume of this home's store could not be brought back".to_owned(), &error);
     recover::look(home.root(), &objects, Some(&found), machine).map_err(refused)?;
-    let owner = identity.owner(name, config.name.as_str(), machine.random.next_u64());
     let claim = Claim::Released;
     let store = StoreSettings { objects, owner, claim, stop_timeout: None, configuration: None };
     mark(home)?;
@@ -194,6 +209,9 @@ pub fn return_home(
     );
     unmark(home)
 }
+
+/// How a home whose ledger is lost starts without its store.
+const WITHOUT_STORE: &str = "to begin anew without its checkpoints, remove .stead/store.json from the home";
 
 /// Whether the home has no volume, or only a part of one that was being brought.
 fn is_new(home: &Home) -> bool {
@@ -213,9 +231,19 @@ fn not_brought(what: String, error: &RecoverError) -> Failure {
     Failure::system(what, error, hint)
 }
 
+fn hint_of_bucket(error: &BucketError) -> &'static str {
+    match error {
+        BucketError::Store(error) => error.kind.hint(),
+        BucketError::Vanished { .. } | BucketError::Older { .. } => {
+            "bring back what was there last (a disk that is not mounted, a copy that was put back), then start again"
+        }
+        _ => "start again; `stead db restore URL/DATABASE -o FILE` brings single databases back",
+    }
+}
+
 fn hint(error: &RecoverError) -> &'static str {
     match error {
-        RecoverError::Bucket(BucketError::Store(error)) => error.kind.hint(),
+        RecoverError::Bucket(error) => hint_of_bucket(error),
         RecoverError::EndDamaged { .. } => {
             "bring that object back (a bucket with versions has it), then start again; `stead db restore URL/DATABASE -o \
              FILE --txid N` brings single databases back as they were before"

@@ -230,6 +230,7 @@ fn by_code(code: &str) -> Option<ErrorKind> {
         | "StorageFull"
         | "InsufficientCapacity" => ErrorKind::Full,
         "EntityTooLarge" => ErrorKind::TooLarge,
+        "KeyTooLongError" | "KeyTooLong" | "XMinioInvalidObjectName" => ErrorKind::Name,
         "RequestTimeout" => ErrorKind::Timeout,
         "NotImplemented" | "MethodNotAllowed" => ErrorKind::Unsupported,
         "InternalError" | "NoSuchUpload" | "ConditionalRequestConflict" | "OperationAborted" => ErrorKind::Server,

@@ -74,7 +74,7 @@ impl Client {
         let path = Path::parse(&text).ok().filter(|path| path.as_ref() == text);
         path.ok_or_else(|| {
             let reason = "a name with control characters cannot be kept in an object store";
-            StoreError::new(ErrorKind::Unsupported, &self.url, Some(key), reason)
+            StoreError::new(ErrorKind::Name, &self.url, Some(key), reason)
         })
     }
 

@@ -10,6 +10,7 @@
 //! What did not succeed (a full disk, mostly) is tried again: by the keeper, and by whoever asks for one of those.
 
 use super::{Held, HistoryProblem, TurnError, positions};
+use crate::common::NEWEST_MOMENT;
 use crate::engine::slot::State;
 use crate::engine::{Engine, Shared, StartError};
 use crate::ledger::{Intent, IntentId, Vector};
@@ -270,7 +271,7 @@ impl Shared {
         for path in undo.keys().chain(target.keys()) {
             self.touch(path);
         }
-        for slot in self.slots() {
+        for slot in self.slots().iter().filter(|slot| !self.has_no_part(&slot.path)) {
             self.touch(&slot.path);
         }
         let finish = match self.turn_all(&target) {
@@ -309,7 +310,8 @@ impl Shared {
 
     /// Turns all databases to a vector, of an intent that is recorded already.
     fn turn_all(&self, target: &Vector) -> Result<(), TurnError> {
-        let slots = self.slots_with(target);
+        let (stays, slots): (Vec<_>, Vec<_>) =
+            self.slots_with(target).into_iter().partition(|slot| self.has_no_part(&slot.path));
         let mut held: Held = slots.iter().map(|slot| (slot, slot.lock())).collect();
         let done = self.lock_all(&mut held, TAKE_BACK_LIMIT).and_then(|()| {
             self.capture_all(&mut held)?;
@@ -318,8 +320,18 @@ impl Shared {
         });
         super::unlock_all(&mut held);
         done?;
-        self.note_turned(&held);
+        if stays.is_empty() {
+            self.note_turned(&held);
+        }
         Ok(())
+    }
+
+    /// Whether a database has no part in the turn: what lies in the home of a volume that comes up from a store, and the
+    /// store does not have, stays as it is.
+    fn has_no_part(&self, path: &DatabasePath) -> bool {
+        let open = self.open_turn();
+        let open = open.as_ref().filter(|open| open.name == NEWEST_MOMENT);
+        open.is_some_and(|open| !open.undo.contains_key(path) && !open.target.contains_key(path))
     }
 
     fn no_room(&self) -> bool {

@@ -125,3 +125,54 @@ fn a_home_that_lost_its_databases_says_what_the_store_cannot_give_back() {
     node.until_stored(NAME);
     node.verify(NAME);
 }
+
+// semantics: ledger-lost
+#[test]
+fn a_home_that_lost_its_ledger_alone_has_it_back_from_its_store_with_the_checkpoints() {
+    let mut server = server(Kind::Versity);
+    let home = Home::new();
+    let node = Node::configured(&home, &config(&server));
+    home.db(NAME).insert_rows(10);
+    node.checkpoint("ten");
+    home.db(NAME).insert_rows(1);
+    until_sent(&node);
+    let ledger = server.bucket_dir("volumes").join("notes/.stead/ledger.sqlite/0000");
+    let seals = || std::fs::read_dir(&ledger).map_or(0, Iterator::count);
+    until("the ledger is sent", || (seals() > 0).then_some(()));
+    node.checkpoint("last");
+    let before = seals();
+    until("the last checkpoint is sent", || (seals() > before).then_some(()));
+    node.kill();
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(home.path(&format!(".stead/ledger.sqlite{suffix}")));
+    }
+
+    // Without it the checkpoints would be lost.
+    server.kill();
+    let mut refused = Node::spawn(&home, &[]);
+    assert_eq!(refused.wait(), 69, "{}", refused.stderr());
+    let told = refused.stderr();
+    assert!(told.contains("the ledger of this home is lost") && told.contains(".stead/store.json"), "{told}");
+    assert!(!home.exists(".stead/ledger.sqlite"));
+    drop(refused);
+
+    server.restart();
+    let node = Node::spawn(&home, &[]).answering();
+    node.until_app();
+    assert_eq!(count(&home.path(NAME)), 11);
+    let listed = node.get("/checkpoint").ok().to_string();
+    assert!(["ten", "sent"].iter().all(|id| listed.contains(&format!(r#""id":"{id}""#))), "{listed}");
+    node.restore("ten");
+    assert_eq!(count(&home.path(NAME)), 10);
+    node.until_well();
+    node.stop();
+
+    // Wanted on purpose.
+    server.kill();
+    for name in ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm", "store.json"] {
+        let _ = std::fs::remove_file(home.path(&format!(".stead/{name}")));
+    }
+    let node = Node::spawn(&home, &[]).answering();
+    node.until_app();
+    assert_eq!(count(&home.path(NAME)), 10);
+}

@@ -154,3 +154,27 @@ fn preflight_asks_a_bucket_and_says_what_is_wrong_with_it() {
         std::process::Command::new("find").arg(server.bucket_dir("volumes")).args(["-type", "f"]).output();
     assert_eq!(String::from_utf8(left.unwrap().stdout).unwrap(), "", "nothing is left of the probe");
 }
+
+/// It is that database's trouble alone.
+#[test]
+fn a_database_whose_name_no_object_store_keeps_does_not_keep_the_others_from_it() {
+    let server = server(Kind::Versity);
+    let home = Home::new();
+    let mut config = config(&server);
+    config["databases"] = json!([{ "path": NAME }, { "dir": "data", "pattern": "**/*.db" }]);
+    let node = Node::configured(&home, &config);
+    let odd = "data/bell\u{7}.db";
+    for name in [odd, NAME] {
+        home.db(name).insert_rows(3);
+        node.until_sealed(name);
+    }
+    node.until_stored(NAME);
+    let told = node.until_issue("store_failed");
+    assert_eq!(told["path"], odd);
+    assert!(told["hint"].as_str().unwrap().contains("a shorter name"), "{told:#}");
+    let status = node.status();
+    assert_eq!(status["store"]["state"], "held", "{status:#}");
+    home.db(NAME).insert_rows(3);
+    node.until_stored(NAME);
+    node.kill();
+}

@@ -39,6 +39,7 @@ fn each_word_of_a_server_has_its_kind() {
         (400, "RequestTimeout", ErrorKind::Timeout),
         (501, "NotImplemented", ErrorKind::Unsupported),
         (400, "InvalidArgument", ErrorKind::Answer),
+        (400, "KeyTooLongError", ErrorKind::Name),
         (502, "SomethingNew", ErrorKind::Server),
     ] {
         let fault = code(status, word, "why");

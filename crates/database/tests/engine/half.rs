@@ -1,0 +1,130 @@
+//! A home that lost its ledger, with databases that are still there, and a store that has them at no common moment.
+
+use super::lost::{entries, sent_seals, stored, taken_over};
+use super::*;
+use database::engine::LEDGER_PATH;
+
+const OTHER: &str = "data/other.db";
+
+/// A home that died with a store that has a row more of one database than at the last moment of both, and that lost its
+/// `.stead` and its histories.
+fn without_ledger() -> World {
+    let world = World::with_store();
+    let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let (first, second) = (world.app("database.sqlite"), world.app("other.db"));
+    for app in [&first, &second] {
+        app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+    }
+    until("followed", || followed(&engine, NAME) && followed(&engine, OTHER));
+    engine.sync();
+    until("sent", || stored(&engine, NAME) && stored(&engine, OTHER));
+    // What the ledger says when it comes for the second time was noted after it had come for the first.
+    let ledgers = || sent_seals(&world, LEDGER_PATH).pop();
+    for _ in 0..2 {
+        let before = ledgers();
+        for app in [&first, &second] {
+            app.execute_batch("INSERT INTO t VALUES(1)").unwrap();
+        }
+        engine.cut(LIMIT).unwrap();
+        until("the ledger is sent", || ledgers() > before);
+        until("sent", || stored(&engine, NAME) && stored(&engine, OTHER));
+    }
+    let both = engine.cut(LIMIT).unwrap().vector;
+    // Somebody else's, with the name of the next one.
+    let last = sent_seals(&world, OTHER).pop().unwrap();
+    let next = format!("{:016x}", both[&path(OTHER)].txid.0 + 1);
+    let in_the_way = last.with_file_name(format!("{next}-{next}.ltx"));
+    std::fs::write(&in_the_way, b"in the way").unwrap();
+    for app in [&first, &second] {
+        app.execute_batch("INSERT INTO t VALUES(2)").unwrap();
+    }
+    let cut = engine.cut(LIMIT).unwrap();
+    let last = |name: &str| sent_seals(&world, name).pop().unwrap();
+    let name_of = |txid: base::Txid| format!("{:016x}-{:016x}.ltx", txid.0, txid.0);
+    until("the first is sent", || last(NAME).ends_with(name_of(cut.vector[&path(NAME)].txid)));
+    drop((first, second, engine));
+    std::fs::remove_file(&in_the_way).unwrap();
+    std::fs::remove_dir_all(world.home.join(".stead")).unwrap();
+    std::fs::create_dir(world.home.join(".stead")).unwrap();
+    for name in [NAME, OTHER] {
+        std::fs::remove_dir_all(world.home.join(format!("{name}-litestream"))).unwrap();
+    }
+    world
+}
+
+// semantics: half-a-home
+#[test]
+fn databases_that_are_still_there_are_not_turned_back_to_a_moment_of_the_store() {
+    let world = without_ledger();
+    let found = taken_over(&world);
+    assert!(found.ledger && !found.apart, "{found:?}");
+    let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    assert_eq!((count(&world.app("database.sqlite")), count(&world.app("other.db"))), (4, 4));
+    until("all of it is sent", || stored(&engine, NAME) && stored(&engine, OTHER));
+    verify(&engine, NAME);
+    verify(&engine, OTHER);
+    engine.stop();
+}
+
+// semantics: half-a-home
+#[test]
+fn a_database_that_only_the_home_has_stays_while_the_others_come_back_from_the_store() {
+    let world = without_ledger();
+    remove(&world.home.join(NAME));
+    remove(&world.home.join(OTHER));
+    for (name, mode) in [("third.db", "WAL"), ("fourth.db", "DELETE")] {
+        let app = world.app(name);
+        app.pragma_update(None, "journal_mode", mode).unwrap();
+        app.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES(1), (2)").unwrap();
+    }
+    let found = taken_over(&world);
+    assert!(found.ledger && !found.apart, "{found:?}");
+    let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    assert_eq!((count(&world.app("database.sqlite")), count(&world.app("other.db"))), (3, 3));
+    assert_eq!((count(&world.app("third.db")), count(&world.app("fourth.db"))), (2, 2));
+    let all = [NAME, OTHER, "data/third.db", "data/fourth.db"];
+    until("all of it is sent", || all.iter().all(|name| stored(&engine, name)));
+    engine.stop();
+}
+
+/// The ledger that the store has names a file of which nothing was sent, and lacks the one that has lived there since.
+// semantics: another-machine
+#[test]
+fn a_file_comes_back_that_the_ledger_of_the_store_takes_for_its_predecessor() {
+    let world = World::with_store();
+    let objects = settings_of(world.store.as_ref().unwrap(), world.id, Claim::Own).objects;
+    let manifest = || database::bucket::read(&*objects).unwrap().unwrap();
+    let mut earlier = None;
+    for text in ["first", "second"] {
+        let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+        remove(&world.home.join(OTHER));
+        until("gone", || !followed(&engine, OTHER));
+        let app = world.app("other.db");
+        app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x)").unwrap();
+        app.execute("INSERT INTO t VALUES(?)", [text]).unwrap();
+        until("followed", || followed(&engine, OTHER));
+        drop(app);
+        engine.stop();
+        earlier.get_or_insert_with(|| {
+            (manifest().0.histories[LEDGER_PATH].clone(), sent_seals(&world, LEDGER_PATH))
+        });
+    }
+    let (ledger, seals) = earlier.unwrap();
+    let (mut now, tag) = manifest();
+    now.histories.insert(LEDGER_PATH.to_owned(), ledger);
+    now.histories.remove(OTHER).unwrap();
+    let key = store::Key::new(store::MANIFEST_KEY);
+    let written = objects.replace(&key, &now.encode(), &tag).unwrap();
+    assert!(matches!(written, store::Outcome::Won(_)));
+    let later = |seal: &&PathBuf| !seals.contains(seal);
+    sent_seals(&world, LEDGER_PATH).iter().filter(later).for_each(|seal| std::fs::remove_file(seal).unwrap());
+
+    let heir = super::lost::another(&world);
+    let found = taken_over(&heir);
+    assert_eq!(found.databases[&path(OTHER)].incarnation.0, 2, "{found:?}");
+    let (engine, _ledger, _) = heir.start_on(Machine::real(), entries(), 1 << 30);
+    let app = heir.app("other.db");
+    let text: String = app.query_row("SELECT x FROM t", [], |row| row.get(0)).unwrap();
+    assert_eq!(text, "second");
+    engine.stop();
+}
