@@ -25,16 +25,8 @@ use store::{
 /// How often a manifest is tried to be written where others write it too.
 const TRIES: u32 = 16;
 
-/// How long after its manifest was written or read a store counts as this run's without a look, for whoever removes.
+/// How long after its manifest was written or read a store counts as this run's without a look.
 const HELD_FOR_SURE: Duration = Duration::from_secs(1);
-
-/// How long after that for whoever creates: until then its successor keeps every name that it finds ([`NAMES_KEPT`]).
-pub const HELD_TO_CREATE: Duration = Duration::from_secs(60);
-
-/// For how long whoever has taken a store frees no name there. Its predecessor, who does not know of it yet, cannot take
-/// one that ended a history for one of its own.
-pub const NAMES_KEPT: Duration = Duration::from_secs(120);
-const _: () = assert!(NAMES_KEPT.as_secs() >= 2 * HELD_TO_CREATE.as_secs(), "clocks need not run alike");
 
 /// Who this node is, for the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,9 +65,7 @@ pub struct Bucket {
     /// Held while a manifest is written, or what none lists is removed; nobody who only reads the state waits for that.
     writing: Mutex<()>,
     fenced: OnceLock<Holder>,
-    /// When (boot time) it was taken.
-    taken_at: Duration,
-    /// When (boot time) its manifest last said that it is this run's.
+    /// When (boot time) its manifest was last asked, or written, that said that it is this run's.
     held_at: Mutex<Duration>,
 }
 
@@ -90,8 +80,11 @@ pub struct Rights {
 
 #[derive(Clone, Debug)]
 struct State {
+    /// As it is written next: what it says is to go, and went, it does not say any more.
     manifest: Manifest,
     tag: Tag,
+    /// What the one in the store says is to go: whoever opens it removes that.
+    doomed: BTreeSet<Key>,
 }
 
 impl Bucket {
@@ -121,8 +114,7 @@ impl Bucket {
                         Claim::TakeOver => true,
                     };
                     if !may {
-                        let holder = Box::new(Holder::of(&found));
-                        return Err(BucketError::Taken { store: objects.url().to_owned(), holder });
+                        return Err(BucketError::taken(&*objects, &found));
                     }
                     (found, Some(tag))
                 }
@@ -134,28 +126,17 @@ impl Bucket {
             (manifest.owner, manifest.run) = (owner.id, owner.run);
             (manifest.node, manifest.volume) = (owner.node.clone(), owner.volume.clone());
             manifest.released = false;
+            let asked = clock.boottime();
             if let Some(tag) = write(&*objects, &manifest, tag.as_ref())? {
                 objects.tidy()?;
-                // What was to go is no seal that follows a list.
-                objects.remove(&manifest.doomed)?;
-                manifest.doomed.clear();
                 let epoch = manifest.epoch;
-                let state = Mutex::new(State { manifest, tag });
+                let state = Mutex::new(State { doomed: named(&manifest), manifest, tag });
                 let (shed, writing, fenced) = Default::default();
-                let taken_at = clock.boottime();
-                let held_at = Mutex::new(taken_at);
-                return Ok(Bucket {
-                    objects,
-                    owner,
-                    clock,
-                    epoch,
-                    state,
-                    shed,
-                    writing,
-                    fenced,
-                    taken_at,
-                    held_at,
-                });
+                let held_at = Mutex::new(asked);
+                let bucket = Bucket { objects, owner, clock, epoch, state, shed, writing, fenced, held_at };
+                // What was to go is no seal that follows a list.
+                bucket.sweep()?;
+                return Ok(bucket);
             }
         }
         Err(BucketError::Unknown { store: objects.url().to_owned() })
@@ -241,9 +222,11 @@ impl Bucket {
     ) -> Result<(), BucketError> {
         let waiting = || self.shed.lock().unwrap_or_else(PoisonError::into_inner);
         waiting().extend(shed);
-        let mut shed = waiting().clone();
+        let all = waiting().clone();
+        let mut shed = BTreeSet::new();
         self.swap(|next| {
-            next.histories.extend(listings);
+            next.histories.extend(listings.clone());
+            shed.clone_from(&all);
             let listed = self.listed_beside(next, &shed);
             shed.retain(|key| !listed.contains(key));
             let known: BTreeSet<&Key> = next.doomed.iter().collect();
@@ -278,8 +261,7 @@ impl Bucket {
         if doomed.is_empty() {
             return Ok(0);
         }
-        // Whoever stood still since may have lost the store, and a name may be another's by now.
-        self.check_after(HELD_FOR_SURE)?;
+        self.check_to_remove()?;
         self.objects.remove(&doomed)?;
         let gone: BTreeSet<Key> = doomed.into_iter().collect();
         self.lock().manifest.doomed.retain(|key| !gone.contains(key));
@@ -294,9 +276,10 @@ impl Bucket {
     /// Looks whether another run has taken it.
     pub fn check(&self) -> Result<(), BucketError> {
         self.check_held()?;
+        let asked = self.clock.boottime();
         match read(&*self.objects)? {
             Some((found, _)) if found.run == self.owner.run => {
-                self.hold();
+                self.hold(asked);
                 Ok(())
             }
             Some((found, _)) => Err(self.fence(&found)),
@@ -304,28 +287,31 @@ impl Bucket {
         }
     }
 
-    /// Looks whether another run has taken it, where its manifest has not said for so long that it is this run's.
-    fn check_after(&self, limit: Duration) -> Result<(), BucketError> {
-        if self.clock.boottime().saturating_sub(self.held_at()) > limit { self.check() } else { Ok(()) }
+    /// Looks whether another run has taken it, where that is not known for sure: before anything is removed. Whoever stood
+    /// still since may have lost the store, and a name may be another's by now.
+    pub fn check_to_remove(&self) -> Result<(), BucketError> {
+        let known_for = self.clock.boottime().saturating_sub(self.held_at());
+        if known_for > HELD_FOR_SURE { self.check() } else { self.check_held() }
     }
 
-    /// What was created until now counts: nobody else had the store, or whoever has it keeps the name of what is there.
-    pub fn check_created(&self) -> Result<(), BucketError> {
-        self.check_after(HELD_TO_CREATE)
+    /// Sees to it that an object of this name stays once it is created: a manifest that says it is to go says so to
+    /// whoever opens the store next.
+    pub fn claim_name(&self, key: &Key) -> Result<(), BucketError> {
+        if !self.lock().doomed.contains(key) {
+            return Ok(());
+        }
+        self.sweep()?;
+        self.swap(|_| ())
     }
 
-    /// Whether names of objects may be freed.
-    pub fn may_free_names(&self) -> bool {
-        self.clock.boottime().saturating_sub(self.taken_at) >= NAMES_KEPT
-    }
-
-    /// When (boot time) its manifest last said that it is this run's.
+    /// When (boot time) its manifest was last asked, or written, that said that it is this run's.
     pub fn held_at(&self) -> Duration {
         *self.held_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn hold(&self) {
-        *self.held_at.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.boottime();
+    /// The answer may be read long after it was given.
+    fn hold(&self, asked: Duration) {
+        *self.held_at.lock().unwrap_or_else(PoisonError::into_inner) = asked;
     }
 
     fn check_held(&self) -> Result<(), BucketError> {
@@ -335,27 +321,30 @@ impl Bucket {
         }
     }
 
-    fn swap(&self, change: impl FnOnce(&mut Manifest)) -> Result<(), BucketError> {
+    fn swap(&self, mut change: impl FnMut(&mut Manifest)) -> Result<(), BucketError> {
         self.check_held()?;
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { manifest: mut next, tag } = self.lock().clone();
-        change(&mut next);
-        next.sequence += 1;
-        next.written = self.clock.now();
-        if let Some(tag) = write(&*self.objects, &next, Some(&tag))? {
-            *self.lock() = State { manifest: next, tag };
-            self.hold();
-            return Ok(());
-        }
-        match read(&*self.objects)? {
-            Some((found, tag)) if found.run == self.owner.run => {
-                // A write of this run whose answer was lost; the next one goes on from it.
-                *self.lock() = State { manifest: found, tag };
-                Err(BucketError::Unknown { store: self.objects.url().to_owned() })
+        for _ in 0..TRIES {
+            let State { manifest: mut next, tag, .. } = self.lock().clone();
+            change(&mut next);
+            next.sequence += 1;
+            next.written = self.clock.now();
+            let asked = self.clock.boottime();
+            if let Some(tag) = write(&*self.objects, &next, Some(&tag))? {
+                *self.lock() = State { doomed: named(&next), manifest: next, tag };
+                self.hold(asked);
+                return Ok(());
             }
-            Some((found, _)) => Err(self.fence(&found)),
-            None => Err(self.gone()),
+            match read(&*self.objects)? {
+                // A write of this run whose answer was lost: the next one goes on from it.
+                Some((manifest, tag)) if manifest.run == self.owner.run => {
+                    *self.lock() = State { doomed: named(&manifest), manifest, tag };
+                }
+                Some((found, _)) => return Err(self.fence(&found)),
+                None => return Err(self.gone()),
+            }
         }
+        Err(BucketError::Unknown { store: self.objects.url().to_owned() })
     }
 
     fn fence(&self, found: &Manifest) -> BucketError {
@@ -380,6 +369,11 @@ impl Bucket {
 /// Seals that may follow what a manifest lists before it is written for their sake alone: each costs whoever looks for
 /// them a question. Where more follow all the same, the rest is not asked for one by one.
 pub(crate) const SEALS_UNLISTED_MAX: usize = 64;
+
+/// What a manifest says is to go.
+fn named(manifest: &Manifest) -> BTreeSet<Key> {
+    manifest.doomed.iter().cloned().collect()
+}
 
 /// The manifest of a store that gave a right to write before: refused where it has not come as far as that.
 pub fn read_again(objects: &dyn Objects, epoch: Epoch) -> Result<Option<(Manifest, Tag)>, BucketError> {

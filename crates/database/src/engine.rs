@@ -45,7 +45,7 @@ pub use settings::{CHECKPOINT_FRAMES, Entry, Notice, Notify, Settings, StartErro
 pub use slot::{DatabaseInfo, Trouble};
 pub use stored::{CONFIGURATION_BYTES_MAX, CONFIGURATION_KEY, StoreInfo, StoreState};
 pub(crate) use tenure::rights_had;
-pub use tenure::{LAST_STORE, OWNER_LOOK_EVERY, had_store};
+pub use tenure::{LAST_STORE, OWNER_LOOK_EVERY, last_store};
 pub use turn::{Change, ChangeKind, HistoryProblem, TurnError, Unfinished};
 
 use crate::bucket::Bucket;

@@ -182,6 +182,11 @@ impl Ledger {
         })
     }
 
+    /// Whether nothing was ever recorded in it.
+    pub fn is_blank(&self) -> Result<bool, LedgerError> {
+        Ok(self.paths()?.is_empty() && self.checkpoint_count()? == 0 && self.newest_moment()?.is_none())
+    }
+
     /// A number that rises with every write that says something new: not with what only forgets or tidies up.
     pub fn news(&self) -> u64 {
         self.news.load(Ordering::SeqCst)

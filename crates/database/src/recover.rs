@@ -9,8 +9,8 @@
 //!
 //! The databases themselves come back when the engine starts: to the newest of each where there is one, else to the
 //! newest moment that is common to all and recent, by an intent in the ledger that the start carries out. A home that had
-//! more than the store, or has a file that is no older state of its database, has what its app saw last: nothing is turned
-//! back there.
+//! more than the store, or a file that holds something else, has what its app saw last: nothing is turned back there.
+//! Nor is a database whose file is as the store has it last.
 //!
 //! Seals that follow a list and are damaged, or follow nothing, are set aside: history ends before them, and what is lost
 //! is said.
@@ -19,6 +19,7 @@ mod here;
 mod older;
 
 pub use here::{Split, look};
+use older::Stays;
 
 use crate::bucket::{Bucket, BucketError, Rights};
 use crate::common::{End, NEWEST_MOMENT, Newest, newest_moment};
@@ -39,8 +40,8 @@ use store::{Outcome, StoreError, StoredFile};
 
 /// How often a history is tried to be ended while somebody else still adds to it.
 const TRIES: u32 = 1000;
-/// Where histories are opened that have nothing on this machine; it goes when all is done.
-const SCRATCH: &str = ".stead/recover";
+/// Where histories are opened that have nothing on this machine; it goes when the engine starts.
+pub(crate) const SCRATCH: &str = ".stead/recover";
 /// The most bytes of a seal that ends a history: it has one page.
 const END_BYTES_MAX: usize = 1 << 20;
 
@@ -156,7 +157,7 @@ pub fn recover(home: &Path, store: &StoreSettings, machine: &Machine) -> Result<
     let mut recovery = Recovery { home, bucket: &bucket, machine, lost: Vec::new() };
     let ledger = recovery.ledger()?;
     let mut found = BTreeMap::new();
-    let mut has_newest = false;
+    let mut stays = BTreeMap::new();
     for (path, incarnation) in recovery.databases(ledger.as_ref())? {
         let Some(history) = recovery.end(&path, incarnation)? else {
             if let Some(ledger) = &ledger {
@@ -164,25 +165,28 @@ pub fn recover(home: &Path, store: &StoreSettings, machine: &Machine) -> Result<
             }
             continue;
         };
-        has_newest |= older::begin_with_older(home, machine, &path, incarnation, &history);
+        let stayed = older::begin_with_older(home, machine, &path, incarnation, &history);
+        stays.extend(stayed.map(|which| (path.clone(), which)));
         found.extend(history.last().map(|last| (path, Ended { incarnation, last, history })));
     }
     let databases: Vector = found.iter().map(|(path, ended)| (path.clone(), ended.position())).collect();
+    let had_more = here::had_more(home, machine);
+    let newest_is_here = had_more || stays.values().any(|stays| *stays == Stays::AsNewest);
     let apart = match &ledger {
-        _ if has_newest || here::had_more(home, machine) => false,
-        Some(ledger) => recovery.aim(ledger, &found, &databases)?,
-        None => found.len() > 1,
+        Some(ledger) if newest_is_here => {
+            if let Some(intent) = ledger.open_intent()? {
+                ledger.abandon_intent(intent.id, "the home has its databases as they were last")?;
+            }
+            !had_more && stays.len() < found.len()
+        }
+        Some(ledger) => recovery.aim(ledger, &found, &databases, &stays)?,
+        None => !newest_is_here && found.len() > 1,
     };
     if apart {
         tracing::warn!(
             event = "databases apart",
             "each comes up at its own end: they have no recent moment in common"
         );
-    }
-    drop(found);
-    let scratch = home.join(SCRATCH);
-    if let Err(error) = disk::remove_dir_all(&*machine.disk, &scratch) {
-        tracing::debug!(path = %scratch.display(), %error, "it stays, and does no harm");
     }
     Ok(Recovered { epoch: bucket.epoch(), databases, ledger: ledger.is_some(), lost: recovery.lost, apart })
 }
@@ -303,6 +307,7 @@ impl Recovery<'_> {
         let mut proven = Txid::ZERO;
         // The end that was written last, or may have been.
         let mut written = None;
+        let mut mended = false;
         for _ in 0..TRIES {
             let stored = self.bucket.stored(&base)?;
             if stored.files.is_empty() {
@@ -317,6 +322,10 @@ impl Recovery<'_> {
             history.prove_after(proven.max(listed))?;
             let end = history.last().map_or(Txid::ZERO, |last| last.header.max_txid);
             let Some(last) = history.last().filter(|_| end >= listed) else {
+                if !mended && here::mend(self.home, self.bucket, self.machine, &base, end)? {
+                    mended = true;
+                    continue;
+                }
                 let damaged = history.damaged().into_iter().next();
                 return Err(RecoverError::EndDamaged {
                     path: path.clone(),
@@ -358,6 +367,7 @@ impl Recovery<'_> {
                 .map_err(|cause| RecoverError::Encode { base: base.clone(), cause })?;
             let key = remote.seal_key(header.max_txid);
             written = Some(header.max_txid);
+            self.bucket.claim_name(&key)?;
             // Whatever is there now, the next look finds it.
             match store::create_from(&*remote.objects, &key, header.timestamp, &bytes)? {
                 Outcome::Won(_) | Outcome::Unknown => {}
@@ -408,7 +418,9 @@ impl Recovery<'_> {
             let file = FileKey { level: 0, min: *txid, max: *txid };
             let failed =
                 |cause| RecoverError::Disk { path: remote.objects.shown(&remote.key(file)).into(), cause };
-            remote.set_aside(file).map_err(failed)?;
+            remote.copy_aside(file).map_err(failed)?;
+            self.bucket.check_to_remove()?;
+            remote.objects.remove(&[remote.key(file)])?;
         }
         Ok(())
     }
@@ -420,6 +432,7 @@ impl Recovery<'_> {
         ledger: &Ledger,
         found: &BTreeMap<DatabasePath, Ended>,
         databases: &Vector,
+        stays: &BTreeMap<DatabasePath, Stays>,
     ) -> Result<bool, RecoverError> {
         if found.len() < 2 || ledger.open_intent()?.is_some() {
             return Ok(false);
@@ -436,11 +449,15 @@ impl Recovery<'_> {
         for (path, at) in databases {
             moment.entry(path.clone()).or_insert(*at);
         }
-        let same = |(path, at): (&DatabasePath, &Position)| {
-            let aim = moment[path];
+        let same = |(path, at): &(&DatabasePath, &Position)| {
+            let aim = moment[*path];
             (aim.incarnation, aim.checksum) == (at.incarnation, at.checksum)
         };
-        if !databases.iter().all(same) {
+        if databases.iter().any(|one| !same(&one) && stays.contains_key(one.0)) {
+            // The app saw that one as it was last.
+            return Ok(stays.len() < found.len());
+        }
+        if !databases.iter().all(|one| same(&one)) {
             ledger.begin_intent(self.machine.clock.now(), NEWEST_MOMENT, databases, &moment)?;
         }
         Ok(false)

@@ -109,9 +109,11 @@ fn serve(args: &RunArgs, link: &Link, logging: &Arc<Logging>) -> Result<u8, Fail
     if let Found::Config(_, from) = &found {
         tracing::info!(event = "startup", step = "configuration", result = "ok", %from);
     }
-    if let Found::Config(config, _) = &found {
-        from::return_home(&home, &identity, &name, &machine, config)?;
-    }
+    let config = match &found {
+        Found::Config(config, _) => Some(&**config),
+        Found::Nothing | Found::Unusable(_) => None,
+    };
+    from::return_home(&home, &identity, &name, &machine, config)?;
     let listen = listen_address(&found, overrides.listen.as_deref())?;
     let doors = api::bind(listen, &home.socket()).map_err(|error| not_bound(&error, listen))?;
     let address = doors.address();

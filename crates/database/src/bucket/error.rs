@@ -1,7 +1,7 @@
 //! Who has a store, and why one cannot be written to.
 
 use base::{Epoch, Timestamp};
-use store::{BadManifest, MANIFEST_KEY, Manifest, StoreError};
+use store::{BadManifest, MANIFEST_KEY, Manifest, Objects, StoreError};
 
 /// Who has a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,4 +105,11 @@ pub enum BucketError {
         /// By whom.
         holder: Box<Holder>,
     },
+}
+
+impl BucketError {
+    /// It belongs to whom its manifest names.
+    pub fn taken(objects: &dyn Objects, found: &Manifest) -> BucketError {
+        BucketError::Taken { store: objects.url().to_owned(), holder: Box::new(Holder::of(found)) }
+    }
 }

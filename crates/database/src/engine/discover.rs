@@ -6,6 +6,7 @@ use super::slot::{Slot, State, Trouble};
 use super::{Entry, Shared, StartError};
 use crate::history::{History, make_dir};
 use crate::live::{Beside, JoinError, Live};
+use crate::recover::SCRATCH;
 use base::{DatabasePath, Incarnation, Open, disk};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -63,6 +64,10 @@ impl Shared {
         let disk = &*self.settings.machine.disk;
         let made = |path: PathBuf| make_dir(disk, &path).map_err(|source| StartError::Path { path, source });
         made(self.settings.home.join(".stead/databases"))?;
+        let scratch = self.settings.home.join(SCRATCH);
+        if let Err(error) = disk::remove_dir_all(disk, &scratch) {
+            tracing::debug!(path = %scratch.display(), %error, "it stays, and does no harm");
+        }
         for entry in &self.settings.entries {
             match entry {
                 Entry::File { path, .. } => made(disk::parent(&self.file_of(path)).to_owned())?,

@@ -19,7 +19,7 @@ impl Shared {
             tracing::error!(event = "ledger not sent", %error);
             Failed::Elsewhere
         })?;
-        let mut all = !self.left_behind.load(Ordering::SeqCst);
+        let mut all = !self.left_behind.load(Ordering::SeqCst) && self.unfinished().is_none();
         if !self.former_are_sent() {
             all &= self.send_all_former(&bucket, &|| false) == Ok(true);
         }

@@ -261,8 +261,7 @@ impl Shared {
         }
         let pace = RefCell::new(Pace::default());
         let rest = || self.let_others_work(&mut pace.borrow_mut());
-        let check_created = || bucket.check_created();
-        let terms = Terms { is_over: over, rest: &rest, check_created: &check_created };
+        let terms = Terms { is_over: over, rest: &rest, bucket: Some(bucket) };
         let shipped = loop {
             match history.ship_under(&terms) {
                 Err(ShipError::Conflict { path, key }) => {
@@ -346,7 +345,7 @@ impl Shared {
     /// whether it does.
     pub(super) fn list_what_changed(&self, bucket: &Bucket) -> Result<bool, Failed> {
         // The ledger that is there may name what history can do without by now.
-        let may_shed = bucket.may_free_names() && self.ledger_is_sent(self.thinned_by.load(Ordering::SeqCst));
+        let may_shed = self.ledger_is_sent(self.thinned_by.load(Ordering::SeqCst));
         let _listing = self.listing();
         let mut listings = BTreeMap::new();
         let mut shed = Vec::new();

@@ -28,27 +28,26 @@ struct LastStore {
     epoch: u64,
 }
 
-/// Which rights to write a home has had in this store and elsewhere.
-pub(crate) fn rights_had(disk: &dyn Disk, home: &Path, url: &str) -> Rights {
+/// The store that a home had last, and the right to write that it gave; `None`: it never had one.
+pub fn last_store(disk: &dyn Disk, home: &Path) -> Option<(String, Epoch)> {
     let path = home.join(LAST_STORE);
     let read = disk::read(disk, &path, LAST_STORE_BYTES_MAX);
-    let known = read.and_then(|bytes| Ok(serde_json::from_slice::<LastStore>(&bytes)?));
-    match known {
-        Ok(last) => {
-            let epoch = Epoch(last.epoch);
-            Rights { here: (last.url == url).then_some(epoch), anywhere: epoch }
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Rights::default(),
+    match read.and_then(|bytes| Ok(serde_json::from_slice::<LastStore>(&bytes)?)) {
+        Ok(last) => Some((last.url, Epoch(last.epoch))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => {
             tracing::warn!(event = "last store not known", path = %path.display(), %error);
-            Rights::default()
+            None
         }
     }
 }
 
-/// The last right to write that a store gave to a home; `None`: it was never there, or somewhere else since.
-pub fn had_store(disk: &dyn Disk, home: &Path, url: &str) -> Option<Epoch> {
-    rights_had(disk, home, url).here
+/// Which rights to write a home has had in this store and elsewhere.
+pub(crate) fn rights_had(disk: &dyn Disk, home: &Path, url: &str) -> Rights {
+    last_store(disk, home).map_or_else(Rights::default, |(last, epoch)| Rights {
+        here: (last == url).then_some(epoch),
+        anywhere: epoch,
+    })
 }
 
 impl Shared {

@@ -5,7 +5,7 @@
 
 use super::Txids;
 use super::remote::{self, Remote};
-use base::{Disk, DiskFile, Open, Txid};
+use base::{Checksum, Disk, DiskFile, Open, Txid};
 use ltx::{DecodeError, Decoder, Header, Index, Sequential};
 use std::fmt;
 use std::io;
@@ -130,6 +130,13 @@ pub(super) enum Unusable {
 }
 
 impl Entry {
+    /// Whether it is a seal that changes nothing: it ended a history as its store was taken over.
+    pub(super) fn changes_nothing(&self) -> bool {
+        let same = |file: StoredFile| file.before == file.after && file.after != Checksum::NONE;
+        let is_seal = |file: &StoredFile| file.named_level == 0 && file.min == file.max;
+        self.stored().filter(is_seal).is_some_and(same)
+    }
+
     /// A file on this machine.
     pub(super) fn local(key: FileKey, path: PathBuf, bytes: u64) -> Entry {
         Entry {

@@ -131,17 +131,24 @@ impl Remote {
     /// Goes on from what a manifest lists: asks for the seals that follow it, until there is none. One that does not
     /// continue what is there was left by an owner from before, and is none of history's.
     pub fn follow(self, listed: Vec<StoredFile>) -> Result<Stored, StoreError> {
+        self.follow_without(listed, &[])
+    }
+
+    /// The same where these objects are to go: what an abandoned end of history was is none of it.
+    pub fn follow_without(self, listed: Vec<StoredFile>, doomed: &[Key]) -> Result<Stored, StoreError> {
         let listed_upto = listed.iter().map(|file| file.max).max().unwrap_or(Txid::ZERO);
         let ending = listed.iter().filter(|file| file.max == listed_upto).copied().collect();
         let mut way = Way { files: listed, end: listed_upto, ending };
         let mut asked = 0;
-        while let Some(next) = self.look(seal(way.end.next()))? {
+        while !doomed.contains(&self.seal_key(way.end.next()))
+            && let Some(next) = self.look(seal(way.end.next()))?
+        {
             if !way.go_on(next) {
                 break;
             }
             asked += 1;
             if asked == SEALS_UNLISTED_MAX {
-                self.follow_names(&mut way)?;
+                self.follow_names(&mut way, doomed)?;
             }
         }
         if way.end > listed_upto {
@@ -153,12 +160,15 @@ impl Remote {
 
     /// Goes on where there are very many seals: their names come at once, and their headers by as many threads as the
     /// store has readers. Where that cannot be had, or says less than there is, they can still be asked for.
-    fn follow_names(&self, way: &mut Way) -> Result<(), StoreError> {
+    fn follow_names(&self, way: &mut Way, doomed: &[Key]) -> Result<(), StoreError> {
         let mut named = BTreeSet::new();
         let seals = self.seal_key(way.end);
         let seals = Key::new(seals.as_str().rsplit_once('/').map_or("", |(dir, _)| dir));
         let shown = self.objects.list(Some(&seals), &mut |listed| {
-            named.extend(self.parse(&listed.key).filter(|file| file.min == file.max).map(|file| file.max));
+            let stays = !doomed.contains(&listed.key);
+            named.extend(
+                self.parse(&listed.key).filter(|file| stays && file.min == file.max).map(|file| file.max),
+            );
             ControlFlow::Continue(())
         });
         if shown.is_err() {
@@ -192,14 +202,8 @@ impl Remote {
         }))
     }
 
-    /// Copies an object to a name in `aside/`, then removes it; durable. One that is gone is gone.
-    pub(crate) fn set_aside(&self, file: FileKey) -> io::Result<()> {
-        self.copy_aside(file)?;
-        Ok(self.objects.remove(&[self.key(file)])?)
-    }
-
     /// Copies an object to a name in `aside/` that is free; durable. One that is gone is gone.
-    pub(super) fn copy_aside(&self, file: FileKey) -> io::Result<()> {
+    pub(crate) fn copy_aside(&self, file: FileKey) -> io::Result<()> {
         let from = self.key(file);
         let Some(piece) = self.objects.read(&from, 0, 0)? else { return Ok(()) };
         let source = store::open(&self.objects, &from, piece.len)?;

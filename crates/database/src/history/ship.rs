@@ -38,8 +38,15 @@ pub struct Terms<'a> {
     pub is_over: &'a dyn Fn() -> bool,
     /// Called now and then within a large file; it may take its time.
     pub rest: &'a dyn Fn(),
-    /// Called once an object is there, before it counts: whether whoever made it may.
-    pub check_created: &'a dyn Fn() -> Result<(), BucketError>,
+    /// Whose store it is; `None`: nobody else writes there.
+    pub bucket: Option<&'a Bucket>,
+}
+
+impl<'a> Terms<'a> {
+    /// To the end, without a rest.
+    pub fn of(bucket: &'a Bucket) -> Terms<'a> {
+        Terms { is_over: &|| false, rest: &|| (), bucket: Some(bucket) }
+    }
 }
 
 /// Why not everything was copied. What was is there; the same call goes on from it.
@@ -78,7 +85,7 @@ pub enum ShipError {
 impl History {
     /// Copies what the store lacks. Without a store, nothing.
     pub fn ship(&self) -> Result<Shipped, ShipError> {
-        self.ship_under(&Terms { is_over: &|| false, rest: &|| (), check_created: &|| Ok(()) })
+        self.ship_under(&Terms { is_over: &|| false, rest: &|| (), bucket: None })
     }
 
     /// Copies what the store lacks, under these terms.
@@ -113,8 +120,7 @@ impl History {
         store.copy_aside(key).map_err(|error| {
             StoreError::new(ErrorKind::Content, store.objects.url(), Some(&name), error.to_string())
         })?;
-        // Whoever has the store by now may have put its own there.
-        bucket.check()?;
+        bucket.check_to_remove()?;
         store.objects.remove(&[name])?;
         Ok(true)
     }
@@ -190,18 +196,21 @@ impl History {
 
     /// Takes what thinning can do without out of the store's part; the objects that are to be removed once no list has
     /// them. A file that is in use stays for the next time.
+    ///
+    /// What ended a history as the store was taken over stays for good: its name is that of the next seal of whoever had
+    /// the store before, and does not know it yet.
     pub fn shed(&self) -> Vec<Key> {
         let Some(store) = self.inner.store.get() else { return Vec::new() };
         let spare = std::mem::take(&mut self.inner.lock().spare);
         let shed = spare.into_iter().filter_map(|key| self.inner.take_unused(key, Place::Store));
-        shed.map(|entry| store.key(entry.named())).collect()
+        shed.filter(|entry| !entry.changes_nothing()).map(|entry| store.key(entry.named())).collect()
     }
 }
 
 impl Inner {
     fn ship_all(&self, store: &Remote, terms: &Terms<'_>, shipped: &mut Shipped) -> Result<(), ShipError> {
         // Those of a history that no list knows, and nobody looks for.
-        self.orphans().iter().try_for_each(|orphan| self.free_name(store, orphan.key))?;
+        self.orphans().iter().try_for_each(|orphan| self.free_name(store, orphan.key, terms))?;
         for entry in self.unshipped() {
             if self.lock().is_covered_in_store(entry.key) {
                 continue;
@@ -245,9 +254,10 @@ impl Inner {
         };
         let in_the_way = self.lock().entries.get(&(entry.key, Place::Store)).cloned();
         if in_the_way.is_some() {
-            self.free_name(store, entry.key)?;
+            self.free_name(store, entry.key, terms)?;
         }
         let key = store.key(entry.key);
+        terms.bucket.map_or(Ok(()), |bucket| bucket.claim_name(&key))?;
         let about = About { moment: header.timestamp, bytes: entry.bytes };
         let mut spoilt = None;
         let mut bytes = 0;
@@ -281,7 +291,6 @@ impl Inner {
                 return Err(ShipError::Conflict { path: store.shown(&key), key: entry.key });
             }
         }
-        (terms.check_created)()?;
         let sent = Entry::shipped(entry.key, store.clone(), entry.bytes, &header);
         // A list that has the damaged one as it was, or only its name, has the good one.
         let same = |there: &Arc<Entry>| there.stored().is_none() || there.stored() == sent.stored();
@@ -355,17 +364,15 @@ impl Inner {
         Ok(key)
     }
 
-    fn free_name(&self, store: &Remote, key: FileKey) -> Result<(), ShipError> {
-        let done = self.set_aside_in_store(store, key);
-        done.map_err(|cause| ShipError::Io { path: store.shown(&store.key(key)), cause })
-    }
-
-    /// Moves an object aside, durably; one that somebody took away is gone already.
-    pub(super) fn set_aside_in_store(&self, store: &Remote, key: FileKey) -> io::Result<()> {
+    fn free_name(&self, store: &Remote, key: FileKey, terms: &Terms<'_>) -> Result<(), ShipError> {
         let entry = self.lock().entries.get(&(key, Place::Store)).cloned();
         if let Some(entry) = entry {
-            tracing::warn!(event = "history file set aside", file = %entry.path.display(), "in the store");
-            store.set_aside(entry.named())?;
+            let name = store.key(entry.named());
+            let path = store.shown(&name);
+            tracing::warn!(event = "history file set aside", file = %path.display(), "in the store");
+            store.copy_aside(entry.named()).map_err(|cause| ShipError::Io { path, cause })?;
+            terms.bucket.map_or(Ok(()), Bucket::check_to_remove)?;
+            store.objects.remove(&[name])?;
         }
         self.forget_stored(key);
         Ok(())

@@ -12,7 +12,8 @@ use super::RecoverError;
 use crate::bucket::{self, Bucket};
 use crate::engine::LEDGER_PATH;
 use crate::history::{
-    FileKey, History, Parted, Remote, ShipError, Stored, has_files, local_base, make_dir, parse_store_key,
+    FileKey, History, Parted, Remote, ShipError, Stored, Terms, has_files, local_base, make_dir,
+    parse_store_key,
 };
 use crate::machine::Machine;
 use base::{DatabasePath, Incarnation, Txid, disk};
@@ -62,7 +63,8 @@ pub fn look(
     let mut splits = Vec::new();
     for (key, listed) in bucket::listed(objects, found)? {
         let Some((path, base)) = lies_here(home, machine, &key) else { continue };
-        let stored = Remote { objects: Arc::clone(objects), base: Key::new(key) }.follow(listed)?;
+        let remote = Remote { objects: Arc::clone(objects), base: Key::new(key) };
+        let stored = remote.follow_without(listed, found.map_or(&[], |found| &found.doomed))?;
         let history = History::open(Arc::clone(&machine.disk), base, Some(stored))?;
         splits.extend(split(path, &history));
     }
@@ -100,7 +102,7 @@ pub(super) fn send(home: &Path, bucket: &Bucket, machine: &Machine, key: &str) -
         if path.as_str() != LEDGER_PATH {
             note_more(home, machine)?;
         }
-        match history.ship() {
+        match history.ship_under(&Terms::of(bucket)) {
             Ok(_) => {
                 if history.awaits_list() {
                     bucket.list(key, &history, Vec::new())?;
@@ -119,6 +121,24 @@ pub(super) fn send(home: &Path, bucket: &Bucket, machine: &Machine, key: &str) -
         }
     }
     unreachable!("the last try returns")
+}
+
+/// Sends what is damaged in the store after a position, where the home has it whole; whether that was anything.
+pub(super) fn mend(
+    home: &Path,
+    bucket: &Bucket,
+    machine: &Machine,
+    key: &str,
+    whole: Txid,
+) -> Result<bool, RecoverError> {
+    let Some((_, base)) = lies_here(home, machine, key) else { return Ok(false) };
+    let history = History::open(Arc::clone(&machine.disk), base, Some(bucket.stored(key)?))?;
+    history.prove_after(whole)?;
+    let sent = history.ship_under(&Terms::of(bucket))?;
+    if history.awaits_list() {
+        bucket.list(key, &history, Vec::new())?;
+    }
+    Ok(sent.files > 0)
 }
 
 fn has(stored: &Stored, object: FileKey) -> bool {

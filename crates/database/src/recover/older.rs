@@ -18,8 +18,17 @@ use base::{DatabasePath, Disk, Incarnation, Txid, disk};
 use std::io;
 use std::path::Path;
 
+/// Why a file stays that lies where a database of a store is to come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stays {
+    /// It is what the store has.
+    AsStored,
+    /// It holds something else.
+    AsNewest,
+}
+
 /// Has a restore of this database begin with the file in its place, where that is an older state of it; whether that
-/// file stays, as what the app saw last.
+/// file stays.
 ///
 /// What fails here costs only that the whole is fetched.
 pub(super) fn begin_with_older(
@@ -28,25 +37,25 @@ pub(super) fn begin_with_older(
     path: &DatabasePath,
     incarnation: Incarnation,
     history: &History,
-) -> bool {
+) -> Option<Stays> {
     let file = home.join(path.as_str());
     let state = home.join(".stead/databases").join(path.as_str());
     let place = Place { path: path.clone(), file, incarnation, state };
     match begin(machine, &place, history) {
-        Ok(Begun::WithNothing) => false,
+        Ok(Begun::WithNothing) => None,
         Ok(Begun::With(at)) => {
             let what =
                 format!("the file in its place is as of txid {at}: only what changed since is fetched");
             tracing::info!(event = "older copy", %path, "{what}");
-            false
+            None
         }
-        Ok(Begun::Not(why)) => {
+        Ok(Begun::Not(stays, why)) => {
             tracing::info!(event = "older copy", %path, "{why}");
-            true
+            Some(stays)
         }
         Err(error) => {
             tracing::warn!(event = "older copy", %path, %error, "the file in its place is not made use of");
-            true
+            Some(Stays::AsNewest)
         }
     }
 }
@@ -58,7 +67,7 @@ enum Begun {
     /// The file is as of this TXID.
     With(Txid),
     /// There is none: the file stays, for this reason.
-    Not(&'static str),
+    Not(Stays, &'static str),
 }
 
 fn begin(machine: &Machine, place: &Place, history: &History) -> io::Result<Begun> {
@@ -73,19 +82,22 @@ fn begin(machine: &Machine, place: &Place, history: &History) -> io::Result<Begu
     if !is_alone(disk, &place.file) {
         settle(machine, &place.file)?;
         if !is_alone(disk, &place.file) {
-            return Ok(Begun::Not("the file in its place is in use: it stays, and counts as the newest"));
+            return Ok(Begun::Not(
+                Stays::AsNewest,
+                "the file in its place is in use: it stays, and counts as the newest",
+            ));
         }
     }
     let Some((sums, at)) = history.recognise(&place.file)? else {
         let stays =
             "the file in its place is in no state that the store has: it stays, and counts as the newest";
-        return Ok(Begun::Not(stays));
+        return Ok(Begun::Not(Stays::AsNewest, stays));
     };
     if history.last().is_some_and(|last| {
         (last.header.commit, last.header.checksum_after) == (sums.pages(), sums.rolling())
     }) {
         place.keep_sums(disk, &sums, at);
-        return Ok(Begun::Not("the file in its place is what the store has"));
+        return Ok(Begun::Not(Stays::AsStored, "the file in its place is what the store has"));
     }
     let (file, aside) = (&place.file, disk::sibling(&place.file, OLDER));
     history::begin_with(disk, file, &history::beside(file), &(sums, at))?;

@@ -128,3 +128,35 @@ fn a_file_comes_back_that_the_ledger_of_the_store_takes_for_its_predecessor() {
     assert_eq!(text, "second");
     engine.stop();
 }
+
+/// The home has a good copy of what is damaged at the end of what the store lists.
+// semantics: half-a-home
+#[test]
+fn a_home_that_lost_its_ledger_mends_the_end_of_its_store() {
+    for harm in ["gone", "truncated", "flipped"] {
+        let world = World::with_store();
+        let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+        drop(super::lost::sent_row(&world, &engine));
+        engine.stop();
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(world.home.join(format!("{LEDGER_PATH}{suffix}")));
+        }
+        let last = sent_seals(&world, NAME).pop().unwrap();
+        let mut bytes = std::fs::read(&last).unwrap();
+        let half = bytes.len() / 2;
+        match harm {
+            "gone" => std::fs::remove_file(&last).unwrap(),
+            "truncated" => std::fs::write(&last, &bytes[..half]).unwrap(),
+            _ => {
+                bytes[half] ^= 0x10;
+                std::fs::write(&last, bytes).unwrap();
+            }
+        }
+        let found = taken_over(&world);
+        assert!(found.lost.is_empty(), "{harm}: {found:?}");
+        let (heir, engine, _ledger) = super::lost::went_on(&world);
+        verify(&engine, NAME);
+        assert_eq!(count(&heir.app("database.sqlite")), 1, "{harm}");
+        engine.stop();
+    }
+}

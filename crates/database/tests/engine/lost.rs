@@ -528,29 +528,46 @@ fn change_attribute(change: &str, file: &Path) {
     assert!(std::process::Command::new("chattr").arg(change).arg(file).status().unwrap().success());
 }
 
-// semantics: another-machine
-#[test]
-fn what_a_home_that_was_turned_back_gives_up_in_the_store_does_not_come_back_where_it_dies_half_way() {
+/// A home that was put back to an earlier copy and has gone on from that, while its store has gone on otherwise.
+fn put_back() -> World {
     let world = World::with_store();
     sent_and_stopped(&world);
     let earlier = world.home.with_extension("earlier");
     copy_dir(&world.home, &earlier);
-    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
     world.app("database.sqlite").execute_batch("INSERT INTO t VALUES(20), (21)").unwrap();
     engine.sync();
     until("sent", || stored(&engine, NAME));
     engine.stop();
-    drop(ledger);
 
     std::fs::remove_dir_all(&world.home).unwrap();
     std::fs::rename(&earlier, &world.home).unwrap();
     let away = Away::take(&world);
-    let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
     world.app("database.sqlite").execute_batch("INSERT INTO t VALUES(30)").unwrap();
     engine.sync();
     engine.stop();
-    drop(ledger);
     away.bring_back();
+    world
+}
+
+/// Its name is in the manifest as one that is to go.
+// semantics: another-machine
+#[test]
+fn what_a_home_sends_in_the_place_of_what_it_gave_up_is_there_for_its_heir() {
+    let world = put_back();
+    let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    until("sent", || stored(&engine, NAME));
+    drop(engine);
+    let (world, engine, _ledger) = went_on(&world);
+    assert_eq!(count(&world.app("database.sqlite")), 2);
+    engine.stop();
+}
+
+// semantics: another-machine
+#[test]
+fn what_a_home_that_was_turned_back_gives_up_in_the_store_does_not_come_back_where_it_dies_half_way() {
+    let world = put_back();
     let given_up = Stuck::make(sent_seals(&world, NAME).pop().unwrap());
     let (engine, ledger, told) = world.start_on(Machine::real(), entries(), 1 << 30);
     until("parted", || {

@@ -26,6 +26,7 @@ impl Setup {
             store: if draw(2) == 0 { Kept::Directory } else { Kept::Nowhere },
             wal_limit_bytes: [1 << 30, 1 << 30, 60_000][draw(3) as usize],
             checkpoint_frames: [4, 12, CHECKPOINT_FRAMES][draw(3) as usize],
+            former_sends_on: false,
         }
     }
 }

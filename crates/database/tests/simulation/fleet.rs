@@ -24,10 +24,6 @@ fn is_empty(store: &dyn Objects) -> bool {
     database::bucket::read(store).is_ok_and(|manifest| manifest.is_none())
 }
 
-/// A machine that has lost its store may send some more files before it asks for anything that tells it so. Where another
-/// file gets the same incarnation on the new machine, what comes of that is known to be wrong.
-const FORMER_SENDS_ON: bool = false;
-
 /// How often a recovery may be interrupted.
 const INTERRUPTIONS_MAX: u32 = 3;
 
@@ -106,7 +102,7 @@ impl World {
         let former = Rc::into_inner(former).expect("invariant: nobody else has a turn").into_inner();
         self.take_place_of(&former, &before, &recovered);
         self.former = Some(Box::new(former));
-        if !FORMER_SENDS_ON {
+        if !self.setup.former_sends_on {
             self.let_former_learn();
         }
     }

@@ -19,6 +19,7 @@ pub fn setup() -> Setup {
         store: Kept::Nowhere,
         wal_limit_bytes: 1 << 30,
         checkpoint_frames: 12,
+        former_sends_on: false,
     }
 }
 

@@ -32,6 +32,7 @@ impl Setup {
             store: Kept::Bucket,
             wal_limit_bytes: [1 << 30, 1 << 30, 60_000][draw(3) as usize],
             checkpoint_frames: [4, 12, CHECKPOINT_FRAMES][draw(3) as usize],
+            former_sends_on: draw(2) == 0,
         }
     }
 }

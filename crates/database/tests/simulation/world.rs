@@ -57,6 +57,8 @@ pub struct Setup {
     pub store: Kept,
     pub wal_limit_bytes: u64,
     pub checkpoint_frames: u32,
+    /// A machine that has lost its store goes on for a while before it sends anything that tells it so.
+    pub former_sends_on: bool,
 }
 
 /// A checkpoint, as it must be.

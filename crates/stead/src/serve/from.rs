@@ -7,7 +7,8 @@
 
 use super::configuration::{self, invalid};
 use cli::{Exit, Failure};
-use database::engine::{CONFIGURATION_BYTES_MAX, CONFIGURATION_KEY, StoreSettings};
+use database::engine::{CONFIGURATION_BYTES_MAX, CONFIGURATION_KEY, StoreSettings, last_store};
+use database::ledger::Ledger;
 use database::recover::{self, RecoverError, recover};
 use database::{BucketError, Claim, Machine, bucket};
 use node::config::{Config, Overrides, Storage, StoreUrl};
@@ -39,8 +40,8 @@ pub fn bring(
     look: &Look,
 ) -> Result<Option<Report>, Failure> {
     let has = |path: &Path| home.disk().metadata(path).is_ok();
-    let marker = home.recovering();
-    if has(&home.ledger()) && !has(&marker) && (has(&home.config_file()) || given.file.is_some()) {
+    let is_new = is_new(home, machine);
+    if !is_new && (has(&home.config_file()) || given.file.is_some()) {
         tracing::info!(event = "startup", step = "from", result = "the home has a volume already");
         return Ok(None);
     }
@@ -52,7 +53,7 @@ pub fn bring(
         Some(file) => (None, configuration::named(home.disk(), file, given.overrides, given.name)?),
         None => source.kept(&url).map(|(text, config)| (Some(text), config))?,
     };
-    if !has(&home.ledger()) || has(&marker) {
+    if is_new {
         let unmade = |error: std::io::Error| unwritten(home.root(), error);
         for dir in [home.data(), home.tmp()] {
             home.disk().create_dir_all(&dir).map_err(unmade)?;
@@ -142,6 +143,14 @@ impl Source<'_> {
 /// Notes that a volume is being brought: whatever stops that, the next start begins it again.
 fn mark(home: &Home) -> Result<(), Failure> {
     let marker = home.recovering();
+    if home.disk().metadata(&marker).is_err() {
+        // A blank one would pass for the volume's.
+        let ledger = home.ledger();
+        for suffix in ["-wal", "-shm", ""] {
+            let file = base::disk::sibling(&ledger, suffix);
+            base::disk::remove_if_there(home.disk(), &file).map_err(|error| unwritten(&file, error))?;
+        }
+    }
     base::disk::write_atomic(home.disk(), &marker, b"", true).map_err(|error| unwritten(&marker, error))
 }
 
@@ -164,17 +173,26 @@ pub fn return_home(
     identity: &Identity,
     name: &str,
     machine: &Machine,
-    config: &Config,
+    config: Option<&Config>,
 ) -> Result<(), Failure> {
-    let Some(url) = config.storage.url.as_ref().filter(|_| is_new(home)) else {
+    if !is_new(home, machine) {
         return Ok(());
+    }
+    let url = config.and_then(|config| config.storage.url.as_ref());
+    let had = last_store(home.disk(), home.root());
+    let is_being_brought = home.disk().metadata(&home.recovering()).is_ok();
+    let (Some(config), Some(url)) = (config, url) else {
+        return had.map_or(Ok(()), |(last, _)| Err(not_named(&last)));
     };
-    let options = config.storage.s3_options(home.root());
-    let had = database::engine::had_store(home.disk(), home.root(), &url.to_string());
+    let had = match had {
+        Some((last, _)) if last != url.to_string() && !is_being_brought => return Err(not_named(&last)),
+        had => had.map(|(_, epoch)| epoch),
+    };
     let not_had = |error: &BucketError| {
-        let what = "the ledger of this home is lost, and its store, which has it, cannot be read";
+        let what = "the ledger of this home is lost, and its store, which has it, cannot be had";
         Failure::new(Exit::Unavailable, what, error, format!("{}; {WITHOUT_STORE}", hint_of_bucket(error)))
     };
+    let options = config.storage.s3_options(home.root());
     let opened = url.open(&options, Arc::clone(&machine.disk)).map_err(BucketError::from);
     let found = opened.and_then(|objects| {
         let found =
@@ -188,9 +206,10 @@ pub fn return_home(
         Ok((_, None)) | Err(_) => return Ok(()),
     };
     let owner = identity.owner(name, config.name.as_str(), machine.random.next_u64());
-    let is_ours = found.owner == owner.id || home.disk().metadata(&home.recovering()).is_ok();
-    if !is_ours && !found.released {
-        return Ok(());
+    let is_ours = had.is_some() && found.owner == owner.id;
+    if !is_ours && !is_being_brought && !found.released {
+        let taken = BucketError::taken(&*objects, &found);
+        return if had.is_some() { Err(not_had(&taken)) } else { Ok(()) };
     }
     let refused =
         |error| not_brought("the volume of this home's store could not be brought back".to_owned(), &error);
@@ -210,13 +229,25 @@ pub fn return_home(
     unmark(home)
 }
 
+fn not_named(last: &str) -> Failure {
+    let what = "the ledger of this home is lost, and the store that has it is not in its configuration";
+    let hint = format!("start with --from {last} to have it back; {WITHOUT_STORE}");
+    Failure::new(Exit::Configuration, what, last, hint)
+}
+
 /// How a home whose ledger is lost starts without its store.
 const WITHOUT_STORE: &str = "to begin anew without its checkpoints, remove .stead/store.json from the home";
 
-/// Whether the home has no volume, or only a part of one that was being brought.
-fn is_new(home: &Home) -> bool {
+/// Whether the home has no volume, or only a part of one that was being brought. A ledger in which nothing was ever
+/// recorded is of a start that was refused.
+fn is_new(home: &Home, machine: &Machine) -> bool {
     let has = |path: &Path| home.disk().metadata(path).is_ok();
-    !has(&home.ledger()) || has(&home.recovering())
+    if has(&home.recovering()) || !has(&home.ledger()) {
+        return true;
+    }
+    // One that cannot be opened is told of where it is needed.
+    let ledger = Ledger::open(&home.ledger(), machine.vfs.as_deref());
+    ledger.and_then(|ledger| ledger.is_blank()).unwrap_or(false)
 }
 
 fn not_brought(what: String, error: &RecoverError) -> Failure {

@@ -127,7 +127,8 @@ impl InStore {
         let remote = Remote { objects: Arc::clone(&self.objects), base: self.base.clone() };
         let found = match &self.manifest {
             Some((manifest, _)) => {
-                remote.follow(manifest.histories.get(self.base.as_str()).cloned().unwrap_or_default())
+                let listed = manifest.histories.get(self.base.as_str()).cloned().unwrap_or_default();
+                remote.follow_without(listed, &manifest.doomed)
             }
             None => remote.list(),
         };

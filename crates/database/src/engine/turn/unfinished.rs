@@ -141,6 +141,9 @@ impl Shared {
             return Err(Unfinished { name: open.name.clone(), reason, disk_full });
         }
         *slot = None;
+        drop(slot);
+        // It was not sent as long as it said that the turn is under way.
+        self.ledger_changed();
         Ok(())
     }
 
@@ -187,7 +190,8 @@ impl Shared {
             None => return Ok(()),
         };
         let Left::TakeBack(why) = left else { return self.record() };
-        let slots = self.slots_with(&undo);
+        let mut slots = self.slots_with(&undo);
+        slots.retain(|slot| !self.has_no_part(&slot.path));
         let mut held: Held = slots.iter().map(|slot| (slot, slot.lock())).collect();
         let Err(back) = self.take_back_held(&mut held, RETRY_LIMIT) else {
             tracing::warn!(event = "restore rolled back", reason = why);

@@ -143,9 +143,7 @@ fn a_home_that_lost_its_ledger_alone_has_it_back_from_its_store_with_the_checkpo
     let before = seals();
     until("the last checkpoint is sent", || (seals() > before).then_some(()));
     node.kill();
-    for suffix in ["", "-wal", "-shm"] {
-        let _ = std::fs::remove_file(home.path(&format!(".stead/ledger.sqlite{suffix}")));
-    }
+    lose_ledger(&home);
 
     // Without it the checkpoints would be lost.
     server.kill();
@@ -169,10 +167,80 @@ fn a_home_that_lost_its_ledger_alone_has_it_back_from_its_store_with_the_checkpo
 
     // Wanted on purpose.
     server.kill();
-    for name in ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm", "store.json"] {
-        let _ = std::fs::remove_file(home.path(&format!(".stead/{name}")));
-    }
+    lose_ledger(&home);
+    std::fs::remove_file(home.path(".stead/store.json")).unwrap();
     let node = Node::spawn(&home, &[]).answering();
     node.until_app();
     assert_eq!(count(&home.path(NAME)), 10);
+}
+
+fn lose_ledger(home: &Home) {
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(home.path(&format!(".stead/ledger.sqlite{suffix}")));
+    }
+}
+
+// semantics: ledger-lost
+#[test]
+fn a_home_that_lost_its_ledger_begins_none_where_its_configuration_does_not_lead_to_the_store() {
+    let server = server(Kind::Versity);
+    let home = Home::new();
+    let node = Node::configured(&home, &config(&server));
+    home.db(NAME).insert_rows(3);
+    node.checkpoint("three");
+    until_sent(&node);
+    node.stop();
+    lose_ledger(&home);
+    let saved = home.path("tmp/config.json");
+    let kept = std::fs::read(&saved).unwrap();
+
+    let mut elsewhere = config(&server);
+    elsewhere["storage"]["url"] = json!("s3://volumes/elsewhere");
+    for saves in [None, Some(elsewhere.to_string())] {
+        std::fs::remove_file(&saved).unwrap();
+        saves.iter().for_each(|text| std::fs::write(&saved, text).unwrap());
+        let mut refused = Node::spawn(&home, &[]);
+        assert_eq!(refused.wait(), 78, "{}", refused.stderr());
+        let told = refused.stderr();
+        assert!(told.contains(&format!("--from {URL}")), "{told}");
+        assert!(!home.exists(".stead/ledger.sqlite"));
+        std::fs::write(&saved, &kept).unwrap();
+    }
+
+    // Another one has it by now.
+    let other = Home::new();
+    let heir = spawn_from(&other, &server, &[("API_KEY", "x")]).answering();
+    heir.until_app();
+    let mut refused = Node::spawn(&home, &[]);
+    assert_eq!(refused.wait(), 69, "{}", refused.stderr());
+    assert!(refused.stderr().contains("belongs to node"), "{}", refused.stderr());
+    assert!(!home.exists(".stead/ledger.sqlite"));
+    drop(refused);
+    heir.stop();
+    let node = Node::spawn(&home, &[]).answering();
+    node.until_app();
+    assert!(node.get("/checkpoint").ok().to_string().contains(r#""id":"three""#));
+}
+
+/// A node that was refused has begun a ledger with nothing in it.
+// semantics: taken-over
+#[test]
+fn a_home_that_was_refused_another_nodes_store_may_take_it_over_afterwards() {
+    let server = server(Kind::Versity);
+    let first = Home::new();
+    let node = Node::configured(&first, &config(&server));
+    first.db(NAME).insert_rows(3);
+    node.checkpoint("three");
+    until_sent(&node);
+
+    let home = Home::new();
+    let refused = Node::configured(&home, &config(&server));
+    refused.until_issue("store_taken_over");
+    refused.stop();
+    assert!(home.exists(".stead/ledger.sqlite"));
+    let heir = spawn_from(&home, &server, &[("API_KEY", "x")]).answering();
+    heir.until_app();
+    assert_eq!(count(&home.path(NAME)), 3);
+    assert!(heir.get("/checkpoint").ok().to_string().contains(r#""id":"three""#));
+    drop(node);
 }
