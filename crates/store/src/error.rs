@@ -130,6 +130,27 @@ impl ErrorKind {
         }
     }
 
+    /// What mends it for whoever asks once and ends: a command, or a start from a store alone.
+    pub fn hint_once(self) -> &'static str {
+        match self {
+            ErrorKind::Unreachable | ErrorKind::Answer => {
+                "check the server's address (AWS_ENDPOINT_URL_S3, --endpoint or storage.endpoint) and the network, then try \
+                 again"
+            }
+            ErrorKind::Timeout | ErrorKind::Throttled | ErrorKind::Server => {
+                "the same command goes on with what was fetched, when the store answers again"
+            }
+            ErrorKind::Denied | ErrorKind::Credentials => {
+                "give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of a key that may do this below the prefix"
+            }
+            ErrorKind::Region => "set AWS_REGION to the bucket's, and the endpoint to the server's",
+            ErrorKind::NoBucket => "check the bucket's name in the URL; of a directory, mount its disk",
+            ErrorKind::Full => "make room in the store, or raise its quota, then try again",
+            ErrorKind::Disk => "mount the disk, or mend its permissions, then try again",
+            kind => kind.hint(),
+        }
+    }
+
     fn io(self) -> io::ErrorKind {
         match self {
             ErrorKind::Timeout => io::ErrorKind::TimedOut,

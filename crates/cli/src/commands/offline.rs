@@ -69,7 +69,7 @@ fn restore_alone(source: Source<'_>, output: &Path, at: &MomentArgs) -> Result<(
         History::open(Arc::new(Onlooker), local, stored).map_err(|error| {
             let what = format!("the history of {} cannot be read", source.name);
             if error.of_store {
-                return Failure::new(Exit::Unavailable, what, error, stored::AGAIN);
+                return Failure::new(Exit::Unavailable, what, error, store::ErrorKind::Server.hint_once());
             }
             Failure::system(what, error, "check its owner and mode")
         })
@@ -212,7 +212,7 @@ fn write(history: &History, target: Txid, output: &Path) -> Result<Imaged, Failu
     let restored = restored.map_err(|error| {
         let what = format!("{} was not written", output.display());
         if error.is_passing() {
-            return Failure::new(Exit::Unavailable, what, error, stored::AGAIN);
+            return Failure::new(Exit::Unavailable, what, error, store::ErrorKind::Server.hint_once());
         }
         // What is left is of no use; the first error is the one to report.
         let _ = history::abandon(&LocalDisk, &part);

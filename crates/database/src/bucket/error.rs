@@ -69,9 +69,9 @@ pub enum BucketError {
         /// What else is there.
         found: String,
     },
-    /// Nothing is there, though this node has sent there: a disk that is not mounted, a bucket that was emptied. Bring it
-    /// back, or begin a new store on purpose.
-    #[error("{store} is empty, and this node had it last under epoch {}", epoch.0)]
+    /// No manifest is there, though this node has sent there: a disk that is not mounted, a bucket that was emptied. Bring
+    /// it back, or begin a new store on purpose.
+    #[error("{store} has no {MANIFEST_KEY}, and this node had it last under epoch {}", epoch.0)]
     Vanished {
         /// The store.
         store: String,
@@ -108,6 +108,26 @@ pub enum BucketError {
 }
 
 impl BucketError {
+    /// What mends it for whoever asks once and ends: a command, or a start from a store alone.
+    pub fn hint_once(&self) -> &'static str {
+        match self {
+            BucketError::Store(error) => error.kind.hint_once(),
+            BucketError::Unknown { .. } | BucketError::Fenced { .. } => "try again",
+            BucketError::Foreign { .. } => "name the right prefix: what lies there is not Stead's",
+            BucketError::Manifest { reason: BadManifest::Newer { .. }, .. } => {
+                "use the version of Stead that wrote it, or a newer one"
+            }
+            BucketError::Manifest { .. } => {
+                "bring a former version of that object back: a bucket with versions has it"
+            }
+            BucketError::Missing { .. } => "bring that object back: a bucket with versions has it",
+            BucketError::Vanished { .. } | BucketError::Older { .. } => {
+                "bring back what was there last: a disk that is not mounted, objects that were removed or put back"
+            }
+            BucketError::Taken { .. } => "name another store, or stop that node first",
+        }
+    }
+
     /// It belongs to whom its manifest names.
     pub fn taken(objects: &dyn Objects, found: &Manifest) -> BucketError {
         BucketError::Taken { store: objects.url().to_owned(), holder: Box::new(Holder::of(found)) }

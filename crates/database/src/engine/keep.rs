@@ -3,14 +3,12 @@
 use super::Shared;
 use super::reached::still_followed;
 use super::schedule::Task;
-use super::slot::{Slot, Trouble};
+use super::slot::Slot;
 use crate::history::{History, Retention, retention};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The trouble of a history that needs more than its local limit for what checkpoints hold.
-const HISTORY_OVER_LIMIT: &str = "history_over_limit";
 /// How often history is merged and thinned while databases change.
 const THIN_EVERY: Duration = Duration::from_secs(30);
 /// How soon a restore that could not be finished is gone on with.
@@ -94,7 +92,6 @@ impl Shared {
         }
         let over = total > limit && thinned.iter().all(|one| one.stuck);
         *self.over_limit.lock().unwrap_or_else(PoisonError::into_inner) = over.then_some(begun);
-        all.iter().for_each(|(_, slot)| show_over_limit(slot, over));
         thinned.iter().any(|one| one.more)
     }
 
@@ -133,21 +130,4 @@ struct Thinned {
     more: bool,
     /// It has more than it may, and nothing that it could give up.
     stuck: bool,
-}
-
-fn show_over_limit(slot: &Slot, over: bool) {
-    slot.show(|info| {
-        let is_over = info.trouble.as_ref().is_some_and(|was| was.code == HISTORY_OVER_LIMIT);
-        if over && info.trouble.is_none() {
-            info.trouble = Some(Trouble {
-                code: HISTORY_OVER_LIMIT,
-                message:
-                    "history needs more than retention.local although only what checkpoints hold is kept"
-                        .into(),
-                hint: "remove checkpoints (stead checkpoint remove ID) or raise retention.local".into(),
-            });
-        } else if !over && is_over {
-            info.trouble = None;
-        }
-    });
 }

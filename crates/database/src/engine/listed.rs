@@ -5,7 +5,7 @@
 
 use super::Shared;
 use super::schedule::Task;
-use super::send::{Failed, clear_store_trouble, show_store_trouble};
+use super::send::{Failed, clear_store_trouble, show_store_trouble, store_hint};
 use crate::bucket::{Bucket, BucketError};
 use crate::history::{History, store_key};
 use base::{DatabasePath, Incarnation};
@@ -104,7 +104,7 @@ impl Shared {
         let done = if listings.is_empty() { Ok(()) } else { bucket.publish(listings, Vec::new()) };
         if let Err(error) = done {
             for slot in listed.iter().filter_map(|(path, ..)| self.slot(path)) {
-                show_store_trouble(&slot, &error.to_string());
+                show_store_trouble(&slot, &error.to_string(), store_hint(&error));
             }
             let mut unlisted = self.unlisted();
             unlisted.since = since;

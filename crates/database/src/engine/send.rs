@@ -13,6 +13,7 @@ use super::pace::Pace;
 use super::reached::still_followed;
 use super::schedule::Task;
 use super::slot::{Slot, Trouble};
+use super::tenure::OWNER_LOOK_WHILE_SENDING;
 use super::{Shared, VECTOR_EVERY, ledger_copy};
 use crate::bucket::{Bucket, BucketError};
 use crate::history::{History, ShipError, Terms, store_key};
@@ -159,8 +160,10 @@ impl Shared {
             return Err(self.may_try_again());
         }
         let bucket = self.bucket().ok_or(None)?;
+        let unsure = self.now() >= bucket.held_at() + OWNER_LOOK_WHILE_SENDING;
+        let is_ours = if unsure { bucket.check() } else { Ok(()) };
         // An object that is to go must be gone before one of its name can be sent again.
-        match bucket.sweep() {
+        match is_ours.and_then(|()| bucket.sweep()) {
             Ok(_) => Ok(bucket),
             Err(error) => {
                 self.store_failed(&error);
@@ -211,17 +214,23 @@ impl Shared {
             }
             Err(error) => {
                 slot.was_not_sent(self.now());
+                let failed = self.not_sent(&error);
+                if self.store_is_refused() {
+                    return Err(failed);
+                }
                 let alone = if self.is_unsendable(slot) { "; checkpoints are sent without it" } else { "" };
                 let hint = match &error {
                     ShipError::Io { .. } => DISK_HINT,
-                    ShipError::Store(error) if error.kind == ErrorKind::Name => error.kind.hint(),
-                    _ => STORE_HINT,
+                    ShipError::Conflict { .. } => CONFLICT_HINT,
+                    ShipError::Store(error) => error.kind.hint(),
+                    ShipError::Bucket(error) => store_hint(error),
+                    ShipError::Unknown { .. } => STORE_HINT,
                 };
-                let known = show_unsent(slot, &format!("{error}{alone}"), hint);
+                let known = show_store_trouble(slot, &format!("{error}{alone}"), hint);
                 if !known {
                     tracing::error!(event = "store failed", path = %slot.path, %error);
                 }
-                Err(self.not_sent(&error))
+                Err(failed)
             }
         }
     }
@@ -388,16 +397,23 @@ fn lacks_list(bucket: &Bucket, key: &str, history: &History) -> bool {
 }
 
 /// What mends a store that lacks the last seals.
-const STORE_HINT: &str = "mend the store; what it lacks is kept here and sent by itself";
+pub(super) const STORE_HINT: &str = "mend the store; what it lacks is kept here and sent by itself";
 /// What mends a disk that does not give them.
 const DISK_HINT: &str = "mend the disk that holds this file; what the store lacks is sent by itself";
 
-/// Shows what the store says now, unless something else is wrong; whether it failed before.
-pub(super) fn show_store_trouble(slot: &Slot, error: &str) -> bool {
-    show_unsent(slot, error, STORE_HINT)
+/// What is in the way in the store.
+const CONFLICT_HINT: &str = "if another node writes to this store, stop it; else move what lies there away: what is lacking is sent by itself";
+
+/// What mends a store that was asked for more than a seal.
+pub(super) fn store_hint(error: &BucketError) -> &'static str {
+    match error {
+        BucketError::Store(error) => error.kind.hint(),
+        _ => STORE_HINT,
+    }
 }
 
-fn show_unsent(slot: &Slot, error: &str, hint: &str) -> bool {
+/// Shows what the store says now, unless something else is wrong; whether it failed before.
+pub(super) fn show_store_trouble(slot: &Slot, error: &str, hint: &str) -> bool {
     let mut known = false;
     slot.show(|info| {
         known = info.trouble.as_ref().is_some_and(|was| was.code == STORE_FAILED);
@@ -433,12 +449,12 @@ mod tests {
     fn the_store_says_what_is_wrong_now_and_not_what_was() {
         let path = base::DatabasePath::parse("data/a.db").expect("a path");
         let slot = Slot::new(path, "/data/a.db".into(), true);
-        assert!(!show_store_trouble(&slot, "away"));
-        assert!(show_store_trouble(&slot, "full"), "it is not news that it fails");
+        assert!(!show_store_trouble(&slot, "away", STORE_HINT));
+        assert!(show_store_trouble(&slot, "full", STORE_HINT), "it is not news that it fails");
         let message = slot.info().trouble.map(|trouble| trouble.message).unwrap_or_default();
         assert!(message.ends_with("full"), "{message}");
         slot.show(|info| info.trouble.iter_mut().for_each(|trouble| trouble.code = "disk_full"));
-        assert!(!show_store_trouble(&slot, "away"));
+        assert!(!show_store_trouble(&slot, "away", STORE_HINT));
         assert_eq!(slot.info().trouble.map(|trouble| trouble.code), Some("disk_full"), "it is worse");
     }
 }

@@ -1,7 +1,7 @@
 //! The store as the engine has it: taken, away, or somebody else's; and how far it is behind.
 
 use super::schedule::Task;
-use super::send::{Failed, STORE_RETRY};
+use super::send::{Failed, STORE_HINT, STORE_RETRY, clear_store_trouble, show_store_trouble, store_hint};
 use super::slot::{Slot, State};
 use super::tenure::rights_had;
 use super::{Engine, Notice, Shared, StartError};
@@ -247,6 +247,8 @@ impl Shared {
             tracing::error!(event = "store refused", %error, "nothing is sent there any more");
             known.refused = Some(Arc::new(error.clone()));
             drop(known);
+            // What it lacked is not sent by itself any more.
+            self.slots().iter().for_each(|slot| clear_store_trouble(slot));
             self.notice(Notice::StoreRefused { error: Arc::new(error.clone()) });
         }
     }
@@ -344,7 +346,11 @@ impl Shared {
                 true
             }
             Err(error) => {
-                super::send::show_store_trouble(slot, &error.to_string());
+                let away = self.known_store().outage.as_ref().map(|outage| Arc::clone(&outage.error));
+                if !self.store_is_refused() {
+                    let hint = away.map_or(STORE_HINT, |error| store_hint(&error));
+                    show_store_trouble(slot, &error.to_string(), hint);
+                }
                 false
             }
         }

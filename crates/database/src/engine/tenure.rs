@@ -4,7 +4,8 @@
 //! as that is not the same one: a disk that is not mounted, a bucket that was emptied, a copy that was put back. It is not
 //! begun anew; it counts as away until it is there again.
 //!
-//! A store that was taken over tells whoever had it when that sends something. Who sends nothing asks now and then.
+//! A store that was taken over tells whoever had it when that sends something. Who sends nothing asks now and then. Who
+//! sends asks once a minute, where the manifest is not written so often: somebody may have removed what is there.
 
 use super::Shared;
 use crate::bucket::Rights;
@@ -18,6 +19,9 @@ use std::time::Duration;
 pub const LAST_STORE: &str = ".stead/store.json";
 /// How long a node that sends nothing goes without asking whether the store is still its own: one small request.
 pub const OWNER_LOOK_EVERY: Duration = Duration::from_secs(3600);
+/// How long a node that sends goes without asking: one small request as well. What it sends into a bucket that was emptied
+/// meanwhile is no history.
+pub(super) const OWNER_LOOK_WHILE_SENDING: Duration = Duration::from_secs(60);
 /// More bytes than this are no such file.
 const LAST_STORE_BYTES_MAX: u64 = 64 << 10;
 

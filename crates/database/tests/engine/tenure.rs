@@ -59,7 +59,7 @@ fn an_empty_store_is_not_begun_anew_and_goes_on_when_it_is_back() {
 
     let engine = world.start();
     let told = away(&engine).unwrap();
-    assert!(told.contains("is empty, and this node had it last under epoch 1"), "{told}");
+    assert!(told.contains("has no .stead/manifest, and this node had it last under epoch 1"), "{told}");
     until("followed", || followed(&engine, NAME));
     app.execute("INSERT INTO t VALUES(2)", ()).unwrap();
     engine.sync();
@@ -217,4 +217,28 @@ fn a_file_that_came_just_before_a_clean_stop_is_in_the_store_after_it() {
     let store = settings_of(world.store.as_ref().unwrap(), world.id, Claim::Own);
     let (manifest, _) = database::bucket::read(&*store.objects).unwrap().unwrap();
     assert!(manifest.released && manifest.histories.keys().any(|key| key.starts_with("data/other.db")));
+}
+
+#[test]
+fn a_store_that_is_emptied_under_a_node_that_sends_is_told_within_a_minute() {
+    let world = World::with_store();
+    let clock = SimClock::new(base::Timestamp(1_795_255_200_000));
+    let (engine, told) = stepped(&world, &clock);
+    let app = world.app("database.sqlite");
+    app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x)").unwrap();
+    let commit = || {
+        app.execute("INSERT INTO t VALUES(1)", ()).unwrap();
+        engine.sync();
+        rest(&engine, &clock, Duration::from_secs(5));
+    };
+    (0..3).for_each(|_| commit());
+    assert!(stored(&engine));
+    for entry in std::fs::read_dir(world.store.as_ref().unwrap()).unwrap() {
+        std::fs::remove_dir_all(entry.unwrap().path()).unwrap();
+    }
+    (0..13).for_each(|_| commit());
+    let told = told.lock().unwrap().clone();
+    assert!(told.iter().any(|line| line.contains("StoreRefused") && line.contains("Missing")), "{told:?}");
+    let info = &engine.databases()[0];
+    assert!(info.trouble.is_none(), "nothing is promised for it: {:?}", info.trouble);
 }

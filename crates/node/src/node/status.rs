@@ -22,6 +22,9 @@ pub(crate) fn role(state: State) -> Option<&'static str> {
     }
 }
 
+/// The issue of history that needs more than its local limit.
+const HISTORY_OVER_LIMIT: &str = "history_over_limit";
+
 impl Core {
     /// Everything on one screen.
     pub(crate) fn status(&self) -> Status {
@@ -86,6 +89,9 @@ impl Core {
         {
             issues.push(away);
         }
+        let over_limit = self.databases_at_once().and_then(|databases| databases.over_limit());
+        let over_limit = over_limit.map(|_| over_limit_issue(checkpoints.count > 0));
+        issues.extend(over_limit.clone());
         let now = self.now();
         let unstored = |info: &DatabaseInfo| {
             let history = self.databases_at_once().and_then(|databases| databases.history(&info.path));
@@ -105,7 +111,7 @@ impl Core {
             configured: config.is_some(),
             process: self.process(&app),
             components: Components {
-                database: self.database_component(&infos),
+                database: self.database_component(&infos, over_limit.as_ref()),
                 storage: self.storage_component(has_store, store.as_ref(), &infos),
                 mount: None,
                 lease: lease_component,
@@ -134,15 +140,16 @@ impl Core {
         }
     }
 
-    fn database_component(&self, infos: &[DatabaseInfo]) -> Option<Component> {
+    fn database_component(&self, infos: &[DatabaseInfo], over_limit: Option<&Issue>) -> Option<Component> {
         let kept = lock(&self.parts).database.clone()?;
-        let worst = infos.iter().find_map(|info| info.trouble.as_ref().map(|trouble| (info, trouble)));
+        let of_one = |info: &DatabaseInfo| {
+            info.trouble.as_ref().map(|trouble| format!("{}: {}", info.path, trouble.message))
+        };
+        let worst = infos.iter().find_map(of_one).or_else(|| over_limit.map(|issue| issue.message.clone()));
         match worst {
-            Some((info, issue)) if kept.state == "ok" => Some(Component {
-                state: "degraded",
-                error: Some(format!("{}: {}", info.path, issue.message)),
-                ..kept
-            }),
+            Some(error) if kept.state == "ok" => {
+                Some(Component { state: "degraded", error: Some(error), ..kept })
+            }
             _ => Some(kept),
         }
     }
@@ -264,6 +271,28 @@ fn ended(app: &AppStatus, config: Option<&Config>) -> String {
         (None, None) => "it ended".to_owned(),
     });
     format!("{}; it is started again", how.unwrap_or_else(|| "it ended".to_owned()))
+}
+
+/// History has more than its limit, and nothing that it could give up.
+fn over_limit_issue(has_checkpoints: bool) -> Issue {
+    let (message, hint) = match has_checkpoints {
+        true => (
+            "history needs more than retention.local although only what checkpoints hold is kept",
+            "remove checkpoints (stead checkpoint remove ID) or raise retention.local",
+        ),
+        false => (
+            "history needs more than retention.local although only the newest state is kept",
+            "raise retention.local",
+        ),
+    };
+    Issue {
+        code: HISTORY_OVER_LIMIT.to_owned(),
+        component: "database",
+        message: message.to_owned(),
+        path: None,
+        exit_code: None,
+        hint: hint.to_owned(),
+    }
 }
 
 fn database_issue(info: &DatabaseInfo) -> Option<Issue> {

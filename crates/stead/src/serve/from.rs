@@ -90,7 +90,7 @@ impl Source<'_> {
     fn open(&self, url: &StoreUrl, storage: &Storage) -> Result<Arc<dyn Objects>, Failure> {
         let options = storage.s3_options(self.home.root());
         let objects = url.open(&options, Arc::clone(&self.machine.disk));
-        objects.map_err(|error| self.failed(&error, error.kind.hint()))
+        objects.map_err(|error| self.failed(&error, error.kind.hint_once()))
     }
 
     /// The configuration that the store keeps, for a home, and what it is in this environment. The first look goes by
@@ -98,7 +98,7 @@ impl Source<'_> {
     fn kept(&self, url: &StoreUrl) -> Result<(String, Config), Failure> {
         let objects = self.open(url, &Storage::default())?;
         let found = store::read_whole(&*objects, &Key::new(CONFIGURATION_KEY), CONFIGURATION_BYTES_MAX)
-            .map_err(|error| self.failed(&error, error.kind.hint()))?;
+            .map_err(|error| self.failed(&error, error.kind.hint_once()))?;
         let Some((bytes, _)) = found else {
             let hint = "check the URL; a store without a configuration needs --config FILE as well";
             return Err(self.failed(&format!("{CONFIGURATION_KEY} is not there"), hint));
@@ -190,7 +190,7 @@ pub fn return_home(
     };
     let not_had = |error: &BucketError| {
         let what = "the ledger of this home is lost, and its store, which has it, cannot be had";
-        Failure::new(Exit::Unavailable, what, error, format!("{}; {WITHOUT_STORE}", hint_of_bucket(error)))
+        Failure::new(Exit::Unavailable, what, error, format!("{}; {WITHOUT_STORE}", error.hint_once()))
     };
     let options = config.storage.s3_options(home.root());
     let opened = url.open(&options, Arc::clone(&machine.disk)).map_err(BucketError::from);
@@ -262,19 +262,9 @@ fn not_brought(what: String, error: &RecoverError) -> Failure {
     Failure::system(what, error, hint)
 }
 
-fn hint_of_bucket(error: &BucketError) -> &'static str {
-    match error {
-        BucketError::Store(error) => error.kind.hint(),
-        BucketError::Vanished { .. } | BucketError::Older { .. } => {
-            "bring back what was there last (a disk that is not mounted, a copy that was put back), then start again"
-        }
-        _ => "start again; `stead db restore URL/DATABASE -o FILE` brings single databases back",
-    }
-}
-
 fn hint(error: &RecoverError) -> &'static str {
     match error {
-        RecoverError::Bucket(error) => hint_of_bucket(error),
+        RecoverError::Bucket(error) => error.hint_once(),
         RecoverError::EndDamaged { .. } => {
             "bring that object back (a bucket with versions has it), then start again; `stead db restore URL/DATABASE -o \
              FILE --txid N` brings single databases back as they were before"

@@ -15,6 +15,7 @@ mod reached;
 #[path = "../../../store/tests/s3/support.rs"]
 mod servers;
 mod told;
+mod wrong;
 
 mod restored;
 

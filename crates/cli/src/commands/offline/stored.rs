@@ -8,13 +8,11 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use base::{Incarnation, LocalDisk};
 use database::bucket::{self, BucketError};
+use database::engine::CONFIGURATION_KEY;
 use database::history::{Remote, Stored, parse_store_key};
 use node::config::{Storage, StoreUrl};
 use std::sync::Arc;
 use store::{ErrorKind, Key, Layout, Manifest, Objects, StoreError, Tag};
-
-/// What mends a store that did not answer in the middle.
-pub(super) const AGAIN: &str = "the same command goes on with what was fetched, when the store answers again";
 
 /// Databases named where the one that was asked for is not there.
 const NAMED_MAX: usize = 5;
@@ -42,19 +40,12 @@ pub(super) fn find(source: Source<'_>) -> Result<Option<InStore>, Failure> {
             Ok(Some((manifest, tag))) => {
                 return in_manifest(source, objects, &path, (manifest, tag)).map(Some);
             }
-            Ok(None) => {}
+            Ok(None) => lost_manifest(&*objects).map_err(|error| unreadable(source.name, &error))?,
             Err(BucketError::Store(error)) if error.kind == ErrorKind::Denied => denied = Some(error),
-            Err(_) if url.directory().is_some() => {}
-            Err(BucketError::Store(error)) => return Err(refused(source.name, &error)),
-            Err(error) => {
-                let what = format!("the history of {} cannot be read", source.name);
-                return Err(Failure::new(
-                    Exit::Failed,
-                    what,
-                    error,
-                    "bring back a former version of the manifest",
-                ));
-            }
+            // Nothing of a store lies where no directory is.
+            Err(BucketError::Store(error))
+                if error.kind == ErrorKind::NoBucket && url.directory().is_some() => {}
+            Err(error) => return Err(unreadable(source.name, &error)),
         }
         if objects.layout() == Layout::Flat && nearest.is_none() {
             nearest = Some((objects, path));
@@ -67,6 +58,23 @@ pub(super) fn find(source: Source<'_>) -> Result<Option<InStore>, Failure> {
         (true, Some(error)) => Err(refused(source.name, &error)),
         (true, None) => Ok(None),
     }
+}
+
+/// Refuses a store whose manifest is gone: which objects are history cannot be known.
+fn lost_manifest(objects: &dyn Objects) -> Result<(), BucketError> {
+    match objects.read(&Key::new(CONFIGURATION_KEY), 0, 1) {
+        Ok(Some(_)) => {
+            let (store, found) = (objects.url().to_owned(), CONFIGURATION_KEY.to_owned());
+            Err(BucketError::Missing { store, found })
+        }
+        // What keeps this from being looked at is told by the history itself.
+        Ok(None) | Err(_) => Ok(()),
+    }
+}
+
+fn unreadable(name: &str, error: &BucketError) -> Failure {
+    let what = format!("the history of {name} cannot be read");
+    Failure::new(Exit::Unavailable, what, error, error.hint_once())
 }
 
 /// The history of a database that a manifest lists: of its newest file, unless the name says which.
@@ -106,19 +114,7 @@ fn decoded(path: &str) -> Option<String> {
 
 fn refused(name: &str, error: &StoreError) -> Failure {
     let what = format!("the history of {name} cannot be read");
-    let hint = match error.kind {
-        ErrorKind::Unreachable | ErrorKind::Answer => {
-            "check --endpoint, or AWS_ENDPOINT_URL_S3, and the network, then try again"
-        }
-        ErrorKind::Denied | ErrorKind::Credentials => {
-            "give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of a key that may read below the prefix"
-        }
-        ErrorKind::Region => "set AWS_REGION to the bucket's, and --endpoint to the server's",
-        ErrorKind::NoBucket => "check the bucket's name in the URL",
-        ErrorKind::Timeout | ErrorKind::Throttled | ErrorKind::Server => AGAIN,
-        kind => kind.hint(),
-    };
-    Failure::new(Exit::Unavailable, what, error, hint)
+    Failure::new(Exit::Unavailable, what, error, error.kind.hint_once())
 }
 
 impl InStore {
