@@ -184,12 +184,14 @@ pub(crate) fn issue(error: &BucketError) -> Issue {
         ),
         BucketError::Taken { .. } => (
             STORE_TAKEN,
-            "name another prefix in storage.url; or take it over on purpose: stead run --from URL in an empty home"
+            "name another prefix in storage.url; or take it over on purpose: stead run --from URL in an empty home. What \
+             only this home has stays in it: its databases are as they were"
                 .to_owned(),
         ),
         BucketError::Fenced { .. } => (
             STORE_TAKEN,
-            "the other node goes on; what only this one has can be had by stead db export, then empty this home"
+            "the other node goes on; what only this one has can be had by stead db export, and once it has ended by \
+             stead db restore PATH -o FILE, then empty this home"
                 .to_owned(),
         ),
     };

@@ -188,7 +188,8 @@ impl Watch {
             Ending { signal, .. } => format!("was ended by {}", signal::name(signal.unwrap_or(0))),
         };
         let mut text = format!("the node (pid {}) {how}", node.pid);
-        if let Some(why) = self.condemned.take() {
+        let condemned = self.condemned.take();
+        if let Some(why) = &condemned {
             text = format!("{text} ({why})");
         }
         if let Some(app) = &mut self.app {
@@ -212,7 +213,7 @@ impl Watch {
                 }
             }
         }
-        if self.exit.is_none_or(|code| code != 0) {
+        if condemned.is_some() || self.exit.is_none_or(|code| code != 0) {
             self.output.say("node ended", &text);
         }
         self.previous = Some(text);
@@ -422,7 +423,7 @@ impl Watch {
         } else if now >= node.silent_at() {
             Some("it was frozen".into())
         } else if self.forced_at.is_some_and(|at| now >= at) {
-            Some("it took too long to end".into())
+            Some("a second signal ended it: what the store lacks is sent by the next start".into())
         } else {
             None
         };

@@ -136,6 +136,17 @@ fn a_node_whose_store_was_taken_over_stops_its_app_and_says_so() {
     assert!(!crate::support::alive(app));
     node.post("/promote", &json!({})).refused(409, "not_now");
     assert_eq!(count(&home.path(NAME)), 3);
+    // What only the first has is not lost, neither now nor once it has ended.
+    let (now, later) = (first.beside("now.db"), first.beside("later.db"));
+    let export = first.stead(&["db", "export", NAME, now.to_str().unwrap()]);
+    assert!(export.status.success() && count(&now) == 4, "{export:?}");
+    node.stop();
+    let node = Node::start(&first);
+    node.until_issue("store_taken_over");
+    node.stop();
+    let history = first.path(NAME);
+    let restored = first.stead(&["db", "restore", history.to_str().unwrap(), "-o", later.to_str().unwrap()]);
+    assert!(restored.status.success() && count(&later) == 4, "{restored:?}");
     assert_ne!(app_pid(&heir.status()), 0);
 }
 
@@ -160,4 +171,29 @@ fn what_is_written_while_the_store_is_down_is_sent_when_it_is_back() {
     let node = spawn_from(&other, &server, &[("API_KEY", "x")]).answering();
     node.until_app();
     until("it is there", || (count(&other.path(NAME)) == 8).then_some(()));
+}
+
+#[test]
+fn a_second_signal_ends_a_node_that_still_sends_and_its_next_start_sends_the_rest() {
+    let server = server(Kind::Versity);
+    let home = Home::new();
+    let mut node = Node::configured(&home, &config(&server));
+    home.db(NAME).insert_rows(1);
+    node.until_stored(NAME);
+    server.freeze();
+    home.db(NAME).insert_rows(2);
+    node.until_sealed(NAME);
+    let began = std::time::Instant::now();
+    for _ in 0..2 {
+        crate::support::signal(node.pid(), "TERM");
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+    assert_eq!(node.wait(), 0, "{}", node.stderr());
+    assert!(began.elapsed() < std::time::Duration::from_secs(25), "storage.stop_timeout is 30 s");
+    assert!(node.stderr().contains("what the store lacks is sent by the next start"), "{}", node.stderr());
+    drop(node);
+    server.go_on();
+    let node = Node::start(&home);
+    node.until_stored(NAME);
+    assert_eq!(count(&home.path(NAME)), 3);
 }
