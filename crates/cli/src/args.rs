@@ -1,9 +1,13 @@
 //! The command line's grammar: every command, flag and environment variable.
 
 use clap::{Args, Parser, Subcommand};
-use node::config::{Overrides, Secret};
+use node::config::{Overrides, Period, Secret};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// A store is not looked at more often by `stead db follow`: each look is two requests.
+const FOLLOW_EVERY_MIN: Duration = Duration::from_millis(100);
 
 /// Keeps an application's SQLite databases, their whole history, and the application running on them.
 #[derive(Clone, Debug, Parser)]
@@ -418,6 +422,26 @@ fetched again by the same command.")]
         #[arg(long, value_name = "URL")]
         endpoint: Option<String>,
     },
+    /// Keep a file as a database's history has it last, without a node.
+    #[command(after_help = "Examples:
+  stead db follow s3://backups/notes/data/database.sqlite copy.sqlite
+  stead db follow file:///backups/notes/data/database.sqlite copy.sqlite --every 10s --json
+
+The file is replaced, never written to: whoever has it open keeps what it opened, and opens it anew to see what is new.
+Open it for reading only. A file that is there already must be a state of the database. While the store does not answer
+it is waited for.")]
+    Follow {
+        /// A database's URL in a store, STORE-URL/PATH; or its path or its history's directory, from the home.
+        source: String,
+        /// The file.
+        file: PathBuf,
+        /// How often it is looked whether there is something new: 500ms, 10s, 1m.
+        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = every)]
+        every: Duration,
+        /// The server of an s3:// store; else the AWS environment says it.
+        #[arg(long, value_name = "URL")]
+        endpoint: Option<String>,
+    },
 }
 
 /// `stead app …`
@@ -488,6 +512,15 @@ line and stands in the result as a comment. The result is a valid configuration;
 
 /// A token; a file that it was read from ends with a line end. What cannot be one is refused where it is used: the grammar
 /// would show it.
+/// How often something is looked at.
+fn every(text: &str) -> Result<Duration, String> {
+    let every = Period::parse(text).map_err(|fault| format!("{}; {}", fault.message, fault.hint))?.0;
+    if every < FOLLOW_EVERY_MIN {
+        return Err(format!("at least {} ms", FOLLOW_EVERY_MIN.as_millis()));
+    }
+    Ok(every)
+}
+
 fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
     let text = text.strip_suffix('\n').unwrap_or(text);
     Ok(Secret::new(text.strip_suffix('\r').unwrap_or(text)))

@@ -48,6 +48,16 @@ pub async fn run(
                 Err(Failure::new(Exit::Bug, "the restore ended early", error, "please report it"))
             })
         }
+        Db::Follow { source, file, every, endpoint } => {
+            let home = home.to_owned();
+            let followed = tokio::task::spawn_blocking(move || {
+                let source = offline::Source { home: &home, name: &source, endpoint: endpoint.as_deref() };
+                offline::follow(source, &file, every, json)
+            });
+            followed.await.unwrap_or_else(|error| {
+                Err(Failure::new(Exit::Bug, "following ended early", error, "please report it"))
+            })
+        }
     }
 }
 

@@ -1,10 +1,13 @@
-//! `stead db restore`: from a history to a file, without a node.
+//! `stead db restore` and `stead db follow`: from a history to a file, without a node.
 //!
 //! A node may be writing the same history. Here it is only read: what the engine would tidy up when it opens one is
 //! left alone, and a store is not taken. What an interrupted command had fetched lies beside the output, and the next one
 //! goes on with it.
 
+mod follow;
 mod stored;
+
+pub use follow::follow;
 
 use super::{Outcome, image, said};
 use crate::args::MomentArgs;
@@ -14,7 +17,7 @@ use crate::moment;
 use crate::progress::Progress;
 use base::disk::{Entry, Metadata};
 use base::{Clock, DatabasePath, Disk, DiskFile, Incarnation, LocalDisk, Open, SystemClock, Txid};
-use database::history::{self, History, ImageError, Imaged, local_base, store_key};
+use database::history::{self, History, ImageError, Imaged, Stored, local_base, store_key};
 use jiff::tz::TimeZone;
 use node::config::StoreUrl;
 use serde_json::json;
@@ -47,12 +50,8 @@ pub struct Source<'a> {
 /// Writes a database as it was into a new file.
 pub fn restore(source: Source<'_>, output: &Path, at: &MomentArgs, json: bool) -> Outcome {
     image::refuse_existing(output)?;
-    // Another one on its way to the same file would write into what this one has proven.
-    let lock = base::disk::sibling(output, LOCK_SUFFIX);
-    let alone = LocalDisk.lock(&lock).map_err(|error| image::unwritable(output, &error))?;
+    let alone = Alone::at(output)?;
     let restored = image::refuse_existing(output).and_then(|()| restore_alone(source, output, at));
-    // A lock that stays does no harm.
-    let _ = LocalDisk.remove_file(&lock);
     drop(alone);
     let (history, imaged) = restored?;
     let answer = json!({
@@ -63,20 +62,42 @@ pub fn restore(source: Source<'_>, output: &Path, at: &MomentArgs, json: bool) -
     Ok(said(&answer, json, &format!("{} holds {name} as of TXID {}", output.display(), imaged.txid)))
 }
 
+/// Nobody else is on its way to the same file: it would write into what this one has proven.
+struct Alone {
+    lock: PathBuf,
+    _held: Box<dyn std::fmt::Debug>,
+}
+
+impl Alone {
+    fn at(output: &Path) -> Result<Alone, Failure> {
+        let lock = base::disk::sibling(output, LOCK_SUFFIX);
+        let held = LocalDisk.lock(&lock).map_err(|error| image::unwritable(output, &error))?;
+        Ok(Alone { lock, _held: held })
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        // A lock that stays does no harm.
+        let _ = LocalDisk.remove_file(&self.lock);
+    }
+}
+
+fn open_history(source: Source<'_>, local: PathBuf, stored: Option<Stored>) -> Result<History, Failure> {
+    History::open(Arc::new(Onlooker), local, stored).map_err(|error| {
+        let what = format!("the history of {} cannot be read", source.name);
+        if error.of_store {
+            return Failure::new(Exit::Unavailable, what, error, store::ErrorKind::Server.hint_once());
+        }
+        Failure::system(what, error, "check its owner and mode")
+    })
+}
+
 fn restore_alone(source: Source<'_>, output: &Path, at: &MomentArgs) -> Result<(String, Imaged), Failure> {
     let stored = stored::find(source)?;
-    let open = |local: PathBuf, stored| {
-        History::open(Arc::new(Onlooker), local, stored).map_err(|error| {
-            let what = format!("the history of {} cannot be read", source.name);
-            if error.of_store {
-                return Failure::new(Exit::Unavailable, what, error, store::ErrorKind::Server.hint_once());
-            }
-            Failure::system(what, error, "check its owner and mode")
-        })
-    };
     let Some(mut stored) = stored else {
         let base = find(source.home, source.name)?;
-        let history = open(base.clone(), None)?;
+        let history = open_history(source, base.clone(), None)?;
         let imaged = write(&history, target(&history, at, source.name)?, output)?;
         return Ok((base.display().to_string(), imaged));
     };
@@ -84,7 +105,7 @@ fn restore_alone(source: Source<'_>, output: &Path, at: &MomentArgs) -> Result<(
     let nowhere = base::disk::sibling(output, NOWHERE_SUFFIX);
     let mut tries = 0;
     loop {
-        let history = open(nowhere.clone(), Some(stored.open()?))?;
+        let history = open_history(source, nowhere.clone(), Some(stored.open()?))?;
         let written = target(&history, at, source.name).and_then(|target| write(&history, target, output));
         tries += 1;
         match written {

@@ -15,6 +15,12 @@ const WAITED_PERCENT_MAX: u128 = 10;
 const REST_MIN: Duration = Duration::from_millis(20);
 /// The longest rest: some 20 MB a second are sent however busy the machine is.
 const REST_MAX: Duration = Duration::from_millis(150);
+/// The same within a file that is larger than what an application commits in a second: a first upload, mostly, which
+/// nobody waits for. Some 8 MB a second are sent.
+const LARGE_WAITED_PERCENT_MAX: u128 = 4;
+const LARGE_REST_MAX: Duration = Duration::from_millis(500);
+/// A file of more bytes than this is such a large one.
+const LARGE_BYTES: u64 = 128 << 20;
 
 /// The pace of one file.
 #[derive(Debug, Default)]
@@ -33,17 +39,21 @@ struct Look {
 }
 
 impl Pace {
-    /// How long to rest now. `None`: nobody is in the way, or that is not known.
-    fn rest(&mut self, look: Option<Look>) -> Option<Duration> {
+    /// How long to rest now, within a file of so many bytes. `None`: nobody is in the way, or that is not known.
+    fn rest(&mut self, look: Option<Look>, bytes: u64) -> Option<Duration> {
         let Some(look) = look else {
             *self = Pace::default();
             return None;
         };
         let last = self.last.replace(look)?;
         let waited = look.waited.saturating_sub(last.waited).as_micros();
-        let contended = waited * 100 > look.now.saturating_sub(last.now).as_micros() * WAITED_PERCENT_MAX;
+        let (percent, longest) = match bytes > LARGE_BYTES {
+            true => (LARGE_WAITED_PERCENT_MAX, LARGE_REST_MAX),
+            false => (WAITED_PERCENT_MAX, REST_MAX),
+        };
+        let contended = waited * 100 > look.now.saturating_sub(last.now).as_micros() * percent;
         self.rest = match contended {
-            true => (self.rest * 2).clamp(REST_MIN, REST_MAX),
+            true => (self.rest * 2).clamp(REST_MIN, longest),
             false => self.rest / 2,
         };
         (self.rest >= REST_MIN).then_some(self.rest)
@@ -51,13 +61,13 @@ impl Pace {
 }
 
 impl Shared {
-    /// While the application writes, it comes first.
-    pub(super) fn let_others_work(&self, pace: &mut Pace) {
+    /// While the application writes, it comes first. `bytes`: of the file that is sent.
+    pub(super) fn let_others_work(&self, pace: &mut Pace, bytes: u64) {
         let machine = &self.settings.machine;
         let now = self.now();
         let busy = now.saturating_sub(*self.written_at()) < BUSY_FOR;
         let waited = machine.kernel.waited_for_processor().filter(|_| busy && !self.queue().stopping);
-        if let Some(rest) = pace.rest(waited.map(|waited| Look { now, waited })) {
+        if let Some(rest) = pace.rest(waited.map(|waited| Look { now, waited }), bytes) {
             machine.clock.sleep(rest);
         }
     }
@@ -83,16 +93,18 @@ mod tests {
     #[test]
     fn it_slows_down_while_others_wait_and_speeds_up_when_nobody_does() {
         let mut pace = Pace::default();
-        assert_eq!(pace.rest(look(0, 5)), None, "nothing is known yet");
-        assert_eq!(pace.rest(look(100, 30)), Some(ms(20)));
-        assert_eq!(pace.rest(look(200, 60)), Some(ms(40)));
-        assert_eq!(pace.rest(look(300, 62)), Some(ms(20)), "2 % are nobody's trouble");
-        assert_eq!(pace.rest(look(400, 62)), None);
+        assert_eq!(pace.rest(look(0, 5), 1), None, "nothing is known yet");
+        assert_eq!(pace.rest(look(100, 30), 1), Some(ms(20)));
+        assert_eq!(pace.rest(look(200, 60), 1), Some(ms(40)));
+        assert_eq!(pace.rest(look(300, 62), 1), Some(ms(20)), "2 % are nobody's trouble");
+        assert_eq!(pace.rest(look(400, 62), 1), None);
         for at in 5..20 {
-            pace.rest(look(at * 100, at * 50));
+            pace.rest(look(at * 100, at * 50), 1);
         }
-        assert_eq!(pace.rest(look(2000, 2000)), Some(REST_MAX));
-        assert_eq!(pace.rest(None), None, "nobody writes");
-        assert_eq!(pace.rest(look(3000, 3000)), None, "it begins anew");
+        assert_eq!(pace.rest(look(2000, 2000), 1), Some(REST_MAX));
+        assert_eq!(pace.rest(look(2100, 2100), LARGE_BYTES + 1), Some(REST_MAX * 2));
+        assert_eq!(pace.rest(look(2200, 2200), LARGE_BYTES + 1), Some(LARGE_REST_MAX));
+        assert_eq!(pace.rest(None, 1), None, "nobody writes");
+        assert_eq!(pace.rest(look(3000, 3000), 1), None, "it begins anew");
     }
 }

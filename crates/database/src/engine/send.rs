@@ -269,7 +269,7 @@ impl Shared {
             history.forget_orphans(&orphans);
         }
         let pace = RefCell::new(Pace::default());
-        let rest = || self.let_others_work(&mut pace.borrow_mut());
+        let rest = |bytes| self.let_others_work(&mut pace.borrow_mut(), bytes);
         let terms = Terms { is_over: over, rest: &rest, bucket: Some(bucket) };
         let shipped = loop {
             match history.ship_under(&terms) {

@@ -36,8 +36,8 @@ pub struct Shipped {
 pub struct Terms<'a> {
     /// Whether to stop, asked between two files.
     pub is_over: &'a dyn Fn() -> bool,
-    /// Called now and then within a large file; it may take its time.
-    pub rest: &'a dyn Fn(),
+    /// Called now and then within a large file, with its bytes; it may take its time.
+    pub rest: &'a dyn Fn(u64),
     /// Whose store it is; `None`: nobody else writes there.
     pub bucket: Option<&'a Bucket>,
 }
@@ -45,7 +45,7 @@ pub struct Terms<'a> {
 impl<'a> Terms<'a> {
     /// To the end, without a rest.
     pub fn of(bucket: &'a Bucket) -> Terms<'a> {
-        Terms { is_over: &|| false, rest: &|| (), bucket: Some(bucket) }
+        Terms { is_over: &|| false, rest: &|_| (), bucket: Some(bucket) }
     }
 }
 
@@ -85,7 +85,7 @@ pub enum ShipError {
 impl History {
     /// Copies what the store lacks. Without a store, nothing.
     pub fn ship(&self) -> Result<Shipped, ShipError> {
-        self.ship_under(&Terms { is_over: &|| false, rest: &|| (), bucket: None })
+        self.ship_under(&Terms { is_over: &|| false, rest: &|_| (), bucket: None })
     }
 
     /// Copies what the store lacks, under these terms.
@@ -263,7 +263,11 @@ impl Inner {
         let mut bytes = 0;
         let outcome = store.objects.create(&key, about, &mut |out| {
             spoilt = None;
-            match self.copy_verified(entry, &header, &mut Rested { out, rest: terms.rest, since: 0 }) {
+            match self.copy_verified(
+                entry,
+                &header,
+                &mut Rested { out, rest: terms.rest, bytes: entry.bytes, since: 0 },
+            ) {
                 Ok(count) => bytes = count,
                 Err(CopyTrouble::Output(cause)) => return Err(cause),
                 Err(CopyTrouble::Source(why)) => {
@@ -420,7 +424,9 @@ fn skip(entry: &Entry, why: Unusable) -> Result<Option<u64>, ShipError> {
 /// Rests now and then.
 struct Rested<'a> {
     out: &'a mut dyn Write,
-    rest: &'a dyn Fn(),
+    rest: &'a dyn Fn(u64),
+    /// Bytes of the whole file.
+    bytes: u64,
     /// Bytes since the last rest.
     since: u64,
 }
@@ -429,7 +435,7 @@ impl Write for Rested<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.since >= REST_EVERY {
             self.since = 0;
-            (self.rest)();
+            (self.rest)(self.bytes);
         }
         let written = self.out.write(bytes)?;
         self.since += written as u64;

@@ -2,7 +2,7 @@
 
 use super::servers::{Kind, Server};
 use super::{NAME, URL, config, credentials, server, spawn_from};
-use crate::support::{Home, Node, count, database, integrity};
+use crate::support::{Home, Node, STEAD, clean, count, database, integrity, until};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -160,4 +160,73 @@ fn a_machine_that_was_away_goes_on_with_its_older_file() {
     assert_eq!((count(&back.path(NAME)), integrity(&back.path(NAME)).as_str()), (107, "ok"));
     assert!(node.stderr().contains("only what changed since is fetched"), "{}", node.stderr());
     node.verify(NAME);
+}
+
+/// `stead db follow`, ended when it goes.
+struct Follower(std::process::Child);
+
+impl Follower {
+    fn begin(home: &Home, server: &Server, file: &Path) -> Follower {
+        let mut command = std::process::Command::new(STEAD);
+        let said = std::fs::File::options().create(true).append(true).open(home.beside("followed")).unwrap();
+        clean(&mut command)
+            .envs(credentials(server))
+            .args(["db", "follow", &format!("{URL}/{NAME}"), file.to_str().unwrap(), "--every", "200ms"])
+            .stdin(std::process::Stdio::null())
+            .stdout(said.try_clone().unwrap())
+            .stderr(said);
+        Follower(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+// semantics: followed-without-a-node
+#[test]
+fn a_file_follows_a_database_of_a_bucket_that_a_node_writes_to() {
+    let mut server = server(Kind::Versity);
+    let home = Home::new();
+    let node = Node::configured(&home, &config(&server));
+    home.db(NAME).insert_rows(10);
+    node.until_stored(NAME);
+
+    let elsewhere = Home::new();
+    let file = elsewhere.beside("copy.db");
+    let rows = |wanted: i64| {
+        until(&format!("{wanted} rows"), || (file.exists() && count(&file) == wanted).then_some(()));
+        assert_eq!(integrity(&file), "ok");
+    };
+    let follower = Follower::begin(&elsewhere, &server, &file);
+    rows(10);
+    home.db(NAME).insert_rows(5);
+    rows(15);
+    server.kill();
+    home.db(NAME).insert_rows(2);
+    let said = || std::fs::read_to_string(elsewhere.beside("followed")).unwrap();
+    until("it says that the store is away", || said().contains("cannot be read").then_some(()));
+    rows(15);
+    server.restart();
+    rows(17);
+    drop(follower);
+
+    home.db(NAME).insert_rows(1);
+    node.until_stored(NAME);
+    // It goes on with what is there.
+    let follower = Follower::begin(&elsewhere, &server, &file);
+    rows(18);
+    drop(follower);
+
+    // Somebody's own work is left alone.
+    let changed = rusqlite::Connection::open(&file).unwrap();
+    changed.execute_batch("PRAGMA journal_mode=DELETE; CREATE TABLE mine(x)").unwrap();
+    drop(changed);
+    let mut refused = Follower::begin(&elsewhere, &server, &file);
+    assert_eq!(refused.0.wait().unwrap().code(), Some(71), "{}", said());
+    assert!(said().contains("is no state of"), "{}", said());
+    assert_eq!(count(&file), 18);
 }

@@ -1,5 +1,6 @@
 //! What is told of a store that does not do what it is asked: status, readiness, metrics, events, the screen, preflight.
 
+use super::proxy::Proxy;
 use super::*;
 use crate::operation::metrics::metrics;
 use crate::support::{Events, Home};
@@ -177,4 +178,69 @@ fn a_database_whose_name_no_object_store_keeps_does_not_keep_the_others_from_it(
     home.db(NAME).insert_rows(3);
     node.until_stored(NAME);
     node.kill();
+}
+
+/// Each request costs money.
+#[test]
+fn a_node_that_has_nothing_to_send_asks_its_store_nothing() {
+    let server = server(Kind::Versity);
+    let way = Proxy::before(server.address());
+    let home = Home::new();
+    let mut config = config(&server);
+    config["storage"]["endpoint"] = json!(way.endpoint());
+    let node = Node::configured(&home, &config);
+    home.db(NAME).insert_rows(2);
+    until_sent(&node);
+    node.stop();
+    let node = Node::start(&home);
+    node.until_stored(NAME);
+    node.until_app();
+    let rest = |time| {
+        let before = way.requests();
+        std::thread::sleep(std::time::Duration::from_secs(time));
+        (way.requests() == before).then_some(())
+    };
+    until("it has looked at what is there", || rest(4));
+    let before = way.requests();
+    // Whoever looks at it has it ask nothing either.
+    for _ in 0..8 {
+        node.status();
+        node.get("/metrics");
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+    assert_eq!(way.requests(), before);
+    home.db(NAME).insert_rows(1);
+    node.checkpoint("three");
+    node.until_stored(NAME);
+    assert!(way.requests() > before, "what is counted here is what is asked");
+}
+
+#[test]
+fn the_key_of_a_store_is_in_no_line_at_any_level() {
+    let server = server(Kind::Versity);
+    let home = Home::new();
+    let mut config = config(&server);
+    config["log"] = json!({ "level": "trace" });
+    let node = Node::configured(&home, &config);
+    home.db(NAME).insert_rows(2);
+    until_sent(&node);
+    let text = |path: &str| String::from_utf8(node.get(path).body).unwrap();
+    let shown = ["/", "/config", "/metrics"].map(text);
+    node.stop();
+    config["storage"]["secret_access_key"] = json!("Wr0ng-but-secret");
+    let wrong = Home::new();
+    let node = Node::start(&wrong);
+    node.configure(&config);
+    node.until_issue("store_failed");
+    let told = [home_lines(&home), home_lines(&wrong), node.status().to_string()].concat();
+    assert!(told.contains("TRACE") || told.contains("DEBUG"), "so much is told");
+    for secret in [SECRET_KEY, "Wr0ng-but-secret"] {
+        assert!(!told.contains(secret) && shown.iter().all(|text| !text.contains(secret)));
+    }
+}
+
+/// What supervisor, node and app wrote.
+fn home_lines(home: &Home) -> String {
+    let read = |name| std::fs::read_to_string(home.beside(name)).unwrap();
+    read("stderr") + &read("stdout")
 }
