@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A store is not looked at more often by `stead db follow`: each look is two requests.
+/// A store is not looked at more often by `stead db follow`: each look asks for the manifest and what follows it.
 const FOLLOW_EVERY_MIN: Duration = Duration::from_millis(100);
 
 /// Keeps an application's SQLite databases, their whole history, and the application running on them.
@@ -428,8 +428,8 @@ fetched again by the same command.")]
   stead db follow file:///backups/notes/data/database.sqlite copy.sqlite --every 10s --json
 
 The file is replaced, never written to: whoever has it open keeps what it opened, and opens it anew to see what is new.
-Open it for reading only. A file that is there already must be a state of the database. While the store does not answer
-it is waited for.")]
+Open it for reading only. A file that is there already must be a state of the database. A store that has answered once
+is waited for while it does not.")]
     Follow {
         /// A database's URL in a store, STORE-URL/PATH; or its path or its history's directory, from the home.
         source: String,

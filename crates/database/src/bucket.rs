@@ -297,11 +297,15 @@ impl Bucket {
     /// Sees to it that an object of this name stays once it is created: a manifest that says it is to go says so to
     /// whoever opens the store next.
     pub fn claim_name(&self, key: &Key) -> Result<(), BucketError> {
-        if !self.lock().doomed.contains(key) {
-            return Ok(());
+        for _ in 0..TRIES {
+            if !self.lock().doomed.contains(key) {
+                return Ok(());
+            }
+            self.sweep()?;
+            // It may go on from one that says so once more.
+            self.swap(|_| ())?;
         }
-        self.sweep()?;
-        self.swap(|_| ())
+        Err(BucketError::Unknown { store: self.objects.url().to_owned() })
     }
 
     /// When (boot time) its manifest was last asked, or written, that said that it is this run's.
@@ -329,6 +333,8 @@ impl Bucket {
             change(&mut next);
             next.sequence += 1;
             next.written = self.clock.now();
+            // Whether it is written is not known where this fails.
+            self.lock().doomed.extend(named(&next));
             let asked = self.clock.boottime();
             if let Some(tag) = write(&*self.objects, &next, Some(&tag))? {
                 *self.lock() = State { doomed: named(&next), manifest: next, tag };

@@ -172,13 +172,11 @@ pub fn recover(home: &Path, store: &StoreSettings, machine: &Machine) -> Result<
     let databases: Vector = found.iter().map(|(path, ended)| (path.clone(), ended.position())).collect();
     let had_more = here::had_more(home, machine);
     let newest_is_here = had_more || stays.values().any(|stays| *stays == Stays::AsNewest);
+    if let Some(ledger) = &ledger {
+        recovery.settle_intent(ledger, &databases, &stays, newest_is_here)?;
+    }
     let apart = match &ledger {
-        Some(ledger) if newest_is_here => {
-            if let Some(intent) = ledger.open_intent()? {
-                ledger.abandon_intent(intent.id, "the home has its databases as they were last")?;
-            }
-            !had_more && stays.len() < found.len()
-        }
+        Some(_) if newest_is_here => !had_more && stays.len() < found.len(),
         Some(ledger) => recovery.aim(ledger, &found, &databases, &stays)?,
         None => !newest_is_here && found.len() > 1,
     };
@@ -421,6 +419,39 @@ impl Recovery<'_> {
             remote.copy_aside(file).map_err(failed)?;
             self.bucket.check_to_remove()?;
             remote.objects.remove(&[remote.key(file)])?;
+        }
+        Ok(())
+    }
+
+    /// An intent that the ledger has open is carried out by the start. Where the databases went on after it, it was done,
+    /// and only the ledger that says so was never sent.
+    fn settle_intent(
+        &self,
+        ledger: &Ledger,
+        databases: &Vector,
+        stays: &BTreeMap<DatabasePath, Stays>,
+        newest_is_here: bool,
+    ) -> Result<(), RecoverError> {
+        let Some(intent) = ledger.open_intent()? else { return Ok(()) };
+        if intent.target_name == NEWEST_MOMENT {
+            if newest_is_here {
+                ledger.abandon_intent(intent.id, "the home has its databases as they were last")?;
+            }
+            return Ok(());
+        }
+        let is = |at: &Position, vector: &Vector, path: &DatabasePath| {
+            let known = vector.get(path);
+            known.is_some_and(|known| (known.incarnation, known.checksum) == (at.incarnation, at.checksum))
+        };
+        let went_on =
+            databases.iter().any(|(path, at)| !is(at, &intent.undo, path) && !is(at, &intent.target, path));
+        if went_on || stays.values().any(|stays| *stays == Stays::AsNewest) {
+            tracing::warn!(
+                event = "restore was done",
+                target = intent.target_name,
+                "the databases went on after it"
+            );
+            ledger.complete_intent(intent.id)?;
         }
         Ok(())
     }

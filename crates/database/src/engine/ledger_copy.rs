@@ -62,18 +62,13 @@ impl Shared {
     }
 
     /// Seals what is new in the ledger. What was sealed and is not sent yet comes first, unless it is to be sealed `anew`:
-    /// a moment that is always the newest would always wait for what it names. One that says that a restore is under way
-    /// is not sent: another machine would carry it out anew, over what was written after it.
+    /// a moment that is always the newest would always wait for what it names.
     pub(super) fn seal_ledger(&self, anew: bool) -> Result<(), JoinError> {
         // Whoever is stuck in a request at a stop is left behind, and the ledger is the next run's.
         if self.is_over() {
             return Ok(());
         }
-        let failed = |error: LedgerError| JoinError::Failed(error.to_string());
         let news = self.ledger.news();
-        if self.ledger.open_intent().map_err(failed)?.is_some() {
-            return Ok(());
-        }
         let mut copy = self.copy();
         self.end_broken_ledger(&mut copy);
         let waits = copy.unsent.is_some() && !anew;
@@ -92,6 +87,7 @@ impl Shared {
             copy.live = Some(Box::new(live));
         }
         // Before the seal: what is noted meanwhile may be in it or not.
+        let failed = |error: LedgerError| JoinError::Failed(error.to_string());
         let moment = self.ledger.newest_moment().map_err(failed)?;
         let databases = self.ledger.paths().map_err(failed)?;
         let Some(live) = copy.live.as_mut() else { return Ok(()) };

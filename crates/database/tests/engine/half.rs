@@ -160,3 +160,32 @@ fn a_home_that_lost_its_ledger_mends_the_end_of_its_store() {
         engine.stop();
     }
 }
+
+/// The ledger of the store says that a restore is under way: it was done where the databases went on after it.
+// semantics: another-machine
+#[test]
+fn a_restore_that_was_done_is_not_carried_out_anew_on_another_machine() {
+    let world = World::with_store();
+    let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
+    let app = super::lost::sent_row(&world, &engine);
+    let first = engine.cut(LIMIT).unwrap().vector;
+    app.execute_batch("INSERT INTO t VALUES(2)").unwrap();
+    let second = engine.cut(LIMIT).unwrap().vector;
+    app.execute_batch("INSERT INTO t VALUES(3)").unwrap();
+    drop(app);
+    engine.stop();
+
+    let heir = super::lost::another(&world);
+    for (was_done, rows) in [(true, 3), (false, 1)] {
+        let found = taken_over(&heir);
+        let ledger = Ledger::open(&heir.home.join(LEDGER_PATH), None).unwrap();
+        let undo = if was_done { second.clone() } else { found.databases };
+        ledger.begin_intent(base::Timestamp(1), "first", &undo, &first).unwrap();
+        drop(ledger);
+        taken_over(&heir);
+        let (engine, ledger, _) = heir.start_on(Machine::real(), entries(), 1 << 30);
+        assert_eq!(count(&heir.app("database.sqlite")), rows);
+        assert!(ledger.open_intent().unwrap().is_none());
+        engine.stop();
+    }
+}

@@ -19,9 +19,9 @@ const PINNED: [u64; 20] =
     [42, 49, 85, 116, 150, 264, 265, 274, 278, 388, 720, 786, 798, 1201, 1716, 1809, 3515, 3766, 3884, 7964];
 
 /// Worlds with a bucket that once went wrong.
-const PINNED_STORMS: [u64; 14] = [
+const PINNED_STORMS: [u64; 16] = [
     1597, 2040, 100_125, 300_047, 300_479, 310_110, 310_605, 310_877, 400_003, 401_638, 403_454, 404_214,
-    501_403, 502_710,
+    501_403, 502_710, 802_613, 813_614,
 ];
 
 #[test]
@@ -149,4 +149,30 @@ fn no_object_goes_that_a_list_still_names() {
     held.publish(list("data/a.db", vec![file(2)]), Vec::new()).unwrap();
     held.sweep().unwrap();
     assert!(bucket.object(&key).is_none(), "nobody names it any more");
+}
+
+/// A manifest says that it is to go; the one that is to say so no more is lost on its way.
+#[test]
+fn what_is_created_under_a_name_that_was_to_go_stays() {
+    let bucket = SimBucket::new(SimRandom::new(1));
+    let (disk, clock) = (SimDisk::default(), Arc::new(SimClock::default()));
+    let objects: Arc<dyn Objects> = Arc::new(bucket.store_of("a", &disk));
+    let open = |id, claim| {
+        let owner = Owner { id, run: id, node: "a".into(), volume: "test".into() };
+        let (objects, clock) = (Arc::clone(&objects), Arc::clone(&clock));
+        Bucket::open(objects, owner, claim, Rights::default(), clock, &SimRandom::new(2)).unwrap()
+    };
+    let held = open(1, Claim::Own);
+    let key = held.remote("data/a.db").seal_key(Txid(1));
+    let create = |bytes| store::create_from(&*objects, &key, Timestamp(0), bytes).unwrap();
+    let _ = create(b"given up");
+    held.publish(BTreeMap::from([("data/a.db".to_owned(), Vec::new())]), vec![key.clone()]).unwrap();
+    held.sweep().unwrap();
+    bucket.script(Rule::new(Fault::RequestLost).on(Verb::Replace));
+    held.claim_name(&key).unwrap();
+    let _ = create(b"good");
+    held.publish(BTreeMap::new(), Vec::new()).unwrap();
+    held.sweep().unwrap();
+    open(2, Claim::TakeOver);
+    assert!(bucket.object(&key).is_some());
 }

@@ -7,7 +7,7 @@
 
 use super::configuration::{self, invalid};
 use cli::{Exit, Failure};
-use database::engine::{CONFIGURATION_BYTES_MAX, CONFIGURATION_KEY, StoreSettings, last_store};
+use database::engine::{CONFIGURATION_BYTES_MAX, CONFIGURATION_KEY, LAST_STORE, StoreSettings, last_store};
 use database::ledger::Ledger;
 use database::recover::{self, RecoverError, recover};
 use database::{BucketError, Claim, Machine, bucket};
@@ -180,13 +180,23 @@ pub fn return_home(
     }
     let url = config.and_then(|config| config.storage.url.as_ref());
     let had = last_store(home.disk(), home.root());
+    let remembered = home.root().join(LAST_STORE);
+    if had.is_none() && home.disk().metadata(&remembered).is_ok() {
+        let what = "the ledger of this home is lost, and it is not known which store has it";
+        let cause = format!("{} cannot be read", remembered.display());
+        return Err(Failure::system(
+            what,
+            cause,
+            "start with --from and the URL of the store, or remove that file",
+        ));
+    }
     let is_being_brought = home.disk().metadata(&home.recovering()).is_ok();
     let (Some(config), Some(url)) = (config, url) else {
         return had.map_or(Ok(()), |(last, _)| Err(not_named(&last)));
     };
     let had = match had {
         Some((last, _)) if last != url.to_string() && !is_being_brought => return Err(not_named(&last)),
-        had => had.map(|(_, epoch)| epoch),
+        had => had.filter(|(last, _)| *last == url.to_string()).map(|(_, epoch)| epoch),
     };
     let not_had = |error: &BucketError| {
         let what = "the ledger of this home is lost, and its store, which has it, cannot be had";
@@ -230,20 +240,24 @@ pub fn return_home(
 }
 
 fn not_named(last: &str) -> Failure {
-    let what = "the ledger of this home is lost, and the store that has it is not in its configuration";
+    let what =
+        "the ledger of this home is lost, and its configuration does not lead to the store that has it";
     let hint = format!("start with --from {last} to have it back; {WITHOUT_STORE}");
     Failure::new(Exit::Configuration, what, last, hint)
 }
 
 /// How a home whose ledger is lost starts without its store.
-const WITHOUT_STORE: &str = "to begin anew without its checkpoints, remove .stead/store.json from the home";
+const WITHOUT_STORE: &str = "to begin anew without its checkpoints, remove .stead/store.json from the home and name another storage.url";
 
 /// Whether the home has no volume, or only a part of one that was being brought. A ledger in which nothing was ever
-/// recorded is of a start that was refused.
+/// recorded is of a start that was refused, unless the home has taken a store with it.
 fn is_new(home: &Home, machine: &Machine) -> bool {
     let has = |path: &Path| home.disk().metadata(path).is_ok();
     if has(&home.recovering()) || !has(&home.ledger()) {
         return true;
+    }
+    if has(&home.root().join(LAST_STORE)) {
+        return false;
     }
     // One that cannot be opened is told of where it is needed.
     let ledger = Ledger::open(&home.ledger(), machine.vfs.as_deref());

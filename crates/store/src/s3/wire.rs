@@ -33,6 +33,8 @@ use tokio::time::timeout;
 
 /// How long an answer may pause in the middle.
 pub const STALL_LIMIT: Duration = Duration::from_secs(10);
+/// A longer word is no code.
+const CODE_BYTES_MAX: usize = 64;
 /// How long one request for credentials may take.
 pub const CREDENTIALS_LIMIT: Duration = Duration::from_secs(3);
 /// Bytes of an answer that is no object: a page of a listing, an error.
@@ -196,8 +198,9 @@ impl Wire {
 
     async fn for_credentials(&self, request: HttpRequest) -> Result<Answer, Fault> {
         let host = request.uri().host().unwrap_or_default().to_owned();
+        let source = source_of_credentials(request.uri());
         let missing = |why: String| {
-            let reason = format!("no credentials from {}: {why}", one_line(&host));
+            let reason = format!("no credentials from {} ({source}): {why}", one_line(&host));
             Fault::unanswered(ErrorKind::Credentials, reason, false)
         };
         let client = if request.uri().scheme_str() == Some("https") { &self.client } else { &self.nearby };
@@ -208,7 +211,8 @@ impl Wire {
             .map_err(|fault| missing(fault.reason))?;
         // The caller reads the answer; one that says no ends there, so it is told as what it is.
         if answer.status.is_client_error() || answer.status.is_server_error() {
-            return Err(missing(format!("it answered {}", answer.status)));
+            let code = code_in(&answer.body).map(|code| format!(", {code}")).unwrap_or_default();
+            return Err(missing(format!("it answered {}{code}", answer.status)));
         }
         Ok(answer)
     }
@@ -332,4 +336,25 @@ pub(super) fn clients(
 /// Whether an answer is a piece of an object, the whole of it, or nothing because there is no more.
 pub(super) fn is_beyond_end(status: StatusCode) -> bool {
     status == StatusCode::RANGE_NOT_SATISFIABLE
+}
+
+/// Who is asked for credentials, by what is asked; the request itself holds secrets.
+fn source_of_credentials(uri: &http::Uri) -> &'static str {
+    match (uri.query().unwrap_or_default(), uri.path()) {
+        (query, _) if query.contains("AssumeRoleWithWebIdentity") => {
+            "web identity: AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE"
+        }
+        (_, path) if path.starts_with("/latest/") => "the instance's role",
+        _ => "the container's role: AWS_CONTAINER_CREDENTIALS_…",
+    }
+}
+
+/// The code of an error that a token service answers.
+fn code_in(body: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(body).ok()?;
+    let (_, rest) = text.split_once("<Code>")?;
+    let (code, _) = rest.split_once("</Code>")?;
+    let is_word =
+        (1..=CODE_BYTES_MAX).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    is_word.then_some(code)
 }

@@ -247,3 +247,27 @@ fn credentials_of_a_web_identity_are_fetched_with_its_token_and_renewed_before_t
     assert_eq!(whole(&store, "x").unwrap(), b"hello");
     assert_eq!(service.requests(), 2);
 }
+
+#[test]
+fn a_source_of_credentials_that_refuses_is_named_and_its_token_is_not() {
+    let server = server();
+    let service = Proxy::before(server.address());
+    let answer = "<ErrorResponse><Error><Code>InvalidIdentityToken</Code><Message>no</Message></Error></ErrorResponse>";
+    service.rule(move |_| Act::Answer("400 Bad Request", answer));
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "s3cr3t-token").unwrap();
+    let (endpoint, file) = (service.endpoint(), token.display().to_string());
+    let environment = move |name: &str| match name {
+        "AWS_WEB_IDENTITY_TOKEN_FILE" => Some(file.clone()),
+        "AWS_ROLE_ARN" => Some("arn:aws:iam::1:role/x".to_owned()),
+        "AWS_ENDPOINT_URL_STS" => Some(endpoint.clone()),
+        _ => None,
+    };
+    let options = S3Options { access_key_id: None, secret_access_key: None, ..server.options() };
+    let refused = read(&S3::new("notes", "p", &options, &base::LocalDisk, &environment).unwrap());
+    assert_eq!(refused.kind, ErrorKind::Credentials);
+    let told = refused.to_string();
+    assert!(told.contains("AWS_WEB_IDENTITY_TOKEN_FILE") && told.contains("InvalidIdentityToken"), "{told}");
+    assert!(!told.contains("s3cr3t"), "{told}");
+}

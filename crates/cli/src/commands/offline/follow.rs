@@ -14,7 +14,7 @@ use crate::commands::Outcome;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::{harmless, render};
-use base::{Clock, Disk, LocalDisk, SystemClock, Txid, disk};
+use base::{Checksum, Clock, Disk, LocalDisk, SystemClock, Txid, disk};
 use database::history::{self, History};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use std::time::Duration;
 /// Keeps a file as the newest state of a database, until it is ended or something is in the way that does not pass.
 pub fn follow(source: Source<'_>, file: &Path, every: Duration, json: bool) -> Outcome {
     let _alone = Alone::at(file)?;
-    let mut followed = Followed { source, file, found: None, at: None };
+    let mut followed = Followed { source, file, found: None, at: None, left: None };
     let mut away = false;
     loop {
         match followed.look() {
@@ -65,17 +65,28 @@ struct Followed<'a> {
     file: &'a Path,
     found: Option<Found>,
     /// What the file holds, once that is known.
-    at: Option<Txid>,
+    at: Option<State>,
+    /// The file as it was left then: file system, inode, bytes, when it changed.
+    left: Option<(u64, u64, u64, i128)>,
+}
+
+/// A state of a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct State {
+    /// Of which history.
+    history: String,
+    txid: Txid,
+    checksum: Checksum,
 }
 
 impl Followed<'_> {
     /// Brings the file up to what the history has; `None`: it is there already.
     fn look(&mut self) -> Result<Option<Txid>, Failure> {
-        self.has_changed()?;
+        self.find_anew()?;
         for _ in 1..MANIFEST_TRIES {
             let looked = self.look_once();
             // The node that has the store may have merged what was just about to be read.
-            if looked.is_ok() || !self.has_changed()? {
+            if looked.is_ok() || !self.find_anew()? {
                 return looked;
             }
         }
@@ -84,23 +95,27 @@ impl Followed<'_> {
 
     fn look_once(&mut self) -> Result<Option<Txid>, Failure> {
         let history = self.history()?;
-        let newest = target(&history, &MomentArgs { time: None, txid: None }, self.source.name)?;
-        if self.at == Some(newest) {
+        let txid = target(&history, &MomentArgs { time: None, txid: None }, self.source.name)?;
+        let checksum = history.last().map_or(Checksum::NONE, |last| last.header.checksum_after);
+        let newest = State { history: self.shown(), txid, checksum };
+        if self.at.as_ref() == Some(&newest) {
             return Ok(None);
         }
-        self.begin_with_what_is_there(&history)?;
-        if self.at != Some(newest) {
-            write(&history, newest, self.file)?;
-            self.at = Some(newest);
+        if !self.is_there_already(&history, txid)? {
+            write(&history, txid, self.file)?;
         }
-        Ok(Some(newest))
+        self.at = Some(newest);
+        self.left = self.identity();
+        Ok(Some(txid))
     }
 
-    /// Has the next state begin with the file, where that is an earlier one.
-    fn begin_with_what_is_there(&mut self, history: &History) -> Result<(), Failure> {
-        if LocalDisk.metadata(self.file).is_err() {
-            return Ok(());
-        }
+    /// Whether the file holds the newest state already; has the next one begin with it, where it is an earlier one.
+    fn is_there_already(&self, history: &History, newest: Txid) -> Result<bool, Failure> {
+        let Some(identity) = self.identity() else { return Ok(false) };
+        let is_ours = self.left == Some(identity);
+        let is_alone = ["-wal", "-journal"]
+            .iter()
+            .all(|suffix| LocalDisk.metadata(&disk::sibling(self.file, suffix)).map_or(0, |at| at.len) == 0);
         let unread = |error: std::io::Error| {
             Failure::system(
                 format!("{} cannot be read", self.file.display()),
@@ -108,59 +123,64 @@ impl Followed<'_> {
                 "check its owner and mode",
             )
         };
-        let written = |suffix: &str| {
-            LocalDisk.metadata(&disk::sibling(self.file, suffix)).is_ok_and(|beside| beside.len > 0)
-        };
-        let known = match written("-wal") || written("-journal") {
-            true => None,
-            false => history.recognise(self.file).map_err(unread)?,
+        let known = match is_alone && (is_ours || self.left.is_none()) {
+            true => history.recognise(self.file).map_err(unread)?,
+            false => None,
         };
         match known {
+            Some((_, at)) if at == newest => Ok(true),
             Some((sums, at)) => {
-                if Some(at) == history.last().map(|last| last.header.max_txid) {
-                    self.at = Some(at);
-                    return Ok(());
-                }
                 let part = history::beside(self.file);
-                history::begin_with(&LocalDisk, self.file, &part, &(sums, at)).map_err(unread)
+                history::begin_with(&LocalDisk, self.file, &part, &(sums, at)).map_err(unread)?;
+                Ok(false)
             }
-            // Another file of this name lives in the store now.
-            None if self.at.is_some() && !written("-wal") && !written("-journal") => Ok(()),
+            // It was written here, and history knows it no more: another file lives there, or what it was is merged.
+            None if is_alone && is_ours => Ok(false),
             None => Err(Failure::system(
-                format!("{} is no state of {}", self.file.display(), self.source.name),
-                "somebody else has written to it, or it is another database",
-                "name a file that does not exist; open what is followed for reading only",
+                format!(
+                    "{} is no state that the history of {} still has",
+                    self.file.display(),
+                    self.source.name
+                ),
+                "somebody else has written to it, it is another database, or older than what is kept",
+                "remove it, or name a file that does not exist; open what is followed for reading only",
             )),
         }
     }
 
+    fn identity(&self) -> Option<(u64, u64, u64, i128)> {
+        let found = LocalDisk.metadata(self.file).ok()?;
+        Some((found.device, found.inode, found.len, found.changed_ns))
+    }
+
     fn history(&mut self) -> Result<History, Failure> {
-        if self.found.is_none() {
-            self.found = Some(match stored::find(self.source)? {
+        let found = match self.found.take() {
+            Some(found) => found,
+            None => match stored::find(self.source)? {
                 Some(stored) => Found::Stored(stored),
                 None => Found::Here(find(self.source.home, self.source.name)?),
-            });
-        }
-        match &self.found {
-            Some(Found::Stored(stored)) => {
+            },
+        };
+        match self.found.insert(found) {
+            Found::Stored(stored) => {
                 let nowhere = disk::sibling(self.file, NOWHERE_SUFFIX);
                 open_history(self.source, nowhere, Some(stored.open()?))
             }
-            Some(Found::Here(base)) => open_history(self.source, base.clone(), None),
-            None => unreachable!("it was found"),
+            Found::Here(base) => open_history(self.source, base.clone(), None),
         }
     }
 
-    /// Whether the manifest is another since: which history it is, is asked anew.
-    fn has_changed(&mut self) -> Result<bool, Failure> {
-        let changed = match &mut self.found {
-            Some(Found::Stored(stored)) => stored.has_changed()?,
-            Some(Found::Here(_)) | None => false,
+    /// Whether which history it is has to be asked anew: the manifest is another, or there is none to ask.
+    fn find_anew(&mut self) -> Result<bool, Failure> {
+        let anew = match &self.found {
+            Some(Found::Stored(stored)) => !stored.is_as_it_was()?,
+            Some(Found::Here(_)) => true,
+            None => return Ok(true),
         };
-        if changed {
+        if anew {
             self.found = None;
         }
-        Ok(changed)
+        Ok(anew)
     }
 
     fn shown(&self) -> String {

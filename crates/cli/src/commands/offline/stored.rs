@@ -144,6 +144,20 @@ impl InStore {
         }
     }
 
+    /// Whether the manifest is the one that was read; one that is gone or cannot be used is an error.
+    pub(super) fn is_as_it_was(&self) -> Result<bool, Failure> {
+        let now = bucket::read(&*self.objects).map_err(|error| unreadable(&self.shown(), &error))?;
+        match (&self.manifest, now) {
+            (Some((_, was)), Some((_, tag))) => Ok(tag == *was),
+            (None, None) => Ok(true),
+            (None, Some(_)) => Ok(false),
+            (Some(_), None) => {
+                let (store, found) = (self.objects.url().to_owned(), "what was followed".to_owned());
+                Err(unreadable(&self.shown(), &BucketError::Missing { store, found }))
+            }
+        }
+    }
+
     /// Where it is, for people.
     pub(super) fn shown(&self) -> String {
         self.objects.shown(&self.base)

@@ -142,7 +142,7 @@ impl Shared {
         }
         *slot = None;
         drop(slot);
-        // It was not sent as long as it said that the turn is under way.
+        // What the store has says that the turn is under way.
         self.ledger_changed();
         Ok(())
     }

@@ -114,6 +114,13 @@ const COMMANDS: &[Row] = &[
         "db restore DATABASE",
         Some((ByNode, "db restore data/none.db -o NEW", 71)),
     ),
+    row(
+        "db follow DATABASE OUT4",
+        NotRun,
+        None,
+        "db follow DATABASE",
+        Some((ByNode, "db follow data/none.db NEW", 71)),
+    ),
     row("app start", Json, Some(69), "app start now", Some((Unconfigured, "app start", 78))),
     row("app stop", Json, Some(69), "app dance", Some((Unconfigured, "app stop", 78))),
     row("app restart", Json, Some(69), "app restart now", Some((Unconfigured, "app restart", 78))),

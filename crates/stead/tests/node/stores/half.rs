@@ -244,3 +244,18 @@ fn a_home_that_was_refused_another_nodes_store_may_take_it_over_afterwards() {
     assert!(heir.get("/checkpoint").ok().to_string().contains(r#""id":"three""#));
     drop(node);
 }
+
+/// Nothing was ever recorded in its ledger, and it is this home's all the same.
+#[test]
+fn a_volume_without_any_database_starts_while_its_store_is_away() {
+    let mut server = server(Kind::Versity);
+    let home = Home::new();
+    let node = Node::configured(&home, &config(&server));
+    node.until_app();
+    until("the store is taken", || home.exists(".stead/store.json").then_some(()));
+    node.stop();
+    server.kill();
+    let node = Node::start(&home);
+    node.until_app();
+    assert_eq!(node.status()["store"]["state"], "away");
+}
