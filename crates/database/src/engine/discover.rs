@@ -175,19 +175,25 @@ impl Shared {
     fn check_file(&self, slot: &Slot) -> bool {
         let mut state = slot.lock();
         if let State::Live(live) = &mut *state {
-            let now = self.settings.machine.disk.metadata(&slot.file).map(|at| (at.device, at.inode));
-            match now {
-                Ok(there) if there == (live.device(), live.inode()) => {
-                    if slot.is_broken(live.place().incarnation) {
-                        self.end_broken(slot, &mut state);
-                    } else if self.is_moved(slot, live) {
-                        self.let_go(slot, &mut state);
-                    } else {
-                        return false;
-                    }
-                }
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return true,
-                there => self.lose(slot, &mut state, there.is_ok()),
+            let look = || match self.settings.machine.disk.metadata(&slot.file) {
+                Ok(at) => Ok(Some((at.device, at.inode))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            };
+            let followed = Some((live.device(), live.inode()));
+            let Ok(mut there) = look() else { return true };
+            let is_broken = there == followed && slot.is_broken(live.place().incarnation);
+            let is_moved = there == followed && !is_broken && self.is_moved(slot, live);
+            if is_moved {
+                // Its log may be gone because it is gone itself by now.
+                let Ok(now) = look() else { return true };
+                there = now;
+            }
+            match there {
+                there if there != followed => self.lose(slot, &mut state, there.is_some()),
+                _ if is_broken => self.end_broken(slot, &mut state),
+                _ if is_moved => self.let_go(slot, &mut state),
+                _ => return false,
             }
         }
         let was_to_be_joined = slot.is_there();

@@ -120,6 +120,8 @@ fn damage_after_the_target_does_not_keep_a_deleted_database_from_coming_back() {
 struct Gate {
     closed: AtomicBool,
     waiting: AtomicBool,
+    /// A database that goes as soon as somebody has seen that it is there.
+    goes: Mutex<Option<PathBuf>>,
 }
 
 impl Disk for Gate {
@@ -133,7 +135,11 @@ impl Disk for Gate {
     }
 
     fn metadata(&self, path: &Path) -> io::Result<disk::Metadata> {
-        LocalDisk.metadata(path)
+        let found = LocalDisk.metadata(path);
+        if let Some(file) = self.goes.lock().unwrap().take_if(|file| file == path) {
+            remove(&file);
+        }
+        found
     }
 
     fn read_dir(&self, path: &Path) -> io::Result<Vec<disk::Entry>> {
@@ -191,6 +197,26 @@ fn capture_goes_on_while_a_restore_is_validated() {
     });
     assert_eq!(changes[0].kind, ChangeKind::TurnedBack);
     engine.stop();
+}
+
+/// Its log goes with it: nothing was written, moved or removed under it by something other than SQLite.
+#[test]
+fn a_file_that_goes_while_it_is_looked_at_is_deleted() {
+    let world = World::new();
+    let gate = Arc::new(Gate::default());
+    let machine = Machine { disk: gate.clone(), ..Machine::real() };
+    let ledger = Arc::new(Ledger::open(&world.home.join(".stead/ledger.sqlite"), None).unwrap());
+    std::fs::create_dir(world.home.join("data")).unwrap();
+    let app = world.app("database.sqlite");
+    app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+    let engine =
+        Engine::stepped(world.settings(machine, entries()), Arc::clone(&ledger), Arc::new(|_| {})).unwrap();
+    until("joined", || engine.step().is_err() && followed(&engine, NAME));
+    drop(app);
+    *gate.goes.lock().unwrap() = Some(world.home.join(NAME));
+    engine.files_changed();
+    until("noticed", || engine.step().is_err() && !followed(&engine, NAME));
+    assert!(ledger.current(&path(NAME)).unwrap().unwrap().deleted);
 }
 
 #[test]
