@@ -171,7 +171,7 @@ impl Bucket {
     /// there was left by somebody before it was anybody's.
     pub fn stored(&self, base: &str) -> Result<Stored, StoreError> {
         let listed = self.lock().manifest.histories.get(base).cloned();
-        match listed {
+        match listed.filter(|files| !files.is_empty()) {
             Some(listed) => self.remote(base).follow(listed),
             None => Ok(self.remote(base).unknown()),
         }
@@ -226,6 +226,8 @@ impl Bucket {
         let mut shed = BTreeSet::new();
         self.swap(|next| {
             next.histories.extend(listings.clone());
+            // Of one without any, the first seal that lies there would count, whoever's it is.
+            next.histories.retain(|_, files| !files.is_empty());
             shed.clone_from(&all);
             let listed = self.listed_beside(next, &shed);
             shed.retain(|key| !listed.contains(key));

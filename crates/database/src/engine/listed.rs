@@ -95,6 +95,9 @@ impl Shared {
                 continue;
             }
             let (key, listing) = (store_key(path, *which), history.listing().unwrap_or_default());
+            if listing.is_empty() {
+                continue;
+            }
             // It may have been listed by a write whose answer was lost.
             if !bucket.lists_just(&key, &listing) {
                 listings.insert(key, listing.clone());

@@ -150,7 +150,8 @@ impl History {
                 entry.set_listed();
             }
         }
-        files.listed_upto = Some(listing.iter().map(|file| file.max).max().unwrap_or(Txid::ZERO));
+        // One without any file is in no list.
+        files.listed_upto = listing.iter().map(|file| file.max).max();
         drop(files);
         // Where it cannot be read now, what was known stays.
         let _ = self.inner.find_stored();
