@@ -35,11 +35,13 @@ pub(crate) enum Newest {
 
 /// The newest moment, of those up to one that the store's ledger has, at which it has every database.
 ///
-/// `has`: whether the store leads to a position.
+/// `is_deleted`: whether a database was deleted since, so that it is not asked for any more; `has`: whether the store leads
+/// to a position.
 pub(crate) fn newest_moment(
     ledger: &Ledger,
     upto: Option<&(Timestamp, Vector)>,
     ends: &BTreeMap<DatabasePath, End>,
+    is_deleted: &dyn Fn(&DatabasePath) -> bool,
     has: &mut dyn FnMut(&DatabasePath, &Position) -> bool,
 ) -> Result<Newest, LedgerError> {
     let (Some((noted, newest)), Some(last)) = (upto, ends.values().map(|end| end.sealed).max()) else {
@@ -48,15 +50,18 @@ pub(crate) fn newest_moment(
     if ends.len() < 2 {
         return Ok(Newest::Ends);
     }
-    let mut has_all = |vector: &Vector| vector.iter().all(|(path, at)| has(path, at));
+    let mut has_all = |vector: &Vector| vector.iter().all(|(path, at)| is_deleted(path) || has(path, at));
     let found = if is_recent(*noted, last) && has_all(newest) {
         Some((*noted, newest.clone()))
     } else {
         // The order of time ends where none is recent any more.
         ledger.find_vector(*noted, &mut |at, vector| !is_recent(at, last) || has_all(vector))?
     };
-    let found = found.filter(|(at, vector)| is_recent(*at, last) && !vector.is_empty());
-    Ok(found.map_or(Newest::Ends, |(_, vector)| Newest::Moment(vector)))
+    let found = found.filter(|(at, _)| is_recent(*at, last)).map(|(_, mut vector)| {
+        vector.retain(|path, _| !is_deleted(path));
+        vector
+    });
+    Ok(found.filter(|vector| !vector.is_empty()).map_or(Newest::Ends, Newest::Moment))
 }
 
 fn is_recent(moment: Timestamp, last_seal: Timestamp) -> bool {
@@ -92,7 +97,30 @@ mod tests {
         let end = |txid| End { incarnation: Incarnation(1), txid: Txid(txid), sealed: Timestamp(NOW) };
         let ends = BTreeMap::from([(path("data/a.db"), end(one)), (path("data/b.db"), end(other))]);
         let newest = ledger.newest_moment().unwrap();
-        newest_moment(&ledger, newest.as_ref(), &ends, &mut |path, at| at.txid <= ends[path].txid).unwrap()
+        let has =
+            &mut |path: &DatabasePath, at: &Position| ends.get(path).is_some_and(|end| at.txid <= end.txid);
+        newest_moment(&ledger, newest.as_ref(), &ends, &|path| path.as_str() == GONE, has).unwrap()
+    }
+
+    /// It is in the moments that were noted before it was deleted.
+    const GONE: &str = "data/gone.db";
+
+    #[test]
+    fn what_was_deleted_since_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&dir.path().join("ledger.sqlite"), None).unwrap();
+        let mut noted = vector(3, 9);
+        noted.insert(path(GONE), at(4));
+        ledger.note_vector(Timestamp(NOW - 2000), &vector(1, 1)).unwrap();
+        ledger.note_vector(Timestamp(NOW - 1000), &noted).unwrap();
+        let end = |txid| End { incarnation: Incarnation(1), txid: Txid(txid), sealed: Timestamp(NOW) };
+        let ends = BTreeMap::from([(path("data/a.db"), end(3)), (path("data/b.db"), end(9))]);
+        let newest = ledger.newest_moment().unwrap();
+        let has =
+            &mut |path: &DatabasePath, at: &Position| ends.get(path).is_some_and(|end| at.txid <= end.txid);
+        let found =
+            newest_moment(&ledger, newest.as_ref(), &ends, &|path| path.as_str() == GONE, has).unwrap();
+        assert_eq!(found, Newest::Moment(vector(3, 9)));
     }
 
     #[test]

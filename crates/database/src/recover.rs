@@ -473,9 +473,12 @@ impl Recovery<'_> {
             End { incarnation: ended.incarnation, txid: last.max_txid, sealed: last.timestamp }
         };
         let ends = found.iter().map(|(path, ended)| (path.clone(), end(ended))).collect();
-        let newest = newest_moment(ledger, ledger.newest_moment()?.as_ref(), &ends, &mut |path, at| {
-            found.get(path).is_some_and(|ended| ended.has(at))
-        })?;
+        let known: BTreeMap<_, _> = ledger.paths()?.into_iter().collect();
+        let deleted = |path: &DatabasePath| known.get(path).is_some_and(|known| known.deleted);
+        let newest =
+            newest_moment(ledger, ledger.newest_moment()?.as_ref(), &ends, &deleted, &mut |path, at| {
+                found.get(path).is_some_and(|ended| ended.has(at))
+            })?;
         let Newest::Moment(mut moment) = newest else { return Ok(true) };
         for (path, at) in databases {
             moment.entry(path.clone()).or_insert(*at);

@@ -311,6 +311,7 @@ impl Shared {
         self.tell(&slot.path, what, format!("the file was {what}; its history stays"));
         slot.show_waiting("missing", None);
         self.has_ended();
+        self.ask(Task::Tick, self.now());
     }
 
     fn try_join(&self, slot: &Slot, state: &mut State) -> bool {

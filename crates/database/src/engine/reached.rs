@@ -65,7 +65,9 @@ impl Shared {
                 ends.insert(path.clone(), end);
             }
         }
-        let newest = newest_moment(&self.ledger, sent.moment.as_ref(), &ends, &mut |path, at| {
+        let deleted =
+            |path: &DatabasePath| sent.databases.iter().any(|(of, known)| of == path && known.deleted);
+        let newest = newest_moment(&self.ledger, sent.moment.as_ref(), &ends, &deleted, &mut |path, at| {
             let same = ends.get(path).is_some_and(|end| end.incarnation == at.incarnation);
             let leads = || match followed.get(path) {
                 Some((_, history)) => history.is_stored(at.txid),
