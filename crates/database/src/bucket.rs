@@ -130,7 +130,7 @@ impl Bucket {
             if let Some(tag) = write(&*objects, &manifest, tag.as_ref())? {
                 objects.tidy()?;
                 let epoch = manifest.epoch;
-                let state = Mutex::new(State { doomed: named(&manifest), manifest, tag });
+                let state = Mutex::new(State { doomed: doomed_by(&manifest), manifest, tag });
                 let (shed, writing, fenced) = Default::default();
                 let held_at = Mutex::new(asked);
                 let bucket = Bucket { objects, owner, clock, epoch, state, shed, writing, fenced, held_at };
@@ -289,11 +289,15 @@ impl Bucket {
         }
     }
 
-    /// Looks whether another run has taken it, where that is not known for sure: before anything is removed. Whoever stood
-    /// still since may have lost the store, and a name may be another's by now.
+    /// Looks whether another run has taken it, where its manifest has not said for so long that it is this run's.
+    pub fn check_after(&self, limit: Duration) -> Result<(), BucketError> {
+        if self.clock.boottime() >= self.held_at() + limit { self.check() } else { self.check_held() }
+    }
+
+    /// The same before anything is removed: whoever stood still since may have lost the store, and a name may be another's
+    /// by now.
     pub fn check_to_remove(&self) -> Result<(), BucketError> {
-        let known_for = self.clock.boottime().saturating_sub(self.held_at());
-        if known_for > HELD_FOR_SURE { self.check() } else { self.check_held() }
+        self.check_after(HELD_FOR_SURE)
     }
 
     /// Sees to it that an object of this name stays once it is created: a manifest that says it is to go says so to
@@ -336,17 +340,17 @@ impl Bucket {
             next.sequence += 1;
             next.written = self.clock.now();
             // Whether it is written is not known where this fails.
-            self.lock().doomed.extend(named(&next));
+            self.lock().doomed.extend(doomed_by(&next));
             let asked = self.clock.boottime();
             if let Some(tag) = write(&*self.objects, &next, Some(&tag))? {
-                *self.lock() = State { doomed: named(&next), manifest: next, tag };
+                *self.lock() = State { doomed: doomed_by(&next), manifest: next, tag };
                 self.hold(asked);
                 return Ok(());
             }
             match read(&*self.objects)? {
                 // A write of this run whose answer was lost: the next one goes on from it.
                 Some((manifest, tag)) if manifest.run == self.owner.run => {
-                    *self.lock() = State { doomed: named(&manifest), manifest, tag };
+                    *self.lock() = State { doomed: doomed_by(&manifest), manifest, tag };
                 }
                 Some((found, _)) => return Err(self.fence(&found)),
                 None => return Err(self.gone()),
@@ -379,7 +383,7 @@ impl Bucket {
 pub(crate) const SEALS_UNLISTED_MAX: usize = 64;
 
 /// What a manifest says is to go.
-fn named(manifest: &Manifest) -> BTreeSet<Key> {
+fn doomed_by(manifest: &Manifest) -> BTreeSet<Key> {
     manifest.doomed.iter().cloned().collect()
 }
 

@@ -5,7 +5,7 @@
 
 use crate::ledger::{Ledger, LedgerError, Vector};
 use base::{DatabasePath, Incarnation, Position, Timestamp, Txid};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How far the last common moment may lie before the last seal. Beyond that each database goes to its own end: one that
@@ -35,13 +35,12 @@ pub(crate) enum Newest {
 
 /// The newest moment, of those up to one that the store's ledger has, at which it has every database.
 ///
-/// `is_deleted`: whether a database was deleted since, so that it is not asked for any more; `has`: whether the store leads
-/// to a position.
+/// `deleted`: databases that are not asked for any more; `has`: whether the store leads to a position.
 pub(crate) fn newest_moment(
     ledger: &Ledger,
     upto: Option<&(Timestamp, Vector)>,
     ends: &BTreeMap<DatabasePath, End>,
-    is_deleted: &dyn Fn(&DatabasePath) -> bool,
+    deleted: &BTreeSet<DatabasePath>,
     has: &mut dyn FnMut(&DatabasePath, &Position) -> bool,
 ) -> Result<Newest, LedgerError> {
     let (Some((noted, newest)), Some(last)) = (upto, ends.values().map(|end| end.sealed).max()) else {
@@ -50,7 +49,8 @@ pub(crate) fn newest_moment(
     if ends.len() < 2 {
         return Ok(Newest::Ends);
     }
-    let mut has_all = |vector: &Vector| vector.iter().all(|(path, at)| is_deleted(path) || has(path, at));
+    let mut has_all =
+        |vector: &Vector| vector.iter().all(|(path, at)| deleted.contains(path) || has(path, at));
     let found = if is_recent(*noted, last) && has_all(newest) {
         Some((*noted, newest.clone()))
     } else {
@@ -58,7 +58,7 @@ pub(crate) fn newest_moment(
         ledger.find_vector(*noted, &mut |at, vector| !is_recent(at, last) || has_all(vector))?
     };
     let found = found.filter(|(at, _)| is_recent(*at, last)).map(|(_, mut vector)| {
-        vector.retain(|path, _| !is_deleted(path));
+        vector.retain(|path, _| !deleted.contains(path));
         vector
     });
     Ok(found.filter(|vector| !vector.is_empty()).map_or(Newest::Ends, Newest::Moment))
@@ -87,40 +87,34 @@ mod tests {
         Vector::from([(path("data/a.db"), at(one)), (path("data/b.db"), at(other))])
     }
 
+    /// In moments that were noted before it was deleted.
+    const GONE: &str = "data/gone.db";
+
     /// Notes these vectors, the seconds ago that they were; where the volume comes up with these ends.
     fn choose(noted: &[(i64, u64, u64)], one: u64, other: u64) -> Newest {
+        let noted = noted.iter().map(|(ago, one, other)| (*ago, vector(*one, *other)));
+        choose_of(noted.collect(), one, other)
+    }
+
+    fn choose_of(noted: Vec<(i64, Vector)>, one: u64, other: u64) -> Newest {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(&dir.path().join("ledger.sqlite"), None).unwrap();
-        for (ago, one, other) in noted {
-            ledger.note_vector(Timestamp(NOW - ago * 1000), &vector(*one, *other)).unwrap();
+        for (ago, vector) in noted {
+            ledger.note_vector(Timestamp(NOW - ago * 1000), &vector).unwrap();
         }
         let end = |txid| End { incarnation: Incarnation(1), txid: Txid(txid), sealed: Timestamp(NOW) };
         let ends = BTreeMap::from([(path("data/a.db"), end(one)), (path("data/b.db"), end(other))]);
         let newest = ledger.newest_moment().unwrap();
         let has =
             &mut |path: &DatabasePath, at: &Position| ends.get(path).is_some_and(|end| at.txid <= end.txid);
-        newest_moment(&ledger, newest.as_ref(), &ends, &|path| path.as_str() == GONE, has).unwrap()
+        newest_moment(&ledger, newest.as_ref(), &ends, &BTreeSet::from([path(GONE)]), has).unwrap()
     }
-
-    /// It is in the moments that were noted before it was deleted.
-    const GONE: &str = "data/gone.db";
 
     #[test]
     fn what_was_deleted_since_is_not_waited_for() {
-        let dir = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(&dir.path().join("ledger.sqlite"), None).unwrap();
-        let mut noted = vector(3, 9);
-        noted.insert(path(GONE), at(4));
-        ledger.note_vector(Timestamp(NOW - 2000), &vector(1, 1)).unwrap();
-        ledger.note_vector(Timestamp(NOW - 1000), &noted).unwrap();
-        let end = |txid| End { incarnation: Incarnation(1), txid: Txid(txid), sealed: Timestamp(NOW) };
-        let ends = BTreeMap::from([(path("data/a.db"), end(3)), (path("data/b.db"), end(9))]);
-        let newest = ledger.newest_moment().unwrap();
-        let has =
-            &mut |path: &DatabasePath, at: &Position| ends.get(path).is_some_and(|end| at.txid <= end.txid);
-        let found =
-            newest_moment(&ledger, newest.as_ref(), &ends, &|path| path.as_str() == GONE, has).unwrap();
-        assert_eq!(found, Newest::Moment(vector(3, 9)));
+        let mut with_it = vector(3, 9);
+        with_it.insert(path(GONE), at(4));
+        assert_eq!(choose_of(vec![(2, vector(1, 1)), (1, with_it)], 3, 9), Newest::Moment(vector(3, 9)));
     }
 
     #[test]

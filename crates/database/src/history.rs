@@ -227,8 +227,12 @@ impl History {
 
     /// Whether the store alone leads to a TXID, by the names of its files.
     pub fn is_stored(&self, txid: Txid) -> bool {
-        let stored = || plan::reachable(self.inner.usable(Some(Place::Store)).iter().map(|e| e.key.txids()));
-        txid == self.stored_txid() || stored().contains(&txid)
+        txid == self.stored_txid() || self.stored_positions().contains(&txid)
+    }
+
+    /// The positions that the store alone leads to, by the names of its files.
+    fn stored_positions(&self) -> BTreeSet<Txid> {
+        plan::reachable(self.inner.usable(Some(Place::Store)).iter().map(|entry| entry.key.txids()))
     }
 
     /// When what the store ends with was committed.

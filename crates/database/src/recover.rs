@@ -7,22 +7,18 @@
 //! ```
 //! What the home has of these histories after all that the store has is sent before they are ended (`here`).
 //!
-//! The databases themselves come back when the engine starts: to the newest of each where there is one, else to the
-//! newest moment that is common to all and recent, by an intent in the ledger that the start carries out. A home that had
-//! more than the store, or a file that holds something else, has what its app saw last: nothing is turned back there.
-//! Nor is a database whose file is as the store has it last.
+//! The databases themselves come back when the engine starts (`aim`).
 //!
 //! Seals that follow a list and are damaged, or follow nothing, are set aside: history ends before them, and what is lost
 //! is said.
 
+mod aim;
 mod here;
 mod older;
 
 pub use here::{Split, look};
-use older::Stays;
 
 use crate::bucket::{Bucket, BucketError, Rights};
-use crate::common::{End, NEWEST_MOMENT, Newest, newest_moment};
 use crate::engine::{LEDGER_PATH, StoreSettings, remove_beside, rights_had};
 use crate::history::{
     self, FileKey, History, HistoryError, ImageError, PlanError, Remote, SealedFile, ShipError, local_base,
@@ -30,6 +26,7 @@ use crate::history::{
 };
 use crate::ledger::{IntentError, Ledger, LedgerError, Vector};
 use crate::machine::Machine;
+use aim::{AtHome, Ends};
 use base::{DatabasePath, Epoch, Incarnation, Open, Pgno, Position, Txid, disk};
 use ltx::{EncodeError, Encoder, Header};
 use std::collections::BTreeMap;
@@ -60,14 +57,14 @@ pub struct Recovered {
     pub apart: bool,
 }
 
-/// Transactions at the end of a history that are damaged.
+/// Transactions at the end of a history that are damaged, or never arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
     /// Whose.
     pub path: DatabasePath,
     /// The last one that is whole.
     pub whole: Txid,
-    /// The last one that was there.
+    /// The last one that is known of.
     pub last: Txid,
 }
 
@@ -157,7 +154,7 @@ pub fn recover(home: &Path, store: &StoreSettings, machine: &Machine) -> Result<
     let mut recovery = Recovery { home, bucket: &bucket, machine, lost: Vec::new() };
     let ledger = recovery.ledger()?;
     let mut found = BTreeMap::new();
-    let mut stays = BTreeMap::new();
+    let mut at_home = AtHome::default();
     for (path, incarnation) in recovery.databases(ledger.as_ref())? {
         let Some(history) = recovery.end(&path, incarnation)? else {
             if let Some(ledger) = &ledger {
@@ -165,20 +162,26 @@ pub fn recover(home: &Path, store: &StoreSettings, machine: &Machine) -> Result<
             }
             continue;
         };
-        let stayed = older::begin_with_older(home, machine, &path, incarnation, &history);
-        stays.extend(stayed.map(|which| (path.clone(), which)));
+        if let Some(ledger) = &ledger {
+            let end = history.last().map_or(Txid::ZERO, |last| last.header.max_txid);
+            let named = ledger.named_upto(&path, incarnation)?;
+            if named > end {
+                recovery.was_not_sent(&path, end, named);
+            }
+        }
+        let stays = older::begin_with_older(home, machine, &path, incarnation, &history);
+        at_home.stays.extend(stays.map(|stays| (path.clone(), stays)));
         found.extend(history.last().map(|last| (path, Ended { incarnation, last, history })));
     }
+    at_home.had_more = here::had_more(home, machine);
     let databases: Vector = found.iter().map(|(path, ended)| (path.clone(), ended.position())).collect();
-    let had_more = here::had_more(home, machine);
-    let newest_is_here = had_more || stays.values().any(|stays| *stays == Stays::AsNewest);
-    if let Some(ledger) = &ledger {
-        recovery.settle_intent(ledger, &databases, &stays, newest_is_here)?;
-    }
+    let ends = Ends { found: &found, positions: &databases, at_home: &at_home };
     let apart = match &ledger {
-        Some(_) if newest_is_here => !had_more && stays.len() < found.len(),
-        Some(ledger) => recovery.aim(ledger, &found, &databases, &stays)?,
-        None => !newest_is_here && found.len() > 1,
+        Some(ledger) => {
+            ends.settle_intent(ledger)?;
+            ends.aim(ledger, machine.clock.now())?
+        }
+        None => !at_home.has_newest() && found.len() > 1,
     };
     if apart {
         tracing::warn!(
@@ -259,9 +262,21 @@ impl Recovery<'_> {
         let named = ledger.newest_vector()?.get(path).copied();
         if let Some(named) = named.filter(|at| at.incarnation == incarnation) {
             ledger.record_deleted(path)?;
-            self.lost.push(Lost { path: path.clone(), whole: Txid::ZERO, last: named.txid });
+            self.was_not_sent(path, Txid::ZERO, named.txid);
         }
         Ok(())
+    }
+
+    /// What the store's ledger names beyond what the store has did not arrive there, and is lost with whoever had it.
+    fn was_not_sent(&mut self, path: &DatabasePath, whole: Txid, last: Txid) {
+        tracing::error!(
+            event = "never sent",
+            path = %path,
+            whole = whole.0,
+            last = last.0,
+            "the store's ledger names more than it has of this database"
+        );
+        self.lost.push(Lost { path: path.clone(), whole, last });
     }
 
     /// Which databases there are: those that the ledger knows, and those that have history of which it does not know.
@@ -416,85 +431,9 @@ impl Recovery<'_> {
             let file = FileKey { level: 0, min: *txid, max: *txid };
             let failed =
                 |cause| RecoverError::Disk { path: remote.objects.shown(&remote.key(file)).into(), cause };
-            remote.copy_aside(file).map_err(failed)?;
-            self.bucket.check_to_remove()?;
-            remote.objects.remove(&[remote.key(file)])?;
+            remote.move_aside(file, Some(self.bucket), failed)?;
         }
         Ok(())
-    }
-
-    /// An intent that the ledger has open is carried out by the start. Where the databases went on after it, it was done,
-    /// and only the ledger that says so was never sent.
-    fn settle_intent(
-        &self,
-        ledger: &Ledger,
-        databases: &Vector,
-        stays: &BTreeMap<DatabasePath, Stays>,
-        newest_is_here: bool,
-    ) -> Result<(), RecoverError> {
-        let Some(intent) = ledger.open_intent()? else { return Ok(()) };
-        if intent.target_name == NEWEST_MOMENT {
-            if newest_is_here {
-                ledger.abandon_intent(intent.id, "the home has its databases as they were last")?;
-            }
-            return Ok(());
-        }
-        let is = |at: &Position, vector: &Vector, path: &DatabasePath| {
-            let known = vector.get(path);
-            known.is_some_and(|known| (known.incarnation, known.checksum) == (at.incarnation, at.checksum))
-        };
-        let went_on =
-            databases.iter().any(|(path, at)| !is(at, &intent.undo, path) && !is(at, &intent.target, path));
-        if went_on || stays.values().any(|stays| *stays == Stays::AsNewest) {
-            tracing::warn!(
-                event = "restore was done",
-                target = intent.target_name,
-                "the databases went on after it"
-            );
-            ledger.complete_intent(intent.id)?;
-        }
-        Ok(())
-    }
-
-    /// Where several databases end at no common moment, the start is to go to the newest that they had, if it is recent;
-    /// whether they stay apart.
-    fn aim(
-        &self,
-        ledger: &Ledger,
-        found: &BTreeMap<DatabasePath, Ended>,
-        databases: &Vector,
-        stays: &BTreeMap<DatabasePath, Stays>,
-    ) -> Result<bool, RecoverError> {
-        if found.len() < 2 || ledger.open_intent()?.is_some() {
-            return Ok(false);
-        }
-        let end = |ended: &Ended| {
-            let last = &ended.last.header;
-            End { incarnation: ended.incarnation, txid: last.max_txid, sealed: last.timestamp }
-        };
-        let ends = found.iter().map(|(path, ended)| (path.clone(), end(ended))).collect();
-        let known: BTreeMap<_, _> = ledger.paths()?.into_iter().collect();
-        let deleted = |path: &DatabasePath| known.get(path).is_some_and(|known| known.deleted);
-        let newest =
-            newest_moment(ledger, ledger.newest_moment()?.as_ref(), &ends, &deleted, &mut |path, at| {
-                found.get(path).is_some_and(|ended| ended.has(at))
-            })?;
-        let Newest::Moment(mut moment) = newest else { return Ok(true) };
-        for (path, at) in databases {
-            moment.entry(path.clone()).or_insert(*at);
-        }
-        let same = |(path, at): &(&DatabasePath, &Position)| {
-            let aim = moment[*path];
-            (aim.incarnation, aim.checksum) == (at.incarnation, at.checksum)
-        };
-        if databases.iter().any(|one| !same(&one) && stays.contains_key(one.0)) {
-            // The app saw that one as it was last.
-            return Ok(stays.len() < found.len());
-        }
-        if !databases.iter().all(|one| same(&one)) {
-            ledger.begin_intent(self.machine.clock.now(), NEWEST_MOMENT, databases, &moment)?;
-        }
-        Ok(false)
     }
 }
 

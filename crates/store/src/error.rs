@@ -4,6 +4,9 @@ use crate::Key;
 use std::fmt;
 use std::io;
 
+/// What mends a store that did not answer in the middle, for whoever asks once and ends.
+pub const AGAIN: &str = "the same command goes on with what was fetched, when the store answers again";
+
 /// What kind of trouble it is. The kind decides whether trying again helps, and which cure is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -137,9 +140,7 @@ impl ErrorKind {
                 "check the server's address (AWS_ENDPOINT_URL_S3, --endpoint or storage.endpoint) and the network, then try \
                  again"
             }
-            ErrorKind::Timeout | ErrorKind::Throttled | ErrorKind::Server => {
-                "the same command goes on with what was fetched, when the store answers again"
-            }
+            ErrorKind::Timeout | ErrorKind::Throttled | ErrorKind::Server => AGAIN,
             ErrorKind::Denied | ErrorKind::Credentials => {
                 "give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of a key that may do this below the prefix"
             }

@@ -20,7 +20,7 @@ mod url;
 
 pub use around::{Around, Asked};
 pub use directory::Directory;
-pub use error::{ErrorKind, StoreError};
+pub use error::{AGAIN, ErrorKind, StoreError};
 pub use key::{BadKey, KEY_BYTES_MAX, Key};
 pub use manifest::{BadManifest, MANIFEST_BYTES_MAX, MANIFEST_KEY, Manifest, StoredFile};
 pub use objects::{About, Fill, Layout, Listed, Objects, Outcome, Piece, Tag, create_from, read_whole};

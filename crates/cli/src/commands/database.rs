@@ -38,27 +38,32 @@ pub async fn run(
         Db::Query { path, sql, moment, write } => query(&client()?, &path, &sql, &moment, write, json).await,
         Db::Export { path, file, moment } => export(&client()?, &path, &file, &moment, json).await,
         Db::Restore { source, output, moment, endpoint } => {
-            let home = home.to_owned();
-            // It reads by threads that wait, which must not be this runtime's own.
-            let restored = tokio::task::spawn_blocking(move || {
-                let source = offline::Source { home: &home, name: &source, endpoint: endpoint.as_deref() };
+            without_node(home, source, endpoint, move |source| {
                 offline::restore(source, &output, &moment, json)
-            });
-            restored.await.unwrap_or_else(|error| {
-                Err(Failure::new(Exit::Bug, "the restore ended early", error, "please report it"))
             })
+            .await
         }
         Db::Follow { source, file, every, endpoint } => {
-            let home = home.to_owned();
-            let followed = tokio::task::spawn_blocking(move || {
-                let source = offline::Source { home: &home, name: &source, endpoint: endpoint.as_deref() };
-                offline::follow(source, &file, every, json)
-            });
-            followed.await.unwrap_or_else(|error| {
-                Err(Failure::new(Exit::Bug, "following ended early", error, "please report it"))
-            })
+            without_node(home, source, endpoint, move |source| offline::follow(source, &file, every, json))
+                .await
         }
     }
+}
+
+/// What is done without a node reads by threads that wait, which must not be this runtime's own.
+async fn without_node(
+    home: &Path,
+    name: String,
+    endpoint: Option<String>,
+    act: impl FnOnce(offline::Source<'_>) -> Outcome + Send + 'static,
+) -> Outcome {
+    let home = home.to_owned();
+    let done = tokio::task::spawn_blocking(move || {
+        act(offline::Source { home: &home, name: &name, endpoint: endpoint.as_deref() })
+    });
+    done.await.unwrap_or_else(|error| {
+        Err(Failure::new(Exit::Bug, "the command ended early", error, "please report it"))
+    })
 }
 
 fn list(databases: &[Value]) -> String {

@@ -87,7 +87,7 @@ fn open_history(source: Source<'_>, local: PathBuf, stored: Option<Stored>) -> R
     History::open(Arc::new(Onlooker), local, stored).map_err(|error| {
         let what = format!("the history of {} cannot be read", source.name);
         if error.of_store {
-            return Failure::new(Exit::Unavailable, what, error, store::ErrorKind::Server.hint_once());
+            return Failure::new(Exit::Unavailable, what, error, store::AGAIN);
         }
         Failure::system(what, error, "check its owner and mode")
     })
@@ -233,7 +233,7 @@ fn write(history: &History, target: Txid, output: &Path) -> Result<Imaged, Failu
     let restored = restored.map_err(|error| {
         let what = format!("{} was not written", output.display());
         if error.is_passing() {
-            return Failure::new(Exit::Unavailable, what, error, store::ErrorKind::Server.hint_once());
+            return Failure::new(Exit::Unavailable, what, error, store::AGAIN);
         }
         // What is left is of no use; the first error is the one to report.
         let _ = history::abandon(&LocalDisk, &part);

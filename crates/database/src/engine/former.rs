@@ -177,7 +177,8 @@ impl Shared {
 
 const DISK_CURE: &str = "mend the disk, or put good copies there; checkpoints that hold that file need them on another \
                          machine";
-const CONFLICT_CURE: &str = "move what lies there in the store; checkpoints that hold that file need its own seals on another machine";
+const CONFLICT_CURE: &str = "move what lies there in the store; checkpoints that hold that file need its own seals on \
+                             another machine";
 
 fn trouble(incarnation: Incarnation, error: &dyn std::fmt::Display, cure: &str) -> Trouble {
     let number = incarnation.0;

@@ -170,12 +170,10 @@ impl Shared {
         path: &DatabasePath,
         incarnation: Incarnation,
     ) -> Result<Txid, LedgerError> {
-        let noted = self.ledger.newest_vector()?.get(path).copied();
-        let noted = noted.filter(|at| at.incarnation == incarnation).map(|at| at.txid);
-        let pinned = self.ledger.pins(path, incarnation)?.last().copied();
+        let named = self.ledger.named_upto(path, incarnation)?;
         let left = self.place(path, incarnation).attached(&*self.settings.machine.disk);
         let left = left.filter(|left| left.incarnation == incarnation).and_then(|left| left.clean);
-        Ok([noted, pinned, left.map(|(_, at)| at)].into_iter().flatten().max().unwrap_or(Txid::ZERO))
+        Ok(left.map_or(named, |(_, at)| named.max(at)))
     }
 
     /// Joins the file as the incarnation that it is; as another one where its history cannot be continued.

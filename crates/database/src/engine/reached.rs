@@ -41,7 +41,8 @@ impl Shared {
     fn find_stored(&self, bucket: &Bucket) -> Result<(), Unknown> {
         // By what whoever takes over would know.
         let Some(sent) = self.sent_ledger() else { return Ok(()) };
-        let known = sent.databases.iter().filter(|(_, known)| !known.deleted);
+        let (deleted, known): (Vec<_>, Vec<_>) = sent.databases.iter().partition(|(_, known)| known.deleted);
+        let deleted = deleted.into_iter().map(|(path, _)| path.clone()).collect();
         let (mut ends, mut followed, mut resting) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (path, known) in known {
             let incarnation = known.incarnation;
@@ -65,8 +66,6 @@ impl Shared {
                 ends.insert(path.clone(), end);
             }
         }
-        let deleted =
-            |path: &DatabasePath| sent.databases.iter().any(|(of, known)| of == path && known.deleted);
         let newest = newest_moment(&self.ledger, sent.moment.as_ref(), &ends, &deleted, &mut |path, at| {
             let same = ends.get(path).is_some_and(|end| end.incarnation == at.incarnation);
             let leads = || match followed.get(path) {

@@ -160,10 +160,8 @@ impl Shared {
             return Err(self.may_try_again());
         }
         let bucket = self.bucket().ok_or(None)?;
-        let unsure = self.now() >= bucket.held_at() + OWNER_LOOK_WHILE_SENDING;
-        let is_ours = if unsure { bucket.check() } else { Ok(()) };
         // An object that is to go must be gone before one of its name can be sent again.
-        match is_ours.and_then(|()| bucket.sweep()) {
+        match bucket.check_after(OWNER_LOOK_WHILE_SENDING).and_then(|()| bucket.sweep()) {
             Ok(_) => Ok(bucket),
             Err(error) => {
                 self.store_failed(&error);
@@ -298,7 +296,7 @@ impl Shared {
             moment.get(&slot.path).zip(slot.history()).is_some_and(|(named, history)| {
                 let same = still_followed(slot, &history) == Some(named.incarnation);
                 let is_known = || bucket.knows(&store_key(&slot.path, named.incarnation));
-                same && (history.stored_txid() < named.txid || !is_known())
+                same && (history.lacks_in_store(named.txid) || !is_known())
             })
         };
         // A database that cannot be sent must not keep the checkpoints of the others here.
@@ -402,7 +400,8 @@ pub(super) const STORE_HINT: &str = "mend the store; what it lacks is kept here 
 const DISK_HINT: &str = "mend the disk that holds this file; what the store lacks is sent by itself";
 
 /// What is in the way in the store.
-const CONFLICT_HINT: &str = "if another node writes to this store, stop it; else move what lies there away: what is lacking is sent by itself";
+const CONFLICT_HINT: &str = "if another node writes to this store, stop it; else move what lies there away: what is \
+                             lacking is sent by itself";
 
 /// What mends a store that was asked for more than a seal.
 pub(super) fn store_hint(error: &BucketError) -> &'static str {

@@ -32,26 +32,29 @@ struct LastStore {
     epoch: u64,
 }
 
-/// The store that a home had last, and the right to write that it gave; `None`: it never had one.
-pub fn last_store(disk: &dyn Disk, home: &Path) -> Option<(String, Epoch)> {
-    let path = home.join(LAST_STORE);
-    let read = disk::read(disk, &path, LAST_STORE_BYTES_MAX);
-    match read.and_then(|bytes| Ok(serde_json::from_slice::<LastStore>(&bytes)?)) {
-        Ok(last) => Some((last.url, Epoch(last.epoch))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => {
-            tracing::warn!(event = "last store not known", path = %path.display(), %error);
-            None
+/// The URL of the store that a home had last, and the right to write that it gave; `None`: it never had one.
+pub fn last_store(disk: &dyn Disk, home: &Path) -> io::Result<Option<(String, Epoch)>> {
+    match disk::read(disk, &home.join(LAST_STORE), LAST_STORE_BYTES_MAX) {
+        Ok(bytes) => {
+            let LastStore { url, epoch } = serde_json::from_slice(&bytes)?;
+            Ok(Some((url, Epoch(epoch))))
         }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
-/// Which rights to write a home has had in this store and elsewhere.
+/// Which rights to write a home has had in this store and elsewhere, as far as it is known.
 pub(crate) fn rights_had(disk: &dyn Disk, home: &Path, url: &str) -> Rights {
-    last_store(disk, home).map_or_else(Rights::default, |(last, epoch)| Rights {
-        here: (last == url).then_some(epoch),
-        anywhere: epoch,
-    })
+    match last_store(disk, home) {
+        Ok(Some((last, epoch))) => Rights { here: (last == url).then_some(epoch), anywhere: epoch },
+        Ok(None) => Rights::default(),
+        Err(error) => {
+            let path = home.join(LAST_STORE);
+            tracing::warn!(event = "last store not known", path = %path.display(), %error);
+            Rights::default()
+        }
+    }
 }
 
 impl Shared {
@@ -71,9 +74,7 @@ impl Shared {
     /// and whether the store has answered.
     pub(super) fn ask_whose_store(&self) -> (Option<Duration>, bool) {
         let Some(bucket) = self.bucket().filter(|_| !self.store_is_refused()) else { return (None, true) };
-        if self.now() >= bucket.held_at() + OWNER_LOOK_EVERY
-            && let Err(error) = bucket.check()
-        {
+        if let Err(error) = bucket.check_after(OWNER_LOOK_EVERY) {
             self.store_failed(&error);
             return (None, self.store_is_refused());
         }

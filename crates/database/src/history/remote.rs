@@ -6,7 +6,7 @@
 
 use super::at_once::at_once;
 use super::files::{Entry, FileKey};
-use crate::bucket::SEALS_UNLISTED_MAX;
+use crate::bucket::{Bucket, BucketError, SEALS_UNLISTED_MAX};
 use base::Txid;
 use ltx::Header;
 use std::collections::{BTreeMap, BTreeSet};
@@ -202,8 +202,20 @@ impl Remote {
         }))
     }
 
+    /// Moves an object aside, durably, unless another run has the store by now. `failed`: what it is that no copy was made.
+    pub(crate) fn move_aside<E: From<BucketError>>(
+        &self,
+        file: FileKey,
+        bucket: Option<&Bucket>,
+        failed: impl FnOnce(io::Error) -> E,
+    ) -> Result<(), E> {
+        self.copy_aside(file).map_err(failed)?;
+        bucket.map_or(Ok(()), Bucket::check_to_remove)?;
+        Ok(self.objects.remove(&[self.key(file)]).map_err(BucketError::from)?)
+    }
+
     /// Copies an object to a name in `aside/` that is free; durable. One that is gone is gone.
-    pub(crate) fn copy_aside(&self, file: FileKey) -> io::Result<()> {
+    pub(super) fn copy_aside(&self, file: FileKey) -> io::Result<()> {
         let from = self.key(file);
         let Some(piece) = self.objects.read(&from, 0, 0)? else { return Ok(()) };
         let source = store::open(&self.objects, &from, piece.len)?;

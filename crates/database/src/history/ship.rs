@@ -7,7 +7,7 @@
 //! else by the list.
 
 use super::files::{Entry, FileKey, Place};
-use super::{Files, History, Inner, Remote, Unusable, plan};
+use super::{Files, History, Inner, Remote, Unusable};
 use crate::bucket::{Bucket, BucketError};
 use base::Txid;
 use ltx::{Decoder, Header, Sequential};
@@ -117,11 +117,10 @@ impl History {
             theirs = found.epoch.0,
             ours = ours.0
         );
-        store.copy_aside(key).map_err(|error| {
-            StoreError::new(ErrorKind::Content, store.objects.url(), Some(&name), error.to_string())
+        store.move_aside(key, Some(bucket), |error| {
+            let url = store.objects.url();
+            BucketError::Store(StoreError::new(ErrorKind::Content, url, Some(&name), error.to_string()))
         })?;
-        bucket.check_to_remove()?;
-        store.objects.remove(&[name])?;
         Ok(true)
     }
 
@@ -155,22 +154,6 @@ impl History {
         drop(files);
         // Where it cannot be read now, what was known stays.
         let _ = self.inner.find_stored();
-    }
-
-    /// Whether the store leads further once a list has what is there.
-    pub fn awaits_list(&self) -> bool {
-        let (stored, sound) = {
-            let files = self.inner.lock();
-            let is_sound = |entry: &Entry| entry.damage().is_none() && !files.orphans.contains(&entry.key);
-            let sound = || files.in_store().filter(|entry| is_sound(entry)).map(|entry| entry.key.txids());
-            let stored = files.stored.0;
-            // Whoever asks after each seal has most often sent all there is.
-            if !files.in_store().any(|entry| entry.key.max > stored && is_sound(entry)) {
-                return false;
-            }
-            (stored, sound().collect::<Vec<_>>())
-        };
-        plan::reachable(sound).last().is_some_and(|end| *end > stored)
     }
 
     /// Whether the store has objects of an abandoned end of history.
@@ -229,7 +212,7 @@ impl Inner {
     }
 
     /// Local files without a copy in the store, those that reach back furthest first, of these the longest first.
-    fn unshipped(&self) -> Vec<Arc<Entry>> {
+    pub(super) fn unshipped(&self) -> Vec<Arc<Entry>> {
         let files = self.lock();
         let mut lacking = Vec::new();
         let mut all = files.entries.iter().peekable();
@@ -372,12 +355,9 @@ impl Inner {
     fn free_name(&self, store: &Remote, key: FileKey, terms: &Terms<'_>) -> Result<(), ShipError> {
         let entry = self.lock().entries.get(&(key, Place::Store)).cloned();
         if let Some(entry) = entry {
-            let name = store.key(entry.named());
-            let path = store.shown(&name);
+            let path = store.shown(&store.key(entry.named()));
             tracing::warn!(event = "history file set aside", file = %path.display(), "in the store");
-            store.copy_aside(entry.named()).map_err(|cause| ShipError::Io { path, cause })?;
-            terms.bucket.map_or(Ok(()), Bucket::check_to_remove)?;
-            store.objects.remove(&[name])?;
+            store.move_aside(entry.named(), terms.bucket, |cause| ShipError::Io { path, cause })?;
         }
         self.forget_stored(key);
         Ok(())
@@ -394,7 +374,7 @@ impl Inner {
 impl Files {
     /// Whether a merged file in the store has all that a file has. A snapshot is replaced by the same one only: what
     /// lies before a later one is history of its own.
-    fn is_covered_in_store(&self, key: FileKey) -> bool {
+    pub(super) fn is_covered_in_store(&self, key: FileKey) -> bool {
         let covers = |it: &FileKey, place: &Place, other: &Entry| {
             let same = (it.min, it.max) == (key.min, key.max);
             let larger = it.min <= key.min && it.max >= key.max && !same && !it.is_snapshot();

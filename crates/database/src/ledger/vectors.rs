@@ -136,6 +136,13 @@ impl Ledger {
         })
     }
 
+    /// The furthest position of a file that the newest vector, checkpoints, the undo point and an open restore name.
+    pub fn named_upto(&self, path: &DatabasePath, which: Incarnation) -> Result<Txid, LedgerError> {
+        let noted = self.newest_vector()?.get(path).copied().filter(|at| at.incarnation == which);
+        let pinned = self.pins(path, which)?.last().copied();
+        Ok(pinned.max(noted.map(|at| at.txid)).unwrap_or(Txid::ZERO))
+    }
+
     /// What a file's history must keep ([`Ledger::pins`]), and should: where it stood at every moment that is still
     /// noted and will be when it is older than five minutes.
     pub fn holds(&self, path: &DatabasePath, which: Incarnation) -> Result<Holds, LedgerError> {

@@ -1,40 +1,16 @@
 //! A home that lost its ledger, with databases that are still there, and a store that has them at no common moment.
 
-use super::lost::{entries, sent_seals, stored, taken_over};
+use super::lost::{OTHER, entries, put_in_the_way, sent_seals, stored, taken_over, two_sent};
 use super::*;
 use database::engine::LEDGER_PATH;
-
-const OTHER: &str = "data/other.db";
 
 /// A home that died with a store that has a row more of one database than at the last moment of both, and that lost its
 /// `.stead` and its histories.
 fn without_ledger() -> World {
     let world = World::with_store();
     let (engine, _ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
-    let (first, second) = (world.app("database.sqlite"), world.app("other.db"));
-    for app in [&first, &second] {
-        app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
-    }
-    until("followed", || followed(&engine, NAME) && followed(&engine, OTHER));
-    engine.sync();
-    until("sent", || stored(&engine, NAME) && stored(&engine, OTHER));
-    // What the ledger says when it comes for the second time was noted after it had come for the first.
-    let ledgers = || sent_seals(&world, LEDGER_PATH).pop();
-    for _ in 0..2 {
-        let before = ledgers();
-        for app in [&first, &second] {
-            app.execute_batch("INSERT INTO t VALUES(1)").unwrap();
-        }
-        engine.cut(LIMIT).unwrap();
-        until("the ledger is sent", || ledgers() > before);
-        until("sent", || stored(&engine, NAME) && stored(&engine, OTHER));
-    }
-    let both = engine.cut(LIMIT).unwrap().vector;
-    // Somebody else's, with the name of the next one.
-    let last = sent_seals(&world, OTHER).pop().unwrap();
-    let next = format!("{:016x}", both[&path(OTHER)].txid.0 + 1);
-    let in_the_way = last.with_file_name(format!("{next}-{next}.ltx"));
-    std::fs::write(&in_the_way, b"in the way").unwrap();
+    let [first, second] = two_sent(&world, &engine);
+    let in_the_way = put_in_the_way(&world, OTHER);
     for app in [&first, &second] {
         app.execute_batch("INSERT INTO t VALUES(2)").unwrap();
     }

@@ -5,7 +5,7 @@ use database::engine::{Cut, LEDGER_PATH, StoreState};
 use database::ledger::Checkpoint;
 use database::recover::recover;
 
-const OTHER: &str = "data/other.db";
+pub(super) const OTHER: &str = "data/other.db";
 
 /// A world of another machine that has the same store, and nothing else.
 pub(super) fn another(world: &World) -> World {
@@ -50,6 +50,39 @@ pub(super) fn sent_row(world: &World, engine: &Engine) -> Connection {
     engine.sync();
     until("sent", || stored(engine, NAME));
     app
+}
+
+/// Two applications' databases, `NAME` and `OTHER`, of which the store has all, and a ledger that says so.
+pub(super) fn two_sent(world: &World, engine: &Engine) -> [Connection; 2] {
+    let apps = [world.app("database.sqlite"), world.app("other.db")];
+    for app in &apps {
+        app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
+    }
+    until("followed", || followed(engine, NAME) && followed(engine, OTHER));
+    engine.sync();
+    until("sent", || stored(engine, NAME) && stored(engine, OTHER));
+    // What the ledger says when it comes for the second time was noted after it had come for the first.
+    let ledgers = || sent_seals(world, LEDGER_PATH).pop();
+    for _ in 0..2 {
+        let before = ledgers();
+        for app in &apps {
+            app.execute_batch("INSERT INTO t VALUES(1)").unwrap();
+        }
+        engine.cut(LIMIT).unwrap();
+        until("the ledger is sent", || ledgers() > before);
+        until("sent", || stored(engine, NAME) && stored(engine, OTHER));
+    }
+    apps
+}
+
+/// Somebody else's object in the store, with the name of the next seal.
+pub(super) fn put_in_the_way(world: &World, name: &str) -> PathBuf {
+    let last = sent_seals(world, name).pop().unwrap();
+    let hex = &last.file_name().unwrap().to_str().unwrap()[..16];
+    let next = format!("{:016x}", u64::from_str_radix(hex, 16).unwrap() + 1);
+    let object = last.with_file_name(format!("{next}-{next}.ltx"));
+    std::fs::write(&object, b"in the way").unwrap();
+    object
 }
 
 /// A run that ends cleanly once the store has one row.
@@ -212,29 +245,8 @@ fn a_last_seal_that_is_damaged_in_the_store_is_set_aside_and_what_was_before_it_
 fn one_database_that_cannot_be_sent_does_not_keep_the_checkpoints_of_the_others_here() {
     let world = World::with_store();
     let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
-    let (first, second) = (world.app("database.sqlite"), world.app("other.db"));
-    for app in [&first, &second] {
-        app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)").unwrap();
-    }
-    until("followed", || followed(&engine, NAME) && followed(&engine, OTHER));
-    engine.sync();
-    until("sent", || stored(&engine, NAME) && stored(&engine, OTHER));
-    // What the ledger says when it comes for the second time was noted after it had come for the first.
-    let ledgers = || sent_seals(&world, database::engine::LEDGER_PATH).pop();
-    for _ in 0..2 {
-        let before = ledgers();
-        for app in [&first, &second] {
-            app.execute_batch("INSERT INTO t VALUES(1)").unwrap();
-        }
-        engine.cut(LIMIT).unwrap();
-        until("the ledger is sent", || ledgers() > before);
-        until("sent", || stored(&engine, NAME) && stored(&engine, OTHER));
-    }
-    let last = sent_seals(&world, OTHER).pop().unwrap();
-    let hex = last.file_name().unwrap().to_str().unwrap()[..16].to_owned();
-    let next = format!("{:016x}", u64::from_str_radix(&hex, 16).unwrap() + 1);
-    // Somebody else's, with the name of the next one.
-    std::fs::write(last.with_file_name(format!("{next}-{next}.ltx")), b"in the way").unwrap();
+    let [first, second] = two_sent(&world, &engine);
+    put_in_the_way(&world, OTHER);
     // A moment at which only one of the two was written is none that the store has.
     for app in [&second, &first] {
         app.execute_batch("INSERT INTO t VALUES(2)").unwrap();
@@ -255,7 +267,11 @@ fn one_database_that_cannot_be_sent_does_not_keep_the_checkpoints_of_the_others_
     drop(ledger);
 
     let world = another(&world);
-    assert!(!taken_over(&world).apart);
+    let found = taken_over(&world);
+    assert!(!found.apart);
+    // The checkpoint holds what was never sent.
+    let lost: Vec<_> = found.lost.iter().map(|lost| (&lost.path, lost.last)).collect();
+    assert_eq!(lost, [(&path(OTHER), cut.vector[&path(OTHER)].txid)]);
     let (engine, ledger, _) = world.start_on(Machine::real(), entries(), 1 << 30);
     assert!(ledger.checkpoint("both").unwrap().is_some());
     assert_eq!((count(&world.app("database.sqlite")), count(&world.app("other.db"))), (3, 3));

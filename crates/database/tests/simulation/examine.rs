@@ -6,7 +6,7 @@ use crate::model::Moment;
 use crate::reports::Which;
 use crate::world::{HOME, World, unused_name};
 use base::sim::{SimDisk, SimRandom, SimVfs};
-use base::{Checksum, DatabasePath, Disk, Open, Position, Txid};
+use base::{Checksum, Clock, DatabasePath, Disk, Open, Position, Txid};
 use database::bucket;
 use database::engine::LEDGER_PATH;
 use database::history::{History, Imaged, Remote, local_base, parse_store_key};
@@ -159,11 +159,16 @@ impl World {
     /// The ledger names nothing that is not there.
     fn check_ledger(&self, found: &Found) -> Result<(), String> {
         let Some(ledger) = &found.ledger else { return Ok(()) };
-        let mut newest = ledger.newest_vector().map_err(|error| error.to_string())?;
+        let Some((at, mut newest)) = ledger.newest_moment().map_err(|error| error.to_string())? else {
+            return Ok(());
+        };
+        // It was the newest as that was sent, and history has forgotten it since.
+        let keep = i64::try_from(self.setup.keep.as_millis()).unwrap();
+        let outlived = self.clock.now().0 - at.0 > keep;
         // What an owner's end changed nothing of is as good at that end.
         newest.retain(|path, at| found.sum_at_end(&(path.clone(), at.incarnation)) != Some(at.checksum));
         let there = found.moment(self, &newest).map_err(|problem| format!("the newest moment: {problem}"));
-        if !self.reports.may_lack(&newest) {
+        if !self.reports.may_lack(&newest) && !outlived {
             there?;
         }
         for checkpoint in ledger.checkpoints().map_err(|error| error.to_string())? {

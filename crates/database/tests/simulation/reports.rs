@@ -46,7 +46,12 @@ impl Reports {
 
     /// Whether the store's ledger may name what is not there of any of these.
     pub fn may_lack(&self, vector: &Vector) -> bool {
-        vector.keys().any(|path| self.unsendable.contains(path))
+        vector.keys().any(|path| self.may_lack_of(path))
+    }
+
+    /// The same of one of them.
+    pub fn may_lack_of(&self, path: &DatabasePath) -> bool {
+        self.unsendable.contains(path)
     }
 
     /// What a file added up to at a position, if that was ever shown.

@@ -6,6 +6,7 @@
 //! ```
 
 use super::configuration::{self, invalid};
+use base::Epoch;
 use cli::{Exit, Failure};
 use database::engine::{CONFIGURATION_BYTES_MAX, CONFIGURATION_KEY, LAST_STORE, StoreSettings, last_store};
 use database::ledger::Ledger;
@@ -175,29 +176,14 @@ pub fn return_home(
     machine: &Machine,
     config: Option<&Config>,
 ) -> Result<(), Failure> {
-    if !is_new(home, machine) {
+    let url = config.and_then(|config| config.storage.url.as_ref());
+    let has_had_one = home.disk().metadata(&home.root().join(LAST_STORE)).is_ok();
+    if (url.is_none() && !has_had_one) || !is_new(home, machine) {
         return Ok(());
     }
-    let url = config.and_then(|config| config.storage.url.as_ref());
-    let had = last_store(home.disk(), home.root());
-    let remembered = home.root().join(LAST_STORE);
-    if had.is_none() && home.disk().metadata(&remembered).is_ok() {
-        let what = "the ledger of this home is lost, and it is not known which store has it";
-        let cause = format!("{} cannot be read", remembered.display());
-        return Err(Failure::system(
-            what,
-            cause,
-            "start with --from and the URL of the store, or remove that file",
-        ));
-    }
     let is_being_brought = home.disk().metadata(&home.recovering()).is_ok();
-    let (Some(config), Some(url)) = (config, url) else {
-        return had.map_or(Ok(()), |(last, _)| Err(not_named(&last)));
-    };
-    let had = match had {
-        Some((last, _)) if last != url.to_string() && !is_being_brought => return Err(not_named(&last)),
-        had => had.filter(|(last, _)| *last == url.to_string()).map(|(_, epoch)| epoch),
-    };
+    let had = right_had(home, url, is_being_brought)?;
+    let (Some(config), Some(url)) = (config, url) else { return Ok(()) };
     let not_had = |error: &BucketError| {
         let what = "the ledger of this home is lost, and its store, which has it, cannot be had";
         Failure::new(Exit::Unavailable, what, error, format!("{}; {WITHOUT_STORE}", error.hint_once()))
@@ -239,15 +225,29 @@ pub fn return_home(
     unmark(home)
 }
 
-fn not_named(last: &str) -> Failure {
-    let what =
-        "the ledger of this home is lost, and its configuration does not lead to the store that has it";
-    let hint = format!("start with --from {last} to have it back; {WITHOUT_STORE}");
-    Failure::new(Exit::Configuration, what, last, hint)
+/// The last right to write that the configured store gave to a home without a ledger. Refused where another store has the
+/// ledger, unless the configured one is being brought.
+fn right_had(home: &Home, url: Option<&StoreUrl>, is_being_brought: bool) -> Result<Option<Epoch>, Failure> {
+    let last = last_store(home.disk(), home.root()).map_err(|error| {
+        let what = "the ledger of this home is lost, and it is not known which store has it";
+        let cause = format!("{}: {error}", home.root().join(LAST_STORE).display());
+        Failure::system(what, cause, "start with --from and the URL of the store, or remove that file")
+    })?;
+    let Some((last, epoch)) = last else { return Ok(None) };
+    match url.map(StoreUrl::to_string) {
+        Some(url) if url == last => Ok(Some(epoch)),
+        Some(_) if is_being_brought => Ok(None),
+        _ => {
+            let what = "the ledger of this home is lost, and its configuration does not lead to the store that has it";
+            let hint = format!("start with --from {last} to have it back; {WITHOUT_STORE}");
+            Err(Failure::new(Exit::Configuration, what, last, hint))
+        }
+    }
 }
 
 /// How a home whose ledger is lost starts without its store.
-const WITHOUT_STORE: &str = "to begin anew without its checkpoints, remove .stead/store.json from the home and name another storage.url";
+const WITHOUT_STORE: &str = "to begin anew without its checkpoints, remove .stead/store.json from the home and name \
+                             another storage.url";
 
 /// Whether the home has no volume, or only a part of one that was being brought. A ledger in which nothing was ever
 /// recorded is of a start that was refused, unless the home has taken a store with it.

@@ -11,7 +11,7 @@
 //! counted, has its turn (a limit of requests at once) and an end: to connect, for the whole, and for a body that
 //! stalls. Requests to anything but the store's own host are for credentials.
 
-use super::answer::{Answer, Fault, one_line};
+use super::answer::{Answer, Fault, element, one_line};
 use super::traffic::{Traffic, Verb};
 use crate::ErrorKind;
 use bytes::{Bytes, BytesMut};
@@ -349,12 +349,9 @@ fn source_of_credentials(uri: &http::Uri) -> &'static str {
     }
 }
 
-/// The code of an error that a token service answers.
-fn code_in(body: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(body).ok()?;
-    let (_, rest) = text.split_once("<Code>")?;
-    let (code, _) = rest.split_once("</Code>")?;
-    let is_word =
-        (1..=CODE_BYTES_MAX).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    is_word.then_some(code)
+/// The code of an error that a token service answers, where it is a word.
+fn code_in(body: &[u8]) -> Option<String> {
+    let code = element(&String::from_utf8_lossy(body), "Code")?;
+    let is_word = code.len() <= CODE_BYTES_MAX && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    (is_word && !code.is_empty()).then_some(code)
 }

@@ -12,7 +12,7 @@ use database::engine::CONFIGURATION_KEY;
 use database::history::{Remote, Stored, parse_store_key};
 use node::config::{Storage, StoreUrl};
 use std::sync::Arc;
-use store::{ErrorKind, Key, Layout, Manifest, Objects, StoreError, Tag};
+use store::{ErrorKind, Key, Layout, Manifest, Objects, Tag};
 
 /// Databases named where the one that was asked for is not there.
 const NAMED_MAX: usize = 5;
@@ -40,12 +40,12 @@ pub(super) fn find(source: Source<'_>) -> Result<Option<InStore>, Failure> {
             Ok(Some((manifest, tag))) => {
                 return in_manifest(source, objects, &path, (manifest, tag)).map(Some);
             }
-            Ok(None) => lost_manifest(&*objects).map_err(|error| unreadable(source.name, &error))?,
+            Ok(None) => lost_manifest(&*objects).map_err(|error| unreadable(source.name, error))?,
             Err(BucketError::Store(error)) if error.kind == ErrorKind::Denied => denied = Some(error),
             // Nothing of a store lies where no directory is.
             Err(BucketError::Store(error))
                 if error.kind == ErrorKind::NoBucket && url.directory().is_some() => {}
-            Err(error) => return Err(unreadable(source.name, &error)),
+            Err(error) => return Err(unreadable(source.name, error)),
         }
         if objects.layout() == Layout::Flat && nearest.is_none() {
             nearest = Some((objects, path));
@@ -55,7 +55,7 @@ pub(super) fn find(source: Source<'_>) -> Result<Option<InStore>, Failure> {
     let found = InStore { objects, base: Key::new(path), manifest: None };
     match (found.open()?.files.is_empty(), denied) {
         (false, _) => Ok(Some(found)),
-        (true, Some(error)) => Err(refused(source.name, &error)),
+        (true, Some(error)) => Err(unreadable(source.name, error)),
         (true, None) => Ok(None),
     }
 }
@@ -72,9 +72,9 @@ fn lost_manifest(objects: &dyn Objects) -> Result<(), BucketError> {
     }
 }
 
-fn unreadable(name: &str, error: &BucketError) -> Failure {
-    let what = format!("the history of {name} cannot be read");
-    Failure::new(Exit::Unavailable, what, error, error.hint_once())
+fn unreadable(name: &str, error: impl Into<BucketError>) -> Failure {
+    let (what, error) = (format!("the history of {name} cannot be read"), error.into());
+    Failure::new(Exit::Unavailable, what, &error, error.hint_once())
 }
 
 /// The history of a database that a manifest lists: of its newest file, unless the name says which.
@@ -102,7 +102,7 @@ fn in_manifest(
 fn open(source: Source<'_>, url: &StoreUrl) -> Result<Arc<dyn Objects>, Failure> {
     let mut options = Storage::default().s3_options(source.home);
     options.endpoint = source.endpoint.map(str::to_owned);
-    url.open(&options, Arc::new(LocalDisk)).map_err(|error| refused(source.name, &error))
+    url.open(&options, Arc::new(LocalDisk)).map_err(|error| unreadable(source.name, error))
 }
 
 /// The path behind a store's URL, without its encoding.
@@ -110,11 +110,6 @@ fn decoded(path: &str) -> Option<String> {
     let url = StoreUrl::parse(&format!("file:///{path}")).ok()?;
     let path = url.directory()?.to_str()?.trim_start_matches('/').to_owned();
     Key::parse(&path).is_ok().then_some(path)
-}
-
-fn refused(name: &str, error: &StoreError) -> Failure {
-    let what = format!("the history of {name} cannot be read");
-    Failure::new(Exit::Unavailable, what, error, error.kind.hint_once())
 }
 
 impl InStore {
@@ -128,7 +123,7 @@ impl InStore {
             }
             None => remote.list(),
         };
-        found.map_err(|error| refused(&self.shown(), &error))
+        found.map_err(|error| unreadable(&self.shown(), error))
     }
 
     /// Whether the manifest is another since; the new one counts from now on.
@@ -146,14 +141,14 @@ impl InStore {
 
     /// Whether the manifest is the one that was read; one that is gone or cannot be used is an error.
     pub(super) fn is_as_it_was(&self) -> Result<bool, Failure> {
-        let now = bucket::read(&*self.objects).map_err(|error| unreadable(&self.shown(), &error))?;
+        let now = bucket::read(&*self.objects).map_err(|error| unreadable(&self.shown(), error))?;
         match (&self.manifest, now) {
             (Some((_, was)), Some((_, tag))) => Ok(tag == *was),
             (None, None) => Ok(true),
             (None, Some(_)) => Ok(false),
             (Some(_), None) => {
                 let (store, found) = (self.objects.url().to_owned(), "what was followed".to_owned());
-                Err(unreadable(&self.shown(), &BucketError::Missing { store, found }))
+                Err(unreadable(&self.shown(), BucketError::Missing { store, found }))
             }
         }
     }

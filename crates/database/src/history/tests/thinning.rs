@@ -209,6 +209,31 @@ fn a_removal_that_would_lose_a_pin_is_refused() {
 }
 
 /// The files here and in the store, as thinning sees them.
+/// A snapshot goes before what lies before it, which is history of its own.
+#[test]
+fn what_lies_before_a_snapshot_is_lacking_until_it_is_sent() {
+    let mut world = World::new(true);
+    let inputs = [world.seal(&[], 3).key, world.seal(&[(2, 2)], 3).key].to_vec();
+    let output = FileKey { level: SNAPSHOT_LEVEL, min: Txid(1), max: Txid(2) };
+    world
+        .history
+        .carry_out(&ThinPlan { merges: vec![Merge { inputs, output }], ..ThinPlan::default() })
+        .unwrap();
+    assert!(world.history.lacks_in_store(Txid(1)));
+    let one = Terms { is_over: &|| true, rest: &|_| (), bucket: None };
+    let shipped = world.history.ship_under(&one).unwrap();
+    assert_eq!((shipped.files, shipped.stored_txid, shipped.more), (1, Txid(0), true));
+    world.list();
+    assert_eq!((world.history.stored_txid(), world.history.is_stored(Txid(1))), (Txid(2), false));
+    assert!(world.history.lacks_in_store(Txid(1)) && world.history.lacks_in_store(Txid(2)));
+    assert!(world.history.ship_under(&one).unwrap().more);
+    assert!(world.history.awaits_list() && !world.history.is_stored(Txid(1)));
+    world.list();
+    assert!(world.history.is_stored(Txid(1)) && !world.history.awaits_list());
+    assert!(!world.history.lacks_in_store(Txid(2)), "the rest leads nowhere else");
+    assert!(world.history.lacks_in_store(Txid(3)));
+}
+
 fn keys(world: &World) -> [Vec<FileKey>; 2] {
     [Place::Local, Place::Store].map(|place| {
         let files = world.history.files();
