@@ -279,14 +279,33 @@ impl Bucket {
     pub fn check(&self) -> Result<(), BucketError> {
         self.check_held()?;
         let asked = self.clock.boottime();
-        match read(&*self.objects)? {
-            Some((found, _)) if found.run == self.owner.run => {
-                self.hold(asked);
-                Ok(())
+        let is_ours = |bytes: &[u8]| Manifest::decode(bytes).is_ok_and(|found| found.run == self.owner.run);
+        self.objects.look_again(&Key::new(MANIFEST_KEY), MANIFEST_BYTES_MAX, &is_ours);
+        let (found, tag) = read(&*self.objects)?.ok_or_else(|| self.gone())?;
+        let (ours, is_older) = {
+            let State { manifest, .. } = &*self.lock();
+            (manifest.clone(), found.sequence < manifest.sequence)
+        };
+        match found {
+            found if found.run != self.owner.run => return Err(self.not_ours(&found)),
+            // A former version was put back.
+            _ if is_older => {
+                let written = write(&*self.objects, &ours, Some(&tag))?;
+                self.lock().tag = written.ok_or_else(|| self.unknown())?;
             }
-            Some((found, _)) => Err(self.fence(&found)),
-            None => Err(self.gone()),
+            _ => {}
         }
+        self.hold(asked);
+        Ok(())
+    }
+
+    /// Another run wrote this manifest: one that has the store now, or one from before whose version was put back.
+    fn not_ours(&self, found: &Manifest) -> BucketError {
+        if found.epoch < self.epoch {
+            let store = self.objects.url().to_owned();
+            return BucketError::Older { store, found: found.epoch, epoch: self.epoch };
+        }
+        self.fence(found)
     }
 
     /// Looks whether another run has taken it, where its manifest has not said for so long that it is this run's.
@@ -311,7 +330,7 @@ impl Bucket {
             // It may go on from one that says so once more.
             self.swap(|_| ())?;
         }
-        Err(BucketError::Unknown { store: self.objects.url().to_owned() })
+        Err(self.unknown())
     }
 
     /// When (boot time) its manifest was last asked, or written, that said that it is this run's.
@@ -348,15 +367,21 @@ impl Bucket {
                 return Ok(());
             }
             match read(&*self.objects)? {
-                // A write of this run whose answer was lost: the next one goes on from it.
                 Some((manifest, tag)) if manifest.run == self.owner.run => {
-                    *self.lock() = State { doomed: doomed_by(&manifest), manifest, tag };
+                    let mut state = self.lock();
+                    if manifest.sequence < state.manifest.sequence {
+                        // A former version was put back.
+                        state.tag = tag;
+                    } else {
+                        // A write of this run whose answer was lost: the next one goes on from it.
+                        *state = State { doomed: doomed_by(&manifest), manifest, tag };
+                    }
                 }
-                Some((found, _)) => return Err(self.fence(&found)),
+                Some((found, _)) => return Err(self.not_ours(&found)),
                 None => return Err(self.gone()),
             }
         }
-        Err(BucketError::Unknown { store: self.objects.url().to_owned() })
+        Err(self.unknown())
     }
 
     fn fence(&self, found: &Manifest) -> BucketError {
@@ -365,6 +390,10 @@ impl Bucket {
 
     fn fenced_by(&self, holder: &Holder) -> BucketError {
         BucketError::Fenced { store: self.objects.url().to_owned(), holder: Box::new(holder.clone()) }
+    }
+
+    fn unknown(&self) -> BucketError {
+        BucketError::Unknown { store: self.objects.url().to_owned() }
     }
 
     fn gone(&self) -> BucketError {

@@ -145,7 +145,10 @@ impl Engine {
     /// Brings missing databases back, creates the configured ones, joins them, finishes a restore that a crash
     /// interrupted, and starts to follow.
     pub fn start(settings: Settings, ledger: Arc<Ledger>, notify: Notify) -> Result<Engine, StartError> {
-        let mut engine = Engine::stepped(settings, ledger, notify)?;
+        let shared = Arc::new(Shared::new(settings, ledger, notify)?);
+        Shared::take_store_in_time(&shared)?;
+        // What still waits for the store must not take it from whoever tries again.
+        let mut engine = Engine::begin(Arc::clone(&shared)).inspect_err(|_| shared.be_over())?;
         let watch = engine.spawn("stead-watch", Shared::watch_files)?;
         engine.threads.push(watch);
         for _ in 0..WORKERS {
@@ -165,6 +168,10 @@ impl Engine {
     pub fn stepped(settings: Settings, ledger: Arc<Ledger>, notify: Notify) -> Result<Engine, StartError> {
         let shared = Arc::new(Shared::new(settings, ledger, notify)?);
         shared.take_store()?;
+        Engine::begin(shared)
+    }
+
+    fn begin(shared: Arc<Shared>) -> Result<Engine, StartError> {
         shared.prepare()?;
         shared.finish_interrupted()?;
         shared.ask(Task::Discover, Duration::ZERO);

@@ -12,6 +12,7 @@
 
 pub mod bucket;
 mod common;
+pub mod copy;
 pub mod engine;
 pub mod history;
 pub mod ledger;

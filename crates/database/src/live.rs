@@ -24,7 +24,7 @@ mod join;
 mod loose;
 mod marks;
 mod rotate;
-mod scan;
+pub(crate) mod scan;
 mod seal;
 mod state;
 

@@ -88,6 +88,9 @@ impl<T: Around> Objects for T {
     fn look_afresh(&self) {
         self.inner().look_afresh();
     }
+    fn look_again(&self, key: &Key, bytes_max: usize, is_same: &dyn Fn(&[u8]) -> bool) {
+        self.inner().look_again(key, bytes_max, is_same);
+    }
     fn tidy(&self) -> Result<(), StoreError> {
         self.pass(Asked::Write(None))?;
         self.inner().tidy()

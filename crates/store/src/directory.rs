@@ -74,6 +74,10 @@ impl Directory {
     }
 
     fn failed(&self, key: Option<&Key>, cause: &io::Error) -> StoreError {
+        if cause.kind() == io::ErrorKind::NotFound {
+            // Somebody removed a directory that was there: the next try makes it anew.
+            self.durable.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
         let kind = if disk::is_full(cause) { ErrorKind::Full } else { ErrorKind::Disk };
         self.error(kind, key, cause.to_string())
     }
@@ -82,10 +86,13 @@ impl Directory {
     fn check_root(&self) -> Result<(), StoreError> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match self.disk.metadata(&self.root) {
-            Ok(found) if !found.is_dir => Err(self.error(ErrorKind::NoBucket, None, "it is no directory")),
+            Ok(found) if !found.is_dir => {
+                let kind = if seen.is_some() { ErrorKind::Gone } else { ErrorKind::NoBucket };
+                Err(self.error(kind, None, "it is no directory"))
+            }
             Ok(found) if *seen.get_or_insert_with(|| identity(&found)) == identity(&found) => Ok(()),
             Ok(_) => Err(self.error(
-                ErrorKind::NoBucket,
+                ErrorKind::Gone,
                 None,
                 "another directory is in its place: is the disk not mounted any more?",
             )),
@@ -96,7 +103,7 @@ impl Directory {
                 Ok(())
             }
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-                Err(self.error(ErrorKind::NoBucket, None, "it is not there any more"))
+                Err(self.error(ErrorKind::Gone, None, "it is not there any more"))
             }
             Err(cause) => Err(self.failed(None, &cause)),
         }
@@ -332,11 +339,23 @@ impl Objects for Directory {
         self.durable.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    fn look_again(&self, key: &Key, bytes_max: usize, is_same: &dyn Fn(&[u8]) -> bool) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = || self.disk.metadata(&self.root).ok().filter(|found| found.is_dir);
+        let there = || there().map(|found| identity(&found));
+        let Some(now) = there().filter(|now| seen.is_some_and(|seen| seen != *now)) else { return };
+        let bytes = disk::read(&*self.disk, &key.path(&self.root), bytes_max as u64);
+        if bytes.is_ok_and(|bytes| is_same(&bytes)) && there() == Some(now) {
+            *seen = Some(now);
+            self.durable.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+
     fn tidy(&self) -> Result<(), StoreError> {
         self.check_root()?;
         let mut left = Vec::new();
         let mut each = |path: &Path, key: Key| {
-            if key.name().ends_with(BESIDE_SUFFIX) {
+            if is_left_by_a_write(&key) {
                 left.push(path.to_owned());
             }
             Ok(ControlFlow::Continue(()))
@@ -415,6 +434,15 @@ impl Write for Sink {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Whether this is the name of an object of Stead's that was being written: `<name>.<number>.tmp`. Whatever else lies there
+/// is somebody's.
+fn is_left_by_a_write(key: &Key) -> bool {
+    let written = key.name().strip_suffix(BESIDE_SUFFIX).and_then(|name| name.rsplit_once('.'));
+    let number =
+        written.filter(|(_, number)| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()));
+    number.is_some_and(|(name, _)| name.ends_with(".ltx") || key.as_str().starts_with(".stead/"))
 }
 
 fn identity(found: &Metadata) -> (u64, u64) {

@@ -28,6 +28,8 @@ pub enum ErrorKind {
     Clock,
     /// The bucket, or the directory, is not there.
     NoBucket,
+    /// The directory is not there any more, or another one is in its place.
+    Gone,
     /// The bucket lies in another region, or behind another endpoint.
     Region,
     /// No room.
@@ -48,7 +50,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// All of them, in the order in which they are declared.
-    pub const ALL: [ErrorKind; 17] = [
+    pub const ALL: [ErrorKind; 18] = [
         ErrorKind::Unreachable,
         ErrorKind::Timeout,
         ErrorKind::Tls,
@@ -58,6 +60,7 @@ impl ErrorKind {
         ErrorKind::Credentials,
         ErrorKind::Clock,
         ErrorKind::NoBucket,
+        ErrorKind::Gone,
         ErrorKind::Region,
         ErrorKind::Full,
         ErrorKind::Disk,
@@ -80,6 +83,7 @@ impl ErrorKind {
             ErrorKind::Credentials => "no_credentials",
             ErrorKind::Clock => "clock_skew",
             ErrorKind::NoBucket => "no_bucket",
+            ErrorKind::Gone => "gone",
             ErrorKind::Region => "wrong_region",
             ErrorKind::Full => "full",
             ErrorKind::Disk => "disk",
@@ -116,13 +120,19 @@ impl ErrorKind {
             }
             ErrorKind::Clock => "set this machine's clock (timedatectl), or the server's",
             ErrorKind::NoBucket => "create it, or name another in storage.url",
+            ErrorKind::Gone => {
+                "mount the disk, or bring the directory back with all that lay there; what is lacking is sent by itself"
+            }
             ErrorKind::Region => "set storage.region, and storage.endpoint, to those of the bucket",
             ErrorKind::Full => {
                 "make room in the store, or raise its quota; what is lacking is sent by itself"
             }
             ErrorKind::Disk => "mount the disk, or mend its permissions; what is lacking is sent by itself",
             ErrorKind::Content => "stead db verify names the file that cannot be read",
-            ErrorKind::TooLarge => "name another prefix in storage.url: what lies there is not Stead's",
+            ErrorKind::TooLarge => {
+                "where the server or a proxy refuses a request of 8 MiB, raise its limit; where an object of that name is \
+                 too large, it is not Stead's: name another prefix in storage.url"
+            }
             ErrorKind::Name => {
                 "give the file a shorter name, without control characters; what is lacking is sent by itself"
             }
@@ -145,7 +155,9 @@ impl ErrorKind {
                 "give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of a key that may do this below the prefix"
             }
             ErrorKind::Region => "set AWS_REGION to the bucket's, and the endpoint to the server's",
-            ErrorKind::NoBucket => "check the bucket's name in the URL; of a directory, mount its disk",
+            ErrorKind::NoBucket | ErrorKind::Gone => {
+                "check the bucket's name in the URL; of a directory, mount its disk"
+            }
             ErrorKind::Full => "make room in the store, or raise its quota, then try again",
             ErrorKind::Disk => "mount the disk, or mend its permissions, then try again",
             kind => kind.hint(),

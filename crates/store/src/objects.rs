@@ -117,6 +117,10 @@ pub trait Objects: Send + Sync + fmt::Debug {
     /// Looks afresh where it is: what is there is not what was expected, and the right one may be there later.
     fn look_afresh(&self) {}
 
+    /// Looks whether what is in its place now is the same one by what an object there says, where it has come back in
+    /// another guise (a disk that was mounted anew): it goes on from there then.
+    fn look_again(&self, _key: &Key, _bytes_max: usize, _is_same: &dyn Fn(&[u8]) -> bool) {}
+
     /// Removes what writes that were never finished have left. Only whoever may write there calls it.
     fn tidy(&self) -> Result<(), StoreError> {
         Ok(())

@@ -15,7 +15,7 @@ const SECOND: &[u8] = b"stead probe 2\n";
 
 /// Makes sure that a store can be written, read and cleared, and that it honours conditions.
 ///
-/// An outcome that stays unknown is an error of the kind [`ErrorKind::Server`]: try again.
+/// An outcome that stays unknown is an error of the kind [`ErrorKind::Timeout`]: try again.
 pub fn probe(store: &dyn Objects, random: &dyn Random) -> Result<(), StoreError> {
     let key = Key::new(format!(".stead/probe-{:016x}", random.next_u64()));
     let done = ask(store, &key);
@@ -25,7 +25,7 @@ pub fn probe(store: &dyn Objects, random: &dyn Random) -> Result<(), StoreError>
 
 fn ask(store: &dyn Objects, key: &Key) -> Result<(), StoreError> {
     let error = |kind, reason: &str| StoreError::new(kind, store.url(), Some(key), reason);
-    let unsure = || error(ErrorKind::Server, "it is not known whether the probe was written");
+    let unsure = || error(ErrorKind::Timeout, "it is not known whether the probe was written");
     let unsupported = |reason| error(ErrorKind::Unsupported, reason);
     let tag = match create_from(store, key, Timestamp::default(), FIRST)? {
         Outcome::Won(tag) => tag,

@@ -36,7 +36,8 @@ Exit codes: 0 all of it adds up, 1 something is damaged.")]
     /// Write a database of the node into a file, now or as it was.
     #[command(after_help = "Examples:
   stead db export data/database.sqlite copy.sqlite
-  stead db export data/database.sqlite copy.sqlite --time 10m")]
+  stead db export data/database.sqlite copy.sqlite --time 10m
+  stead db export data/database.sqlite copy.sqlite --offline --home /srv/notes")]
     Export {
         /// Which, as `db list` names it.
         path: String,
@@ -45,6 +46,9 @@ Exit codes: 0 all of it adds up, 1 something is damaged.")]
         /// When.
         #[command(flatten)]
         moment: MomentArgs,
+        /// Copy the file of the home itself, without a node: with what was never sealed.
+        #[arg(long, conflicts_with_all = ["time", "txid"])]
+        offline: bool,
     },
     /// Ask a database of the node with SQL, now or as it was.
     #[command(after_help = "Examples:

@@ -36,7 +36,13 @@ pub async fn run(
             Ok(said(&answer, json, &log(items(&answer, "files"))))
         }
         Db::Query { path, sql, moment, write } => query(&client()?, &path, &sql, &moment, write, json).await,
-        Db::Export { path, file, moment } => export(&client()?, &path, &file, &moment, json).await,
+        Db::Export { path, file, offline: true, .. } => {
+            without_node(home, path, None, move |source| {
+                offline::export(source.home, source.name, &file, json)
+            })
+            .await
+        }
+        Db::Export { path, file, moment, .. } => export(&client()?, &path, &file, &moment, json).await,
         Db::Restore { source, output, moment, endpoint } => {
             without_node(home, source, endpoint, move |source| {
                 offline::restore(source, &output, &moment, json)

@@ -1,12 +1,14 @@
-//! `stead db restore` and `stead db follow`: from a history to a file, without a node.
+//! `stead db restore`, `stead db follow` and `stead db export --offline`: to a file, without a node.
 //!
 //! A node may be writing the same history. Here it is only read: what the engine would tidy up when it opens one is
 //! left alone, and a store is not taken. What an interrupted command had fetched lies beside the output, and the next one
 //! goes on with it.
 
+mod export;
 mod follow;
 mod stored;
 
+pub use export::export;
 pub use follow::follow;
 
 use super::{Outcome, image, said};

@@ -161,7 +161,8 @@ impl Shared {
         }
         let bucket = self.bucket().ok_or(None)?;
         // An object that is to go must be gone before one of its name can be sent again.
-        match bucket.check_after(OWNER_LOOK_WHILE_SENDING).and_then(|()| bucket.sweep()) {
+        let limit = if self.store_is_away() { Duration::ZERO } else { OWNER_LOOK_WHILE_SENDING };
+        match bucket.check_after(limit).and_then(|()| bucket.sweep()) {
             Ok(_) => Ok(bucket),
             Err(error) => {
                 self.store_failed(&error);

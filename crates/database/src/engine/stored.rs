@@ -4,20 +4,24 @@ use super::schedule::Task;
 use super::send::{Failed, STORE_HINT, STORE_RETRY, clear_store_trouble, show_store_trouble, store_hint};
 use super::slot::{Slot, State};
 use super::tenure::rights_had;
-use super::{Engine, Notice, Shared, StartError};
+use super::{Engine, Notice, Settings, Shared, StartError};
 use crate::bucket::{Bucket, BucketError};
 use crate::history::{History, HistoryError, Stored, parse_store_key, store_key};
 use base::{DatabasePath, Epoch, Incarnation, Timestamp};
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use store::{ErrorKind, Key, Objects, Outcome, StoreError};
+use store::{BadManifest, ErrorKind, Key, Objects, Outcome, StoreError};
 
 /// Where the configuration lies in a store.
 pub const CONFIGURATION_KEY: &str = ".stead/configuration";
 /// The most bytes of it that are read.
 pub const CONFIGURATION_BYTES_MAX: usize = 4 << 20;
+
+/// How long a start waits for a store that does not answer.
+pub const FIRST_ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// What is known of the store as a whole.
 #[derive(Debug, Default)]
@@ -128,9 +132,30 @@ impl Shared {
     /// Takes the store before anything starts. One that is away is gone on without.
     pub(super) fn take_store(&self) -> Result<(), StartError> {
         match self.try_take_store() {
-            Err(error) if !is_passing(&error) => Err(error.into()),
+            Err(error) if !self.is_passing(&error) => Err(error.into()),
             _ => Ok(()),
         }
+    }
+
+    /// The same, but where it does not answer for so long it is gone on without, and taken when it does.
+    pub(super) fn take_store_in_time(shared: &Arc<Shared>) -> Result<(), StartError> {
+        let Some(store) = &shared.settings.store else { return Ok(()) };
+        let (answer, answered) = channel();
+        let taking = Arc::clone(shared);
+        let spawned = std::thread::Builder::new().name("stead-take".to_owned()).spawn(move || {
+            // Whoever starts may have gone on.
+            let _ = answer.send(taking.take_store());
+        });
+        if spawned.is_err() {
+            return shared.take_store();
+        }
+        answered.recv_timeout(FIRST_ANSWER_WAIT_MAX).unwrap_or_else(|_| {
+            let waited = FIRST_ANSWER_WAIT_MAX.as_secs();
+            let reason = format!("it has not answered for {waited} s");
+            let error = StoreError::new(ErrorKind::Timeout, store.objects.url(), None, reason);
+            shared.store_failed(&error.into());
+            Ok(())
+        })
     }
 
     /// Takes the store, if it is not taken yet.
@@ -215,6 +240,27 @@ impl Shared {
         None
     }
 
+    /// Whether the same may succeed later, by itself. What is damaged in a store that this home has may be mended; one
+    /// that it never had is another's, as far as anybody knows.
+    fn is_passing(&self, error: &BucketError) -> bool {
+        match error {
+            BucketError::Store(error) => error.kind != ErrorKind::Unsupported,
+            BucketError::Unknown { .. } | BucketError::Vanished { .. } | BucketError::Older { .. } => true,
+            BucketError::Manifest { reason: BadManifest::Newer { .. }, .. } => false,
+            BucketError::Manifest { .. } | BucketError::Missing { .. } => {
+                self.bucket().is_some() || self.has_had_store()
+            }
+            BucketError::Foreign { .. } | BucketError::Taken { .. } | BucketError::Fenced { .. } => false,
+        }
+    }
+
+    /// Whether this home had the very store before.
+    fn has_had_store(&self) -> bool {
+        let Settings { machine, home, store, .. } = &self.settings;
+        let url = store.as_ref().map(|store| store.objects.url());
+        url.is_some_and(|url| rights_had(&*machine.disk, home, url).here.is_some())
+    }
+
     /// Notes that it does not do what it is asked, and whether this run may go on at all.
     pub(super) fn store_failed(&self, error: &BucketError) {
         if self.is_over() {
@@ -222,7 +268,7 @@ impl Shared {
         }
         let ask_at = self.now() + STORE_RETRY;
         let mut known = self.known_store();
-        if is_passing(error) {
+        if self.is_passing(error) {
             let error = Arc::new(error.clone());
             let news = match &mut known.outage {
                 Some(outage) => {
@@ -272,7 +318,10 @@ impl Shared {
         };
         let Some(wanted) = wanted else { return Ok(()) };
         let bytes = wanted.to_string().into_bytes();
-        match put(&**bucket.objects(), &bytes, self.settings.machine.clock.now()) {
+        let put = bucket.check_to_remove().and_then(|()| {
+            put(&**bucket.objects(), &bytes, self.settings.machine.clock.now()).map_err(BucketError::from)
+        });
+        match put {
             Ok(there) => {
                 let mut known = self.known_store();
                 // Another one may be wanted by now; its task is on the way.
@@ -281,7 +330,7 @@ impl Shared {
                 if there { Ok(()) } else { Err(Failed::Store) }
             }
             Err(error) => {
-                self.store_failed(&error.into());
+                self.store_failed(&error);
                 Err(Failed::Store)
             }
         }
@@ -366,15 +415,4 @@ fn put(objects: &dyn Objects, bytes: &[u8], now: Timestamp) -> Result<bool, Stor
         None => store::create_from(objects, &key, now, bytes)?,
     };
     Ok(matches!(outcome, Outcome::Won(_)))
-}
-
-/// Whether the same may succeed later, by itself.
-fn is_passing(error: &BucketError) -> bool {
-    match error {
-        BucketError::Store(error) => error.kind != ErrorKind::Unsupported,
-        error => matches!(
-            error,
-            BucketError::Unknown { .. } | BucketError::Vanished { .. } | BucketError::Older { .. }
-        ),
-    }
 }

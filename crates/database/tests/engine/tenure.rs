@@ -1,5 +1,6 @@
 //! A store that is not the one that a home had, and one that was taken over while nothing was sent there.
 
+use super::lost::{another, entries, taken_over};
 use super::*;
 use base::sim::SimClock;
 use database::engine::{LAST_STORE, OWNER_LOOK_EVERY, StoreState};
@@ -219,26 +220,148 @@ fn a_file_that_came_just_before_a_clean_stop_is_in_the_store_after_it() {
     assert!(manifest.released && manifest.histories.keys().any(|key| key.starts_with("data/other.db")));
 }
 
-#[test]
-fn a_store_that_is_emptied_under_a_node_that_sends_is_told_within_a_minute() {
-    let world = World::with_store();
-    let clock = SimClock::new(base::Timestamp(1_795_255_200_000));
-    let (engine, told) = stepped(&world, &clock);
-    let app = world.app("database.sqlite");
-    app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x)").unwrap();
-    let commit = || {
-        app.execute("INSERT INTO t VALUES(1)", ()).unwrap();
-        engine.sync();
-        rest(&engine, &clock, Duration::from_secs(5));
-    };
-    (0..3).for_each(|_| commit());
-    assert!(stored(&engine));
-    for entry in std::fs::read_dir(world.store.as_ref().unwrap()).unwrap() {
-        std::fs::remove_dir_all(entry.unwrap().path()).unwrap();
+/// A node that sends, its store, and what it was told.
+struct Sending {
+    world: World,
+    clock: SimClock,
+    engine: Engine,
+    told: Told,
+    app: Connection,
+}
+
+impl Sending {
+    fn start() -> Sending {
+        let world = World::with_store();
+        let clock = SimClock::new(base::Timestamp(1_795_255_200_000));
+        let (engine, told) = stepped(&world, &clock);
+        let app = world.app("database.sqlite");
+        app.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x)").unwrap();
+        let sending = Sending { world, clock, engine, told, app };
+        sending.commit(3);
+        assert!(stored(&sending.engine));
+        sending
     }
-    (0..13).for_each(|_| commit());
-    let told = told.lock().unwrap().clone();
-    assert!(told.iter().any(|line| line.contains("StoreRefused") && line.contains("Missing")), "{told:?}");
-    let info = &engine.databases()[0];
-    assert!(info.trouble.is_none(), "nothing is promised for it: {:?}", info.trouble);
+
+    /// A row every 5 s.
+    fn commit(&self, rows: usize) {
+        for _ in 0..rows {
+            self.app.execute("INSERT INTO t VALUES(1)", ()).unwrap();
+            self.engine.sync();
+            rest(&self.engine, &self.clock, Duration::from_secs(5));
+        }
+    }
+
+    fn store(&self) -> &Path {
+        self.world.store.as_ref().unwrap()
+    }
+
+    fn was_told(&self, what: &str) -> bool {
+        self.told.lock().unwrap().iter().any(|line| line.contains("StoreAway") && line.contains(what))
+    }
+}
+
+#[test]
+fn what_befalls_a_store_under_a_node_that_sends_is_told_within_a_minute_and_ends_when_it_is_mended() {
+    for (harm, told) in [
+        ("emptied", "manifest is missing"),
+        ("manifest damaged", "manifest: it is"),
+        ("manifest gone", "manifest is missing"),
+        ("an older one in its place", "is at epoch 0"),
+    ] {
+        let sending = Sending::start();
+        let (store, manifest) = (sending.store(), sending.store().join(store::MANIFEST_KEY));
+        let kept = sending.world.home.join("kept");
+        std::fs::create_dir(&kept).unwrap();
+        copy_all(store, &kept);
+        match harm {
+            "emptied" => {
+                for entry in std::fs::read_dir(store).unwrap() {
+                    std::fs::remove_dir_all(entry.unwrap().path()).unwrap();
+                }
+            }
+            "manifest gone" => std::fs::remove_file(&manifest).unwrap(),
+            "manifest damaged" => std::fs::write(&manifest, b"damaged").unwrap(),
+            _ => {
+                let mut older = store::Manifest::decode(&std::fs::read(&manifest).unwrap()).unwrap();
+                (older.epoch, older.run) = (base::Epoch(0), 1);
+                std::fs::write(&manifest, older.encode()).unwrap();
+            }
+        }
+        sending.commit(13);
+        assert!(sending.was_told(""), "{harm}: {:?}", sending.told.lock().unwrap());
+        let why = away(&sending.engine).unwrap_or_else(|| panic!("{harm}"));
+        assert!(why.contains(told), "{harm}: {why}");
+        assert!(!stored(&sending.engine), "{harm}");
+        copy_all(&kept, store);
+        sending.commit(2);
+        assert!(matches!(sending.engine.store().unwrap().state, StoreState::Held), "{harm}");
+        assert!(stored(&sending.engine), "{harm}");
+        sending.engine.stop();
+        let heir = another(&sending.world);
+        taken_over(&heir);
+        let (engine, _ledger, _) = heir.start_on(Machine::real(), entries(), 1 << 30);
+        assert_eq!(count(&heir.app("database.sqlite")), 18, "{harm}");
+        engine.stop();
+    }
+}
+
+#[test]
+fn a_home_that_has_had_its_store_starts_while_the_manifest_is_damaged() {
+    let sending = Sending::start();
+    let Sending { world, clock, engine, app, .. } = sending;
+    engine.stop();
+    let manifest = world.store.as_ref().unwrap().join(store::MANIFEST_KEY);
+    let good = std::fs::read(&manifest).unwrap();
+    std::fs::write(&manifest, b"damaged").unwrap();
+    let (engine, _told) = stepped(&world, &clock);
+    app.execute("INSERT INTO t VALUES(1)", ()).unwrap();
+    engine.sync();
+    rest(&engine, &clock, Duration::from_secs(10));
+    assert!(away(&engine).is_some_and(|why| why.contains("manifest: it is")), "{:?}", engine.store());
+    std::fs::write(&manifest, good).unwrap();
+    rest(&engine, &clock, Duration::from_secs(10));
+    assert!(stored(&engine));
+    engine.stop();
+}
+
+#[test]
+fn a_former_version_of_the_manifest_does_not_turn_the_store_back() {
+    let sending = Sending::start();
+    let manifest = sending.store().join(store::MANIFEST_KEY);
+    let former = std::fs::read(&manifest).unwrap();
+    let lists = || store::Manifest::decode(&std::fs::read(&manifest).unwrap()).unwrap().sequence;
+    let before = lists();
+    sending.commit(100);
+    let newer = lists();
+    assert!(newer > before, "seals are merged, and listed");
+    std::fs::write(&manifest, former).unwrap();
+    sending.commit(20);
+    assert!(lists() >= newer);
+    assert!(
+        stored(&sending.engine)
+            && sending.told.lock().unwrap().iter().all(|line| !line.contains("StoreRefused"))
+    );
+    sending.engine.stop();
+}
+
+#[test]
+fn a_directory_that_was_mounted_anew_is_gone_on_with() {
+    let sending = Sending::start();
+    let away = sending.store().with_extension("away");
+    std::fs::rename(sending.store(), &away).unwrap();
+    std::fs::create_dir(sending.store()).unwrap();
+    sending.commit(2);
+    assert!(sending.was_told("Gone"), "{:?}", sending.told.lock().unwrap());
+    assert_eq!(std::fs::read_dir(sending.store()).unwrap().count(), 0, "nothing is written beside the mount");
+    // The same contents, another directory.
+    copy_all(&away, sending.store());
+    sending.commit(2);
+    assert!(matches!(sending.engine.store().unwrap().state, StoreState::Held));
+    assert!(stored(&sending.engine));
+    sending.engine.stop();
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    let from = from.join(".");
+    assert!(std::process::Command::new("cp").arg("-a").args([&from, to]).status().unwrap().success());
 }

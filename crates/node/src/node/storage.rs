@@ -166,13 +166,14 @@ pub(crate) fn issue(error: &BucketError) -> Issue {
             ("store_newer", "start the version of Stead that wrote it, or a newer one".to_owned())
         }
         BucketError::Manifest { .. } => {
-            ("store_damaged", "bring a former version of that object back, or name another prefix".to_owned())
+            let hint = "bring a former version of that object back: it goes on by itself; or name another prefix";
+            ("store_damaged", hint.to_owned())
         }
         BucketError::Missing { .. } => (
             "store_emptied",
             format!(
-                "bring the objects back and restart the node; or empty the prefix, remove {LAST_STORE} of the home and \
-                 restart it: all that is here is sent again"
+                "bring the objects back: it goes on by itself; or empty the prefix, remove {LAST_STORE} of the home and \
+                 restart the node: all that is here is sent again"
             ),
         ),
         BucketError::Vanished { .. } | BucketError::Older { .. } => (
@@ -185,13 +186,13 @@ pub(crate) fn issue(error: &BucketError) -> Issue {
         BucketError::Taken { .. } => (
             STORE_TAKEN,
             "name another prefix in storage.url; or take it over on purpose: stead run --from URL in an empty home. What \
-             only this home has stays in it: its databases are as they were"
+             only this home has stays in it: stead db export --offline copies its databases as they were"
                 .to_owned(),
         ),
         BucketError::Fenced { .. } => (
             STORE_TAKEN,
-            "the other node goes on; what only this one has can be had by stead db export, and once it has ended by \
-             stead db restore PATH -o FILE, then empty this home"
+            "the other node goes on; what only this one has can be had by stead db export, once it has ended with --offline, \
+             then empty this home"
                 .to_owned(),
         ),
     };

@@ -12,7 +12,7 @@ use base::{LocalDisk, SystemRandom};
 use database::{BucketError, bucket};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use store::{ErrorKind, S3Options};
+use store::{ErrorKind, S3Options, StoreError};
 
 /// A store in a bucket, and how it is reached.
 #[derive(Clone, Debug)]
@@ -36,7 +36,13 @@ pub fn check(plan: &Plan) -> Option<Check> {
     });
     let finding = match asking.map(|_| answered.recv_timeout(STORE_LIMIT)) {
         Ok(Ok(Ok(()))) => None,
-        Ok(Ok(Err(error))) => {
+        Ok(Ok(Err(Unusable::NotConfigured(error)))) => {
+            // The databases do not start without what their configuration names.
+            let told = Finding::error(Code::StoreUnusable, error.to_string(), error.kind.hint());
+            let check = Check::of("store", "storage.url", vec![told.at(url.clone())]);
+            return Some(Check { path: Some(url), ..check });
+        }
+        Ok(Ok(Err(Unusable::Now(error)))) => {
             let told = issue(&error);
             Some(Finding::error(Code::StoreUnusable, told.message, told.hint))
         }
@@ -53,11 +59,16 @@ pub fn check(plan: &Plan) -> Option<Check> {
     Some(Check { path: Some(url), ..Check::of("store", "storage.url", findings) })
 }
 
-fn ask(wanted: &BucketPlan) -> Result<(), BucketError> {
-    let objects = wanted.url.open(&wanted.options, Arc::new(LocalDisk)).map_err(BucketError::Store)?;
-    bucket::read(&*objects)?;
-    if !wanted.starts {
-        store::probe(&*objects, &SystemRandom)?;
-    }
-    Ok(())
+/// Why a bucket cannot be used.
+enum Unusable {
+    /// What the configuration names for it is not there: keys, an authority's certificate, a profile.
+    NotConfigured(StoreError),
+    Now(BucketError),
+}
+
+fn ask(wanted: &BucketPlan) -> Result<(), Unusable> {
+    let objects = wanted.url.open(&wanted.options, Arc::new(LocalDisk)).map_err(Unusable::NotConfigured)?;
+    let read = bucket::read(&*objects).map(drop);
+    let probe = || store::probe(&*objects, &SystemRandom).map_err(BucketError::Store);
+    read.and_then(|()| if wanted.starts { Ok(()) } else { probe() }).map_err(Unusable::Now)
 }

@@ -114,10 +114,53 @@ fn a_write_that_fails_leaves_nothing_and_says_whose_fault_it_was() {
 fn what_is_unfinished_is_in_no_listing_and_can_be_removed() {
     let (_dir, store) = store();
     let _ = won(put(&store, "x", b"x"));
-    LocalDisk.open(&store.root().join("y.7.tmp"), Open::CreateNew).unwrap();
+    let ours = ["data/a.db/ltx/0/1-1.ltx.7.tmp", ".stead/manifest.0.tmp", ".stead/configuration.12.tmp"];
+    let others = ["y.7.tmp", "other/precious.tmp", "data/a.db/ltx/0/1-1.ltx.tmp", ".stead/notes.x.tmp"];
+    for name in ours.iter().chain(&others) {
+        let file = store.root().join(name);
+        LocalDisk.create_dir_all(disk::parent(&file)).unwrap();
+        LocalDisk.open(&file, Open::CreateNew).unwrap();
+    }
     assert_eq!(names(&store), ["x 1"]);
     store.tidy().unwrap();
-    assert_eq!(LocalDisk.read_dir(store.root()).unwrap().len(), 1);
+    let stays = |name: &&str| LocalDisk.metadata(&store.root().join(name)).is_ok();
+    assert_eq!(ours.iter().filter(|name| stays(name)).count(), 0);
+    assert!(others.iter().all(stays), "what somebody else left there");
+}
+
+#[test]
+fn a_directory_that_somebody_removed_below_is_made_anew() {
+    let (_dir, store) = store();
+    let _ = won(put(&store, "deep/x", b"x"));
+    LocalDisk.remove_file(&store.root().join("deep/x")).unwrap();
+    LocalDisk.remove_dir(&store.root().join("deep")).unwrap();
+    let write = || crate::create_from(&store, &key("deep/y"), Timestamp(0), b"y").map_err(|error| error.kind);
+    assert_eq!(write(), Err(ErrorKind::Disk));
+    let _ = won(write().unwrap());
+}
+
+#[test]
+fn a_directory_that_comes_back_in_another_guise_is_known_by_what_lies_there() {
+    let (dir, store) = store();
+    let _ = won(put(&store, "mark", b"ours"));
+    let is_ours = |bytes: &[u8]| bytes == b"ours";
+    let look = || store.look_again(&key("mark"), 100, &is_ours);
+    let write = || crate::create_from(&store, &key("y"), Timestamp(0), b"y").map_err(|error| error.kind);
+    let away = dir.path().join("deep/away");
+    LocalDisk.rename(store.root(), &away).unwrap();
+    for there in [None, Some(""), Some("another's")] {
+        if let Some(mark) = there {
+            LocalDisk.create_dir_all(store.root()).unwrap();
+            let file = LocalDisk.open(&store.root().join("mark"), Open::Create { private: false }).unwrap();
+            file.write_at(mark.as_bytes(), 0).unwrap();
+        }
+        look();
+        assert_eq!(write(), Err(ErrorKind::Gone), "{there:?}");
+    }
+    LocalDisk.rename(&away.join("mark"), &store.root().join("mark")).unwrap();
+    assert_eq!(write(), Err(ErrorKind::Gone), "nobody has looked");
+    look();
+    let _ = won(write().unwrap());
 }
 
 #[test]
@@ -126,10 +169,10 @@ fn a_directory_in_the_place_of_the_store_is_not_written_to() {
     let _ = won(put(&store, "x", b"x"));
     LocalDisk.rename(store.root(), &dir.path().join("deep/elsewhere")).unwrap();
     let create = || crate::create_from(&store, &key("y"), Timestamp(0), b"y");
-    assert_eq!(create().unwrap_err().kind, ErrorKind::NoBucket);
+    assert_eq!(create().unwrap_err().kind, ErrorKind::Gone);
     LocalDisk.create_dir_all(store.root()).unwrap();
-    assert_eq!(create().unwrap_err().kind, ErrorKind::NoBucket);
-    assert_eq!(store.read(&key("x"), 0, 1).unwrap_err().kind, ErrorKind::NoBucket, "not: it is gone");
+    assert_eq!(create().unwrap_err().kind, ErrorKind::Gone);
+    assert_eq!(store.read(&key("x"), 0, 1).unwrap_err().kind, ErrorKind::Gone, "not: it is none");
     assert!(LocalDisk.read_dir(store.root()).unwrap().is_empty());
 }
 

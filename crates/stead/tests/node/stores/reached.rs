@@ -57,3 +57,19 @@ fn a_bucket_in_the_hosts_name_is_reached_with_a_web_identity() {
     assert_eq!(count(&home.path(NAME)), 3);
     assert!(way.requests() > 10 && service.requests() >= 2);
 }
+
+#[test]
+fn a_store_that_never_answers_keeps_no_start_waiting() {
+    let server = server(Kind::Versity);
+    server.freeze();
+    let home = Home::new();
+    let node = Node::start(&home);
+    node.configure(&config(&server));
+    node.until_app();
+    let told = node.until_issue("store_failed");
+    assert!(told["message"].as_str().unwrap().contains("it has not answered for 5 s"), "{told:#}");
+    home.db(NAME).insert_rows(2);
+    server.go_on();
+    node.until_stored(NAME);
+    node.until_well();
+}
