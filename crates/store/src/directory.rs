@@ -272,7 +272,9 @@ impl Objects for Directory {
         let beside = self.write_beside(&path, &mut |sink| sink.write_all(bytes)).map_err(failed)?;
         let lock = self.disk.lock(&disk::sibling(&path, LOCK_SUFFIX));
         let _lock = lock.inspect_err(|_| self.discard(&beside)).map_err(failed)?;
-        match self.disk.metadata(&path) {
+        // On a network file system only what is opened is asked for anew.
+        let found = self.disk.open(&path, Open::Read).and_then(|_now| self.disk.metadata(&path));
+        match found {
             Ok(found) if tag(&found) == *was => {}
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
                 self.discard(&beside);

@@ -34,7 +34,7 @@ pub struct S3Options {
     pub connections: usize,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
-    /// How long one request may take.
+    /// How long nothing may move of a request, there or back.
     pub request_timeout: Duration,
 }
 

@@ -103,6 +103,11 @@ impl SimDisk {
         self.fail_each(Op::Sync, path_ends, errno);
     }
 
+    /// Syncs a directory as SQLite does for a new journal or log.
+    pub(super) fn sync_dir_unheard(&self, path: &Path) -> io::Result<()> {
+        self.machine.state().sync_dir(path, Op::SyncDirUnheard)
+    }
+
     /// Takes all scripted failures back.
     pub fn clear_failures(&self) {
         self.machine.state().script.clear();
@@ -221,7 +226,7 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.machine.state().sync_dir(path)
+        self.machine.state().sync_dir(path, Op::SyncDir)
     }
 
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {

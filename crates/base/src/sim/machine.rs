@@ -206,10 +206,10 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn sync_dir(&mut self, path: &Path) -> io::Result<()> {
+    pub(super) fn sync_dir(&mut self, path: &Path, op: Op) -> io::Result<()> {
         self.script.alive()?;
         let ino = self.tree.lookup(path)?;
-        self.script.enter(Op::SyncDir, &path.to_string_lossy())?;
+        self.script.enter(op, &path.to_string_lossy())?;
         if !self.tree.get(ino)?.is_dir() {
             self.tree.get_mut(ino)?.sync();
             return Ok(());

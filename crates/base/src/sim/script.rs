@@ -26,6 +26,9 @@ pub enum Op {
     Unlink,
     /// A sync of a directory's names.
     SyncDir,
+    /// The same by SQLite after the first sync of a new journal or log. It takes no notice of a failure, and what it
+    /// promised goes with the power then: nobody's fault but the disk's.
+    SyncDirUnheard,
 }
 
 impl Op {

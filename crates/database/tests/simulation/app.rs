@@ -45,8 +45,6 @@ pub struct Apps {
     pub apps: Vec<App>,
     /// Operations may fail: something is broken on purpose.
     pub faulty: bool,
-    /// A directory's sync may fail, of which SQLite says nothing: a log that it makes may go with the power.
-    pub names_may_be_lost: bool,
     /// The engine may hold a write lock for a moment.
     pub may_be_locked: bool,
     /// One was killed, perhaps as it committed: the engine may hold a write lock while an index is rebuilt.
@@ -94,7 +92,6 @@ impl Apps {
             model: Model::default(),
             apps: (0..count).map(App::new).collect(),
             faulty: false,
-            names_may_be_lost: false,
             may_be_locked: false,
             one_died: false,
             trace: Vec::new(),
@@ -311,10 +308,10 @@ impl Apps {
         changes
     }
 
-    fn durable(&self, conn: &Connection, schema: &str) -> rusqlite::Result<bool> {
+    fn durable(conn: &Connection, schema: &str) -> rusqlite::Result<bool> {
         let level: i64 = conn.query_row(&format!("PRAGMA {schema}.synchronous"), [], |row| row.get(0))?;
         let mode: String = conn.query_row(&format!("PRAGMA {schema}.journal_mode"), [], |row| row.get(0))?;
-        Ok(level >= 2 && mode == "wal" && !self.names_may_be_lost)
+        Ok(level >= 2 && mode == "wal")
     }
 
     /// Writes a transaction but for its commit: what it leads to.
@@ -365,7 +362,7 @@ impl Apps {
 
     pub fn commit(&mut self, conn: &Connection, all: Vec<(String, &str, Content)>) -> bool {
         let durable: Vec<bool> =
-            all.iter().map(|(_, schema, _)| self.durable(conn, schema).unwrap_or(false)).collect();
+            all.iter().map(|(_, schema, _)| Apps::durable(conn, schema).unwrap_or(false)).collect();
         match conn.execute_batch("COMMIT") {
             Ok(()) => {
                 let names: Vec<String> = all

@@ -233,10 +233,7 @@ impl World {
             0 => self.disk.fail_nth(Op::Write, nth, libc::EIO),
             1 => self.disk.fail_nth(Op::Sync, nth, libc::EIO),
             2 => self.disk.fail_nth(Op::Rename, nth, libc::EIO),
-            3 => {
-                self.apps().names_may_be_lost = true;
-                self.disk.fail_nth(Op::SyncDir, nth, libc::EIO);
-            }
+            3 => self.disk.fail_nth(Op::SyncDir, nth, libc::EIO),
             4 => self.disk.fail_each(Op::Sync, ".tmp", libc::EIO),
             5 => self.disk.fail_each(Op::Write, ".tmp", libc::EIO),
             _ => self.disk.set_capacity(self.disk.used_bytes() + self.random.below(20_000)),
@@ -255,7 +252,6 @@ impl World {
         self.apps().close_all();
         self.pass(Duration::from_secs(9));
         self.apps().faulty = false;
-        self.apps().names_may_be_lost = false;
         self.notice();
         self.pass(Duration::from_secs(6));
         self.check_files(None);

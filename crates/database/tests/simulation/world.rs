@@ -401,7 +401,6 @@ impl World {
             self.apps.borrow_mut().close_all();
         }
         self.apps.borrow_mut().faulty = false;
-        self.apps.borrow_mut().names_may_be_lost = false;
     }
 }
 

@@ -8,8 +8,8 @@
 //!
 //! The client library folds an answer into errors that hide what happened. So whatever came of a request is noted
 //! beside it, whole, for the call that it belongs to; the library only builds, signs and sends. Each request is
-//! counted, has its turn (a limit of requests at once) and an end: to connect, for the whole, and for a body that
-//! stalls. Requests to anything but the store's own host are for credentials.
+//! counted, has its turn (a limit of requests at once) and an end: to connect, and where nothing moves for so long, on the
+//! way there or back. Requests to anything but the store's own host are for credentials.
 
 use super::answer::{Answer, Fault, element, one_line};
 use super::traffic::{Traffic, Verb};
@@ -23,10 +23,14 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
     HttpService,
 };
+use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -39,6 +43,12 @@ const CODE_BYTES_MAX: usize = 64;
 pub const CREDENTIALS_LIMIT: Duration = Duration::from_secs(3);
 /// Bytes of an answer that is no object: a page of a listing, an error.
 pub const DOCUMENT_BYTES_MAX: usize = 16 << 20;
+/// What a body that was handed over and waits in the kernel is given time for: nobody sees how much of it has left.
+pub const SLOWEST_BYTES_PER_SECOND: u64 = 128 << 10;
+/// How often it is looked whether anything has moved, within the time in which something must.
+const LOOKS: u32 = 8;
+/// Bytes of a body that are handed over at once; a shorter one is no more than that.
+const PIECE_BYTES: usize = 256 << 10;
 /// How long a connection without requests is kept.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -187,9 +197,13 @@ impl Wire {
             return Err(Fault::unanswered(ErrorKind::Timeout, reason, false));
         };
         self.traffic.count_request(verb(&request), request.body().content_length() as u64);
-        let exchange = self.exchange(&self.client, request, body_bytes_max);
-        let answer = timeout(self.request_timeout, exchange).await.unwrap_or_else(|_| {
-            let reason = format!("no answer within {}", seconds(self.request_timeout));
+        let moved = Moved::default();
+        let in_kernel =
+            Duration::from_secs(request.body().content_length() as u64 / SLOWEST_BYTES_PER_SECOND);
+        let limit = self.request_timeout + in_kernel;
+        let exchange = std::pin::pin!(self.exchange(&self.client, request, body_bytes_max, &moved));
+        let answer = moved.watch(limit, exchange).await.unwrap_or_else(|| {
+            let reason = format!("no answer within {}", seconds(limit));
             Err(Fault::unanswered(ErrorKind::Timeout, reason, true))
         })?;
         self.traffic.count_answer(answer.body.len() as u64);
@@ -204,7 +218,8 @@ impl Wire {
             Fault::unanswered(ErrorKind::Credentials, reason, false)
         };
         let client = if request.uri().scheme_str() == Some("https") { &self.client } else { &self.nearby };
-        let exchange = self.exchange(client, request, DOCUMENT_BYTES_MAX);
+        let moved = Moved::default();
+        let exchange = self.exchange(client, request, DOCUMENT_BYTES_MAX, &moved);
         let answer = timeout(CREDENTIALS_LIMIT, exchange)
             .await
             .map_err(|_| missing(format!("no answer within {}", seconds(CREDENTIALS_LIMIT))))?
@@ -222,6 +237,7 @@ impl Wire {
         client: &reqwest::Client,
         request: HttpRequest,
         body_bytes_max: usize,
+        moved: &Moved,
     ) -> Result<Answer, Fault> {
         let (parts, body) = request.into_parts();
         let is_head = parts.method == Method::HEAD;
@@ -229,6 +245,9 @@ impl Wire {
         let mut request = reqwest::Request::new(parts.method, url);
         *request.headers_mut() = parts.headers;
         *request.body_mut() = Some(match body.as_bytes() {
+            Some(bytes) if bytes.len() > PIECE_BYTES => {
+                reqwest::Body::wrap(Watched { left: bytes.clone(), moved: moved.clone() })
+            }
             Some(bytes) => bytes.clone().into(),
             None => reqwest::Body::wrap(body),
         });
@@ -249,6 +268,7 @@ impl Wire {
                 return Err(Fault::garbled(format!("an answer of more than {body_bytes_max} bytes")));
             }
             bytes.extend_from_slice(&data);
+            moved.add(data.len());
         }
         Ok(Answer { status: parts.status, headers: parts.headers, body: bytes.freeze() })
     }
@@ -269,6 +289,62 @@ impl Wire {
         let last = links.last().map(ToString::to_string).unwrap_or_default();
         let what = if before { "no connection" } else { "the connection broke" };
         Fault::unanswered(ErrorKind::Unreachable, format!("{what}: {}", one_line(&last)), !before)
+    }
+}
+
+/// Bytes of a body that moved, there or back.
+#[derive(Clone, Debug, Default)]
+struct Moved(Arc<AtomicUsize>);
+
+impl Moved {
+    fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Waits for an exchange; `None`: nothing has moved for that long.
+    async fn watch<T>(&self, limit: Duration, mut exchange: impl Future<Output = T> + Unpin) -> Option<T> {
+        let (mut seen, mut idle) = (0, 0);
+        while idle < LOOKS {
+            if let Ok(done) = timeout(limit / LOOKS, &mut exchange).await {
+                return Some(done);
+            }
+            let moved = self.0.load(Ordering::Relaxed);
+            idle = if moved == seen { idle + 1 } else { 0 };
+            seen = moved;
+        }
+        None
+    }
+}
+
+/// A body that goes in pieces, each as the one before is on its way.
+struct Watched {
+    left: Bytes,
+    moved: Moved,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        if self.left.is_empty() {
+            return Poll::Ready(None);
+        }
+        let bytes = self.left.len().min(PIECE_BYTES);
+        let piece = self.left.split_to(bytes);
+        self.moved.add(bytes);
+        Poll::Ready(Some(Ok(http_body::Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.left.len() as u64)
     }
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`objects`] | objects are created once, replaced by compare-and-set, read, listed and removed; keys byte for byte |
 //! | [`settings`] | whatever is set wrongly is told as what it is, in time and without secrets |
+//! | [`slow`] | a line on which a large request takes its time |
 //! | [`trouble`] | servers that answer wrongly, late or not at all: in time, and no outcome is ever wrong |
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it must be")]
 #![allow(
@@ -14,6 +15,7 @@
 mod objects;
 mod proxy;
 mod settings;
+mod slow;
 mod support;
 mod trouble;
 

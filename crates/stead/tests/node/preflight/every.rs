@@ -226,7 +226,7 @@ const ROWS: &[Row] = &[
     ),
     (
         Code::StoreUnusable,
-        0,
+        71,
         scenes::bucket_without_authority,
         "@: the certificates of %: …",
         "check that storage.endpoint is https, and name the authority's certificate in storage.ca_file or AWS_CA_BUNDLE",

@@ -139,8 +139,8 @@ fn a_home_that_lost_its_ledger_alone_has_it_back_from_its_store_with_the_checkpo
     let ledger = server.bucket_dir("volumes").join("notes/.stead/ledger.sqlite/0000");
     let seals = || std::fs::read_dir(&ledger).map_or(0, Iterator::count);
     until("the ledger is sent", || (seals() > 0).then_some(()));
-    node.checkpoint("last");
     let before = seals();
+    node.checkpoint("last");
     until("the last checkpoint is sent", || (seals() > before).then_some(()));
     node.kill();
     lose_ledger(&home);
