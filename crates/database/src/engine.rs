@@ -21,6 +21,7 @@ mod incarnations;
 mod keep;
 mod ledger_copy;
 mod listed;
+mod outgrown;
 mod outlived;
 mod owner;
 mod pace;

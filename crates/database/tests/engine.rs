@@ -28,6 +28,8 @@ mod loose;
 mod lost;
 #[path = "engine/older.rs"]
 mod older;
+#[path = "engine/outgrown.rs"]
+mod outgrown;
 #[path = "engine/outlived.rs"]
 mod outlived;
 #[path = "engine/restored.rs"]

@@ -4,7 +4,7 @@ use crate::stage::{Stage, Test, lives, send, took, until, wake_ups};
 use app::processes::{self, Process};
 use app::protocol::{APP_COOKIE_VARIABLE, NODE_COOKIE_VARIABLE};
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -116,13 +116,19 @@ fn the_apps_code() {
     for (script, code) in [("exit 5", 5), ("kill -9 $$", 137)] {
         let mut stage = Stage::begin();
         stage.ask(json!({ "do": "exit_with_app" }));
-        stage.ask(json!({ "do": "start", "spec": stage.script(script) }));
+        start_unheard(&stage, &stage.script(script));
         assert_eq!(stage.exit_code(), Some(code));
     }
     let mut stage = Stage::begin();
     stage.ask(json!({ "do": "exit_with_app" }));
-    stage.ask(json!({ "do": "start", "spec": stage.spec(&["no-such-program"]) }));
+    start_unheard(&stage, &stage.spec(&["no-such-program"]));
     assert_eq!(stage.exit_code(), Some(127));
+}
+
+/// Starts an app that ends at once, and the node with it: it may be gone before it has answered.
+fn start_unheard(stage: &Stage, spec: &Value) {
+    let request = json!({ "do": "start", "spec": spec });
+    until("the node is told", || stage.request(&request).is_some());
 }
 
 const WITH_ESCAPEE: &str = "(setsid sh -c 'trap \"\" TERM HUP; echo $$ > escaped; while :; do sleep 0.05; done' &); echo $$ > pid; sleep 60";

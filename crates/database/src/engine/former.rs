@@ -2,14 +2,15 @@
 //! store is given what it lacks of them.
 
 use super::Shared;
+use super::outgrown::Outgrown;
 use super::schedule::Task;
 use super::send::Failed;
 use super::slot::{Slot, Trouble};
 use crate::bucket::Bucket;
 use crate::history::{History, HistoryError, ShipError};
 use base::{DatabasePath, Incarnation};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use store::ErrorKind;
 
@@ -36,12 +37,15 @@ pub(super) struct Former {
     /// All were sent but those that are refused for their own sake.
     tried: AtomicU64,
     sent: AtomicU64,
+    /// What becomes of those that have outlived their use.
+    pub(super) outgrown: Mutex<Outgrown>,
 }
 
 impl Default for Former {
     /// A former run may have left some.
     fn default() -> Former {
-        Former { found: AtomicU64::new(1), tried: AtomicU64::new(0), sent: AtomicU64::new(0) }
+        let (tried, sent, outgrown) = Default::default();
+        Former { found: AtomicU64::new(1), tried, sent, outgrown }
     }
 }
 
@@ -68,6 +72,7 @@ impl Shared {
     pub(super) fn send_former(&self) -> Option<Duration> {
         self.in_turn(&Task::SendFormer, |bucket| {
             let all = self.send_all_former(bucket, &|| self.queue().stopping)?;
+            self.let_outgrown_go(Some(bucket));
             self.ask(Task::SendLedger, self.now());
             Ok((!all).then(|| self.now() + REFUSED_RETRY))
         })

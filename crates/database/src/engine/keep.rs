@@ -73,9 +73,10 @@ impl Shared {
     fn thin_all(&self) -> bool {
         let found = self.slots().into_iter().filter_map(|slot| Some((slot.history()?, slot)));
         let all: Vec<(Arc<History>, Arc<Slot>)> = found.collect();
-        let limit = self.settings.retention.local_bytes;
         let begun = self.now();
         let used: Vec<u64> = all.iter().map(|(history, _)| history.local_bytes()).collect();
+        let limit = self.settings.retention.local_bytes;
+        let limit = limit.saturating_sub(self.look_at_former(used.iter().sum(), limit));
         let shares = retention::shares(&used, limit);
         let thinned = all.iter().zip(shares).map(|((history, slot), share)| self.thin(slot, history, share));
         let mut thinned: Vec<Thinned> = thinned.collect();

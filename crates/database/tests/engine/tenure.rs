@@ -120,17 +120,28 @@ fn a_new_store_is_begun_where_that_is_wanted() {
 
 /// An engine without threads, and what it says.
 fn stepped(world: &World, clock: &SimClock) -> (Engine, Told) {
+    let (engine, _ledger, told) = stepped_with(world, clock, Retention::default());
+    (engine, told)
+}
+
+/// The same that keeps so much of history.
+pub(super) fn stepped_with(
+    world: &World,
+    clock: &SimClock,
+    retention: Retention,
+) -> (Engine, Arc<Ledger>, Told) {
     let machine = Machine { clock: Arc::new(clock.clone()), ..Machine::real() };
     let ledger = Arc::new(Ledger::open(&world.home.join(".stead/ledger.sqlite"), None).unwrap());
     let told = Told::default();
     let notices = Arc::clone(&told);
     let notify = move |notice: Notice| notices.lock().unwrap().push(format!("{notice:?}"));
     let entries = vec![Entry::File { path: path(NAME), schema: None }];
-    (Engine::stepped(world.settings(machine, entries), ledger, Arc::new(notify)).unwrap(), told)
+    let settings = Settings { retention, ..world.settings(machine, entries) };
+    (Engine::stepped(settings, Arc::clone(&ledger), Arc::new(notify)).unwrap(), ledger, told)
 }
 
 /// Lets time pass, and the engine do what is due; when something is due next.
-fn rest(engine: &Engine, clock: &SimClock, limit: Duration) -> Option<Duration> {
+pub(super) fn rest(engine: &Engine, clock: &SimClock, limit: Duration) -> Option<Duration> {
     let until = base::Clock::boottime(clock) + limit;
     loop {
         let now = base::Clock::boottime(clock);

@@ -75,6 +75,14 @@ impl Found {
         last.map_or(Txid::ZERO, |last| last.header.max_txid)
     }
 
+    /// Whether it may be gone whole: the ledger says that another file lives there, or none.
+    fn may_have_forgotten(&self, (path, incarnation): &Which) -> Result<bool, String> {
+        let gone = !self.histories.contains_key(&(path.clone(), *incarnation));
+        let Some(ledger) = self.ledger.as_ref().filter(|_| gone) else { return Ok(false) };
+        let known = ledger.current(path).map_err(|error| error.to_string())?;
+        Ok(known.is_some_and(|known| *incarnation < known.incarnation || known.deleted))
+    }
+
     fn sum_at_end(&self, which: &Which) -> Option<Checksum> {
         let last = self.histories.get(which).and_then(History::last);
         last.map(|last| last.header.checksum_after)
@@ -129,7 +137,7 @@ impl World {
     pub fn check_promises(&self, found: &Found) -> Result<(), String> {
         for (which, stored) in self.reports.stored() {
             let end = found.end(&which);
-            if end < stored {
+            if end < stored && !found.may_have_forgotten(&which)? {
                 return Err(format!(
                     "{which:?} was stored up to {stored}, and the bucket has it up to {end}"
                 ));
