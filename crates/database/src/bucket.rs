@@ -14,7 +14,7 @@ mod error;
 pub use error::{BucketError, Holder};
 
 use crate::history::{History, Remote, Stored};
-use base::{Clock, Epoch, Random};
+use base::{Clock, Epoch, Random, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -167,6 +167,11 @@ impl Bucket {
         self.lock().manifest.histories.contains_key(base)
     }
 
+    /// When the last file was sealed that is listed of a history.
+    pub fn sealed(&self, base: &str) -> Option<Timestamp> {
+        self.lock().manifest.histories.get(base)?.iter().map(|file| file.sealed).max()
+    }
+
     /// What is there of a history: what is listed, and the seals that follow. Of one that no list knows, whatever lies
     /// there was left by somebody before it was anybody's.
     pub fn stored(&self, base: &str) -> Result<Stored, StoreError> {
@@ -278,30 +283,24 @@ impl Bucket {
     /// Looks whether another run has taken it.
     pub fn check(&self) -> Result<(), BucketError> {
         self.check_held()?;
-        let asked = self.clock.boottime();
+        let (asked, written) = (self.clock.boottime(), self.lock().manifest.sequence);
         let is_ours = |bytes: &[u8]| Manifest::decode(bytes).is_ok_and(|found| found.run == self.owner.run);
         self.objects.look_again(&Key::new(MANIFEST_KEY), MANIFEST_BYTES_MAX, &is_ours);
-        let (found, tag) = read(&*self.objects)?.ok_or_else(|| self.gone())?;
-        let (ours, is_older) = {
-            let State { manifest, .. } = &*self.lock();
-            (manifest.clone(), found.sequence < manifest.sequence)
-        };
-        match found {
-            found if found.run != self.owner.run => return Err(self.not_ours(&found)),
-            // A former version was put back.
-            _ if is_older => {
-                let written = write(&*self.objects, &ours, Some(&tag))?;
-                self.lock().tag = written.ok_or_else(|| self.unknown())?;
-            }
-            _ => {}
+        let (found, _) = read(&*self.objects)?.ok_or_else(|| self.gone())?;
+        if found.run != self.owner.run {
+            return Err(self.not_ours(&found));
+        }
+        if found.sequence < written {
+            return Err(self.turned_back());
         }
         self.hold(asked);
         Ok(())
     }
 
-    /// Another run wrote this manifest: one that has the store now, or one from before whose version was put back.
+    /// Another run wrote this manifest: one that has the store now, or one of this node from before, of which a copy was
+    /// put back.
     fn not_ours(&self, found: &Manifest) -> BucketError {
-        if found.epoch < self.epoch {
+        if found.epoch < self.epoch && found.owner == self.owner.id {
             let store = self.objects.url().to_owned();
             return BucketError::Older { store, found: found.epoch, epoch: self.epoch };
         }
@@ -370,12 +369,10 @@ impl Bucket {
                 Some((manifest, tag)) if manifest.run == self.owner.run => {
                     let mut state = self.lock();
                     if manifest.sequence < state.manifest.sequence {
-                        // A former version was put back.
-                        state.tag = tag;
-                    } else {
-                        // A write of this run whose answer was lost: the next one goes on from it.
-                        *state = State { doomed: doomed_by(&manifest), manifest, tag };
+                        return Err(self.turned_back());
                     }
+                    // A write of this run whose answer was lost: the next one goes on from it.
+                    *state = State { doomed: doomed_by(&manifest), manifest, tag };
                 }
                 Some((found, _)) => return Err(self.not_ours(&found)),
                 None => return Err(self.gone()),
@@ -394,6 +391,11 @@ impl Bucket {
 
     fn unknown(&self) -> BucketError {
         BucketError::Unknown { store: self.objects.url().to_owned() }
+    }
+
+    /// What else was put back with it is not known.
+    fn turned_back(&self) -> BucketError {
+        BucketError::TurnedBack { store: self.objects.url().to_owned() }
     }
 
     fn gone(&self) -> BucketError {

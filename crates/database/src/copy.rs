@@ -2,13 +2,16 @@
 
 use crate::live::scan::read_page;
 use crate::sqlite::Participant;
-use base::{DiskFile, Pgno};
+use base::{Clock, DiskFile, Pgno, SystemClock};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 /// How long a lock is waited for that a writer in rollback mode holds.
 const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How soon it is tried again meanwhile.
+const BUSY_RETRY: Duration = Duration::from_millis(20);
 
 /// Why a database was not copied. Nothing of it has changed.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +29,7 @@ pub enum CopyError {
 /// The file itself stays as it is, but for a transaction that died half-way, which SQLite rolls back as it would for
 /// anybody. `progress` is told bytes written and bytes in all.
 pub fn copy(file: &Path, out: &dyn DiskFile, progress: &mut dyn FnMut(u64, u64)) -> Result<u32, CopyError> {
-    let mut database = Participant::open(file, None)?;
+    let mut database = open(file)?;
     database.sql().busy_timeout(BUSY_WAIT_MAX)?;
     database.begin_read()?;
     let (pages, page_size) = (database.page_count()?, database.page_size()?);
@@ -39,4 +42,20 @@ pub fn copy(file: &Path, out: &dyn DiskFile, progress: &mut dyn FnMut(u64, u64))
     }
     database.end_read();
     Ok(pages)
+}
+
+/// Opens it once nobody is just writing in rollback mode.
+fn open(file: &Path) -> rusqlite::Result<Participant> {
+    let until = SystemClock.boottime() + BUSY_WAIT_MAX;
+    loop {
+        match Participant::open(file, None) {
+            Err(error)
+                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
+                    && SystemClock.boottime() < until =>
+            {
+                SystemClock.sleep(BUSY_RETRY);
+            }
+            opened => return opened,
+        }
+    }
 }

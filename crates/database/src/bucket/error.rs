@@ -89,6 +89,13 @@ pub enum BucketError {
         /// The last one that this node has had.
         epoch: Epoch,
     },
+    /// An older version of what this very run has written was put back: what else is older, nobody knows. A restart goes on
+    /// from what is there.
+    #[error("{store}/{MANIFEST_KEY} is an older version than this run has written")]
+    TurnedBack {
+        /// The store.
+        store: String,
+    },
     /// It belongs to another node: take it over on purpose, or choose another prefix.
     #[error("{store} belongs to node `{}` (volume `{}`)", holder.node, holder.volume)]
     Taken {
@@ -121,7 +128,7 @@ impl BucketError {
                 "bring a former version of that object back: a bucket with versions has it"
             }
             BucketError::Missing { .. } => "bring that object back: a bucket with versions has it",
-            BucketError::Vanished { .. } | BucketError::Older { .. } => {
+            BucketError::Vanished { .. } | BucketError::Older { .. } | BucketError::TurnedBack { .. } => {
                 "bring back what was there last: a disk that is not mounted, objects that were removed or put back"
             }
             BucketError::Taken { .. } => "name another store, or stop that node first",

@@ -4,7 +4,7 @@
 use super::Shared;
 use super::outgrown::Outgrown;
 use super::schedule::Task;
-use super::send::Failed;
+use super::send::{Failed, STORE_RETRY};
 use super::slot::{Slot, Trouble};
 use crate::bucket::Bucket;
 use crate::history::{History, HistoryError, ShipError};
@@ -71,10 +71,11 @@ impl Shared {
     /// Sends what the store lacks of them. When to come back.
     pub(super) fn send_former(&self) -> Option<Duration> {
         self.in_turn(&Task::SendFormer, |bucket| {
-            let all = self.send_all_former(bucket, &|| self.queue().stopping)?;
-            self.let_outgrown_go(Some(bucket));
+            let all = self.former_are_sent() || self.send_all_former(bucket, &|| self.queue().stopping)?;
+            let gone = self.let_outgrown_go(Some(bucket));
             self.ask(Task::SendLedger, self.now());
-            Ok((!all).then(|| self.now() + REFUSED_RETRY))
+            let soon = (!gone).then(|| self.now() + STORE_RETRY);
+            Ok(soon.or_else(|| (!all).then(|| self.now() + REFUSED_RETRY)))
         })
     }
 

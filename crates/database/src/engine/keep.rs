@@ -71,7 +71,11 @@ impl Shared {
     /// What one cannot give up is asked of the others, the largest first. The limit is exceeded once none can give up
     /// any more.
     fn thin_all(&self) -> bool {
-        let found = self.slots().into_iter().filter_map(|slot| Some((slot.history()?, slot)));
+        // What a slot has of a file that is gone is a former history.
+        let found = self.slots().into_iter().filter_map(|slot| {
+            let history = slot.history().filter(|history| still_followed(&slot, history).is_some())?;
+            Some((history, slot))
+        });
         let all: Vec<(Arc<History>, Arc<Slot>)> = found.collect();
         let begun = self.now();
         let used: Vec<u64> = all.iter().map(|(history, _)| history.local_bytes()).collect();

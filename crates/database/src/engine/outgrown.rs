@@ -1,19 +1,20 @@
 //! What is kept of files that lived under a name before: they count towards the local limit, and go once nothing holds them.
 //!
-//! | a former history that no checkpoint holds | what becomes of it |
+//! | a former history | what becomes of it |
 //! |---|---|
-//! | sealed last before `keep` | it goes, here and in the store |
-//! | within `keep`, and history is over its local limit | its files here go, once the store has them; without a store for good |
+//! | no moment names it that is still kept, and it was sealed last before `keep` | it goes, here and in the store |
+//! | no checkpoint holds it, and history is over its local limit | its files here go, once the store has them; without a store for good |
+//! | a checkpoint holds it, and history is over its local limit | it is thinned as any other |
 //!
-//! One that a checkpoint holds is thinned as any other where history is over its limit. The oldest go first.
+//! The oldest go first. With a store, whoever sends does it.
 
 use super::Shared;
 use super::former::Former;
+use super::schedule::Task;
 use crate::bucket::{Bucket, BucketError};
 use crate::history::{History, Retention, local_base, retention, store_key};
 use base::{DatabasePath, Incarnation, Timestamp, disk};
-use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 /// Whose history it is.
@@ -29,8 +30,8 @@ pub(super) struct Size {
 /// What is to become of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It goes, here and in the store.
-    Goes,
+    /// It goes, here and in the store, once the store's ledger is as new as this.
+    Goes(u64),
     /// Its files here go.
     GoesHere,
     /// Files of it go, down to so many bytes.
@@ -42,111 +43,136 @@ pub(super) enum Fate {
 pub(super) struct Outgrown {
     sizes: BTreeMap<Which, Size>,
     due: BTreeMap<Which, Fate>,
+    /// Those that had nothing more to give, at so many bytes.
+    stuck: BTreeMap<Which, u64>,
 }
 
 impl Former {
     fn outgrown(&self) -> MutexGuard<'_, Outgrown> {
         self.outgrown.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Another file was sent, merged or removed.
-    fn forget_size(&self, which: &Which) {
-        self.outgrown().sizes.remove(which);
-    }
-
-    /// Whether there is anything to do.
-    pub(super) fn have_outgrown(&self) -> bool {
-        !self.outgrown().due.is_empty()
-    }
 }
 
 impl Shared {
-    /// Looks what is to become of former histories, where the others use so many bytes; the bytes that they keep here.
+    /// Looks what is to become of former histories, where the others use so many bytes; the bytes of those that stay here.
     ///
-    /// Without a store it is done at once, else by whoever sends.
+    /// Without a store it is done at once.
     pub(super) fn look_at_former(&self, used: u64, limit: u64) -> u64 {
         let found = self.former_histories();
         let total: u64 = found.values().map(|size| size.bytes).sum();
         let mut excess = used.saturating_add(total).saturating_sub(limit);
         let mut oldest: Vec<(&Which, &Size)> = found.iter().collect();
         oldest.sort_by_key(|(_, size)| size.sealed);
-        let cutoff = Timestamp(
-            self.settings
-                .machine
-                .clock
-                .now()
-                .0
-                .saturating_sub(retention::millis(self.settings.retention.keep)),
-        );
         let mut due = BTreeMap::new();
         for (which, size) in oldest {
-            let Ok(pins) = self.ledger.pins(&which.0, which.1) else { continue };
-            let fate = match pins.is_empty() {
-                true if size.sealed < cutoff => Fate::Goes,
-                true if excess > 0 => Fate::GoesHere,
-                false if excess > 0 => Fate::Thins(size.bytes.saturating_sub(excess)),
-                _ => continue,
-            };
-            excess = excess.saturating_sub(size.bytes);
+            let Some(fate) = self.fate(which, *size, excess) else { continue };
+            if !matches!(fate, Fate::Thins(_)) {
+                excess = excess.saturating_sub(size.bytes);
+            }
             due.insert(which.clone(), fate);
         }
+        // What a store that is away has to be asked about stays for now.
+        let goes = |which: &Which| {
+            !self.store_is_away() && matches!(due.get(which), Some(Fate::Goes(_) | Fate::GoesHere))
+        };
+        let stays = found.iter().filter(|(which, _)| !goes(which)).map(|(_, size)| size.bytes).sum();
+        let any = !due.is_empty();
         self.former.outgrown().due = due;
         if self.settings.store.is_none() {
             self.let_outgrown_go(None);
-        } else if self.former.have_outgrown() {
-            self.has_ended();
+        } else if any {
+            self.ask(Task::SendFormer, self.now());
         }
-        self.former_histories().values().map(|size| size.bytes).sum()
+        stays
     }
 
-    /// Does what is due. What fails is tried with the next look.
-    pub(super) fn let_outgrown_go(&self, bucket: Option<&Bucket>) {
+    /// What is to become of one, where history is over its limit by so many bytes. What cannot be told stays.
+    fn fate(&self, which: &Which, size: Size, excess: u64) -> Option<Fate> {
+        let keep = retention::millis(self.settings.retention.keep);
+        let is_old = size.sealed.0 < self.settings.machine.clock.now().0.saturating_sub(keep);
+        if is_old && !self.ledger.is_named(&which.0, which.1).ok()? {
+            return Some(Fate::Goes(self.ledger.news()));
+        }
+        if excess == 0 || size.bytes == 0 {
+            return None;
+        }
+        if self.ledger.pins(&which.0, which.1).ok()?.is_empty() {
+            return Some(Fate::GoesHere);
+        }
+        let is_stuck = self.former.outgrown().stuck.get(which) == Some(&size.bytes);
+        (!is_stuck).then(|| Fate::Thins(size.bytes.saturating_sub(excess)))
+    }
+
+    /// Does what is due; whether that is everything. What fails is tried with the next look.
+    pub(super) fn let_outgrown_go(&self, bucket: Option<&Bucket>) -> bool {
         let due = std::mem::take(&mut self.former.outgrown().due);
+        let mut all = true;
         for (which, fate) in due {
-            let done = self.see_off(&which, fate, bucket);
-            self.former.forget_size(&which);
-            if let Err(error) = done {
-                let (path, incarnation) = which;
-                tracing::warn!(event = "history not thinned", %path, incarnation = incarnation.0, %error, "tried again later");
+            // A restore may bring it back.
+            let done =
+                self.turning.try_lock().map_or(Ok(false), |_turning| self.see_off(&which, fate, bucket));
+            let mut outgrown = self.former.outgrown();
+            outgrown.sizes.remove(&which);
+            match done {
+                Ok(true) => {}
+                Ok(false) => {
+                    all = false;
+                    outgrown.due.entry(which).or_insert(fate);
+                }
+                Err(error) => {
+                    drop(outgrown);
+                    let (path, number) = (&which.0, which.1.0);
+                    tracing::warn!(event = "history not thinned", %path, incarnation = number, %error, "tried again later");
+                }
             }
         }
+        all
     }
 
-    fn see_off(&self, which: &Which, fate: Fate, bucket: Option<&Bucket>) -> Result<(), String> {
-        let (path, incarnation) = which;
-        // It may have come back since, or a checkpoint may hold it.
-        let pins = self.ledger.pins(path, *incarnation).map_err(|error| error.to_string())?;
-        if !self.is_former(path, *incarnation) || (pins.is_empty() == matches!(fate, Fate::Thins(_))) {
-            return Ok(());
+    /// Whether it is done: `false` where the store is to have something else before. The caller holds `turning`.
+    fn see_off(&self, which: &Which, fate: Fate, bucket: Option<&Bucket>) -> Result<bool, String> {
+        let (path, incarnation) = (&which.0, which.1);
+        let failed = |error: &dyn std::fmt::Display| error.to_string();
+        // It may have come back since, or something may hold it.
+        let named = self.ledger.is_named(path, incarnation).map_err(|error| failed(&error))?;
+        let pins = self.ledger.pins(path, incarnation).map_err(|error| failed(&error))?;
+        if !self.is_former(path, incarnation) {
+            return Ok(true);
         }
-        let key = store_key(path, *incarnation);
+        let key = store_key(path, incarnation);
         match fate {
-            Fate::Goes => {
+            Fate::Goes(_) if named => Ok(true),
+            Fate::Goes(news) => {
                 if let Some(bucket) = bucket.filter(|bucket| bucket.knows(&key)) {
                     // What the ledger there names must be there.
-                    if !self.ledger_is_sent(self.thinned_by.load(Ordering::SeqCst)) {
-                        return Ok(());
+                    if !self.ledger_is_sent(news) {
+                        return Ok(false);
                     }
-                    self.unlist(bucket, path, *incarnation).map_err(|error| error.to_string())?;
+                    self.unlist(bucket, path, incarnation).map_err(|error| failed(&error))?;
                 }
-                self.remove_here(path, *incarnation)
+                self.remove_here(path, incarnation).map(|()| true)
             }
+            Fate::GoesHere | Fate::Thins(_) if pins.is_empty() != (fate == Fate::GoesHere) => Ok(true),
             Fate::GoesHere => {
                 if let Some(bucket) = bucket {
-                    let history = self.open_history(path, *incarnation).map_err(|error| error.to_string())?;
+                    let history = self.open_history(path, incarnation).map_err(|error| failed(&error))?;
                     let last = history.last().map(|last| last.header.max_txid);
                     if !bucket.knows(&key) || last.is_some_and(|last| history.lacks_in_store(last)) {
-                        return Ok(());
+                        return Ok(true);
                     }
                 }
-                self.remove_here(path, *incarnation)
+                self.remove_here(path, incarnation).map(|()| true)
             }
             Fate::Thins(local_bytes) => {
-                let history = self.open_history(path, *incarnation).map_err(|error| error.to_string())?;
-                let holds = self.ledger.holds(path, *incarnation).map_err(|error| error.to_string())?;
+                let history = self.open_history(path, incarnation).map_err(|error| failed(&error))?;
+                let holds = self.ledger.holds(path, incarnation).map_err(|error| failed(&error))?;
                 let now = self.settings.machine.clock.now();
                 let plan = history.thin(now, &holds, &Retention { local_bytes, ..self.settings.retention });
-                history.carry_out(&plan).map(drop).map_err(|error| error.to_string())
+                history.carry_out(&plan).map_err(|error| failed(&error))?;
+                if plan.over_limit {
+                    self.former.outgrown().stuck.insert(which.clone(), history.local_bytes());
+                }
+                Ok(true)
             }
         }
     }
@@ -172,6 +198,9 @@ impl Shared {
     fn remove_here(&self, path: &DatabasePath, incarnation: Incarnation) -> Result<(), String> {
         let disk = &*self.settings.machine.disk;
         let base = local_base(&self.file_of(path), incarnation);
+        if disk.metadata(&base).is_err() {
+            return Ok(());
+        }
         let history = History::open(Arc::clone(&self.settings.machine.disk), base.clone(), None);
         let mut files = history.map_err(|error| error.to_string())?.files();
         files.sort_by_key(|file| std::cmp::Reverse(file.key.max));
@@ -180,19 +209,31 @@ impl Shared {
         removed.and_then(|()| disk::remove_dir_all(disk, &base)).map_err(|error| error.to_string())
     }
 
-    /// Every former history that lies here.
+    /// Every former history, here or in the store alone.
     fn former_histories(&self) -> BTreeMap<Which, Size> {
-        let mut here = self.local_histories();
+        let mut here: BTreeSet<Which> = self.local_histories().into_iter().collect();
         here.retain(|(path, incarnation)| self.is_former(path, *incarnation));
-        let mut known = std::mem::take(&mut self.former.outgrown().sizes);
-        known.retain(|which, _| here.contains(which));
-        for which in here {
-            if !known.contains_key(&which) {
-                known.extend(self.size_of(&which).map(|size| (which, size)));
+        let known = self.former.outgrown().sizes.clone();
+        let mut found = BTreeMap::new();
+        for which in &here {
+            let size = known.get(which).copied().or_else(|| self.size_of(which));
+            found.extend(size.map(|size| (which.clone(), size)));
+        }
+        let mut outgrown = self.former.outgrown();
+        outgrown.sizes.clone_from(&found);
+        outgrown.stuck.retain(|which, _| found.contains_key(which));
+        drop(outgrown);
+        let Some(bucket) = self.bucket() else { return found };
+        for (path, incarnation) in self.stored_histories() {
+            let sealed = bucket.sealed(&store_key(&path, incarnation));
+            let which = (path, incarnation);
+            if let Some(sealed) =
+                sealed.filter(|_| !here.contains(&which) && self.is_former(&which.0, which.1))
+            {
+                found.insert(which, Size { bytes: 0, sealed });
             }
         }
-        self.former.outgrown().sizes.clone_from(&known);
-        known
+        found
     }
 
     fn size_of(&self, (path, incarnation): &Which) -> Option<Size> {

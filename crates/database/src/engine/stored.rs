@@ -245,7 +245,10 @@ impl Shared {
     fn is_passing(&self, error: &BucketError) -> bool {
         match error {
             BucketError::Store(error) => error.kind != ErrorKind::Unsupported,
-            BucketError::Unknown { .. } | BucketError::Vanished { .. } | BucketError::Older { .. } => true,
+            BucketError::Unknown { .. }
+            | BucketError::Vanished { .. }
+            | BucketError::Older { .. }
+            | BucketError::TurnedBack { .. } => true,
             BucketError::Manifest { reason: BadManifest::Newer { .. }, .. } => false,
             BucketError::Manifest { .. } | BucketError::Missing { .. } => {
                 self.bucket().is_some() || self.has_had_store()

@@ -98,7 +98,7 @@ impl Ledger {
     }
 
     /// Forgets vectors as history forgets its files: all are kept for five minutes, then the last of each 30 s, after
-    /// an hour of each 5 min, after a day of each hour, and none beyond `keep`. Checkpoints keep theirs. Returns how
+    /// an hour of each 5 min, after a day of each hour, and beyond `keep` the last alone. Checkpoints keep theirs. Returns how
     /// many went.
     pub fn thin_vectors(&self, now: Timestamp, keep: Duration) -> Result<u64, LedgerError> {
         self.tidy(Durability::Process, |tx, _| {
@@ -141,6 +141,21 @@ impl Ledger {
         let noted = self.newest_vector()?.get(path).copied().filter(|at| at.incarnation == which);
         let pinned = self.pins(path, which)?.last().copied();
         Ok(pinned.max(noted.map(|at| at.txid)).unwrap_or(Txid::ZERO))
+    }
+
+    /// Whether any moment that is kept, a checkpoint's or another, names a file.
+    pub fn is_named(&self, path: &DatabasePath, which: Incarnation) -> Result<bool, LedgerError> {
+        if !self.pins(path, which)?.is_empty() {
+            return Ok(true);
+        }
+        self.read(|connection, _| {
+            let Some(database) = find(connection, path)? else { return Ok(false) };
+            Ok(connection
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM stay WHERE database = ?1 AND incarnation = ?2)",
+                )?
+                .query_row(params![database, which.0], |row| row.get(0))?)
+        })
     }
 
     /// What a file's history must keep ([`Ledger::pins`]), and should: where it stood at every moment that is still
@@ -281,7 +296,8 @@ fn moments_before(
     Ok(found)
 }
 
-/// The moments that thinning takes: in each window of their age's size all but the last.
+/// The moments that thinning takes: in each window of their age's size all but the last, and beyond `keep` all but the
+/// last, which says how everything stood until the next one.
 fn doomed_moments(connection: &Connection, now: Timestamp, keep: Duration) -> Result<Vec<i64>, Trouble> {
     let oldest = now.0.saturating_sub(millis(keep));
     let mut statement = connection.prepare_cached(
@@ -290,14 +306,15 @@ fn doomed_moments(connection: &Connection, now: Timestamp, keep: Duration) -> Re
     )?;
     let mut rows = statement.query([now.0.saturating_sub(millis(FINEST_KEPT))])?;
     let mut doomed = Vec::new();
-    let mut kept = None;
+    let (mut kept, mut reaches_back) = (None, false);
     while let Some(row) = rows.next()? {
         let (id, at) = (row.get(0)?, Timestamp(row.get(1)?));
         let window = bucket(at, now);
-        if at.0 < oldest || kept == Some(window) {
+        let is_old = at.0 < oldest;
+        if (is_old && reaches_back) || (!is_old && kept == Some(window)) {
             doomed.push(id);
         } else {
-            kept = Some(window);
+            (kept, reaches_back) = (Some(window), is_old);
         }
     }
     Ok(doomed)

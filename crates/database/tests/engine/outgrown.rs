@@ -65,6 +65,30 @@ impl Replaced {
     }
 }
 
+/// A moment that nothing has followed says how everything stands, however old it is.
+#[test]
+fn what_was_idle_for_long_can_be_had_after_it_was_deleted() {
+    for with_store in [false, true] {
+        let world = if with_store { World::with_store() } else { World::new() };
+        let replaced = Replaced::new(world, 1 << 30);
+        replaced.fill();
+        replaced.pass(KEEP * 3);
+        let before = base::Clock::now(&replaced.clock);
+        replaced.clock.advance(Duration::from_secs(1));
+        replaced.replace(1);
+        for _ in 0..4 {
+            replaced.fill_more();
+        }
+        assert_eq!(replaced.here(), [1, 2]);
+        let (_, vector) = replaced.ledger.vector_at(before).unwrap().unwrap();
+        let at = vector[&path(NAME)];
+        assert_eq!(at.incarnation, Incarnation(1));
+        let history = replaced.engine.history_at(&path(NAME), at.incarnation).unwrap();
+        assert!(history.plan(at.txid).is_ok());
+        replaced.engine.stop();
+    }
+}
+
 // semantics: former-files
 #[test]
 fn a_former_history_that_nothing_holds_goes_once_its_time_is_over() {

@@ -141,7 +141,9 @@ pub(crate) fn away(store: &StoreInfo) -> Option<Issue> {
     let StoreState::Away { error, .. } = &store.state else { return None };
     let told = issue(error);
     match &**error {
-        BucketError::Vanished { .. } | BucketError::Older { .. } => Some(told),
+        BucketError::Vanished { .. } | BucketError::Older { .. } | BucketError::TurnedBack { .. } => {
+            Some(told)
+        }
         _ => Some(Issue { message: format!("the store lacks the last seals: {error}"), ..told }),
     }
 }
@@ -182,6 +184,12 @@ pub(crate) fn issue(error: &BucketError) -> Issue {
                 "mount the disk, or bring the objects back: it goes on by itself. To begin a new store there on purpose, \
                  remove {LAST_STORE} of the home and restart the node"
             ),
+        ),
+        BucketError::TurnedBack { .. } => (
+            STORE_MISSING,
+            "bring back what was there last: it goes on by itself; or restart the node: it goes on from what is there, and \
+             sends what that lacks"
+                .to_owned(),
         ),
         BucketError::Taken { .. } => (
             STORE_TAKEN,
