@@ -106,7 +106,8 @@ impl Shared {
             return Thinned { more: false, stuck: true };
         };
         if history.is_apart() {
-            return Thinned { more: true, stuck: true };
+            // What it could give up shows when the store is back: no checkpoint goes for it meanwhile.
+            return Thinned { more: true, stuck: false };
         }
         let holds = match self.ledger.holds(&slot.path, incarnation) {
             Ok(holds) => holds,

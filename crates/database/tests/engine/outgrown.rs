@@ -1,6 +1,6 @@
 //! What is kept of files that lived under a name before.
 
-use super::lost::check_point;
+use super::lost::{Away, another, check_point, entries, sent_row, taken_over};
 use super::tenure::{rest, stepped_with};
 use super::*;
 use base::Incarnation;
@@ -143,6 +143,28 @@ impl Replaced {
         self.engine.sync();
         self.pass(Duration::from_secs(40));
     }
+}
+
+/// A home that came from a store has no beginning of its own, and gives up nothing while that is away.
+#[test]
+fn no_checkpoint_has_to_go_for_a_history_that_waits_for_its_store() {
+    let first = World::with_store();
+    let (engine, _ledger, _) = first.start_on(Machine::real(), entries(), 1 << 30);
+    drop(sent_row(&first, &engine));
+    engine.stop();
+    let heir = another(&first);
+    taken_over(&heir);
+    let (engine, _ledger, _) = heir.start_on(Machine::real(), entries(), 1 << 30);
+    until("followed", || followed(&engine, NAME));
+    engine.stop();
+    let away = Away::take(&heir);
+    let replaced = Replaced::new(heir, 100);
+    replaced.fill_more();
+    replaced.fill_more();
+    assert!(replaced.engine.history(&path(NAME)).unwrap().is_apart());
+    assert_eq!(replaced.engine.over_limit(), None);
+    away.bring_back();
+    replaced.engine.stop();
 }
 
 fn bytes_below(dir: &Path) -> u64 {
